@@ -1,0 +1,60 @@
+# Python >= 3.11, make and a package index are all that is needed; uv comes into .uv/ where it is missing.
+PYTHON ?= python3
+UV := $(or $(shell command -v uv 2>/dev/null),.uv/bin/uv)
+RUN := .venv/bin/
+NAME ?=
+# Each suite is a process with servers of its own: what one leaves in a stream is no other's business.
+SUITES := libs/common libs/stack services/requirements services/search services/analysis
+export UV_PYTHON_DOWNLOADS = never
+export UV_COMPILE_BYTECODE = 1
+
+.DEFAULT_GOAL := help
+.PHONY: help demo up check test e2e bench specs migrate format
+
+help: ## list the targets
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## (.*)/\1\t\2/' | \
+	  awk -F'\t' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+.uv/bin/uv:
+	@echo "uv is missing: installing it into .uv/"
+	@$(PYTHON) -m venv .uv && .uv/bin/python -m pip install --quiet --disable-pip-version-check uv
+
+.venv/.synced: pyproject.toml uv.lock libs/common/pyproject.toml libs/stack/pyproject.toml cli/pyproject.toml \
+  services/requirements/pyproject.toml services/search/pyproject.toml services/analysis/pyproject.toml | $(filter .uv/bin/uv,$(UV))
+	$(UV) sync --frozen --quiet --python $(PYTHON)
+	@touch $@
+
+demo: .venv/.synced ## bring the suite up and show the main job on live telemetry (KEEP=1 leaves it up)
+	@$(RUN)plumbline demo $(if $(KEEP),--keep)
+
+up: .venv/.synced ## the same stack in the foreground; Ctrl-C stops it
+	@$(RUN)plumbline up
+
+check: .venv/.synced ## ruff, mypy --strict, import-linter, drift of the generated API documents
+	$(RUN)ruff check .
+	$(RUN)ruff format --check .
+	$(RUN)mypy libs/*/src cli/src services/*/src
+	$(RUN)lint-imports --no-cache
+	$(RUN)python -m plumbline_common.specs --check
+
+test: .venv/.synced ## all tests, on real PostgreSQL, NATS and Envoy; coverage is printed
+	@$(RUN)coverage erase
+	@set -e; for suite in $(SUITES); do echo "== $$suite"; \
+	  $(RUN)pytest -q $$suite --cov --cov-append --cov-report= $(ARGS); done
+	@$(RUN)coverage report
+
+e2e: .venv/.synced ## the journeys and the one trace, through the gateway only
+	$(RUN)pytest tests/e2e $(ARGS)
+
+bench: .venv/.synced ## the benches (NAME=crud, events, ingest, watchdog), one JSON line a figure
+	@$(RUN)python benchmarks/run.py $(NAME)
+
+specs: .venv/.synced ## write openapi.json and asyncapi.json of each service and of the gateway
+	$(RUN)python -m plumbline_common.specs
+
+migrate: .venv/.synced ## bring the schemas to the newest (PLUMBLINE_<NAME>_DATABASE_URL of each)
+	for name in requirements search analysis; do $(RUN)python -m plumbline_common.migrate plumbline_$$name || exit 1; done
+
+format: .venv/.synced ## let ruff put the code in order
+	$(RUN)ruff check --fix .
+	$(RUN)ruff format .

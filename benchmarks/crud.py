@@ -1,0 +1,146 @@
+"""GET a page of 50 and GET one of 10,000 requirements: the service, the ADR's first pattern, the bare limit."""
+
+import asyncio
+import statistics
+import sys
+from typing import Any
+
+import asyncpg
+import harness
+import httpx
+
+ROUNDS = 3
+CONNECTIONS = 32
+
+
+async def fill(servers: harness.Servers, client: httpx.AsyncClient) -> list[str]:
+    """10,000 requirements: one written through the API, the others its copies with ids and titles of their own."""
+    slo = {
+        "name": "latency",
+        "indicator": {
+            "ratioMetric": {
+                "good": {"metricSource": {"spec": {"metric": "http.server.request.duration", "le": 0.3}}},
+                "total": {"metricSource": {"spec": {"metric": "http.server.request.duration"}}},
+            }
+        },
+        "timeWindow": [{"duration": "30d"}],
+        "objectives": [{"target": 0.999}],
+    }
+    response = await client.post(
+        "/api/v1/requirements",
+        json={
+            "title": "Checkout answers 99.9 % of requests within 300 ms",
+            "description": "Measured at the gateway. " * 8,
+            "statement": "When a customer checks out, the service shall answer within 300 ms.",
+            "service": "checkout",
+            "slos": [slo],
+            "labels": {"tier": "1", "region": "eu"},
+        },
+    )
+    response.raise_for_status()
+    connection = await asyncpg.connect(servers.postgres.dsn("requirements").replace("+asyncpg", ""))
+    kept = (
+        "revision, title, description, statement, rationale, type, priority, owner_team, service, slos,"
+        " verification_method, labels, fingerprint, status, created_at, created_by, updated_at, updated_by,"
+        " authored_by, verdict"
+    )
+    await connection.execute(
+        f"INSERT INTO requirements (id, {kept}, document)"
+        f" SELECT fresh.id, {kept}, replace(document, r.id::text, fresh.id::text) FROM requirements r,"
+        " (SELECT uuidv7() AS id FROM generate_series(1, 9999)) AS fresh"
+    )
+    ids = await connection.fetch("SELECT id FROM requirements ORDER BY random() LIMIT 200")
+    await connection.close()
+    admin = await asyncpg.connect(servers.postgres.admin_dsn.replace("+asyncpg", ""))
+    await admin.execute("VACUUM ANALYZE requirements.requirements")
+    await admin.close()
+    return [str(found["id"]) for found in ids]
+
+
+async def main() -> None:
+    async with harness.servers() as servers:
+        await harness.migrate(servers, "requirements")
+        environment = servers.environment("requirements") | {"BENCH_DSN": servers.postgres.dsn("requirements")}
+        token = servers.issuer.token("editor")
+        folder = servers.folder
+        async with (
+            harness.uvicorn("plumbline_requirements.main:create_app", environment, folder) as ours,
+            harness.uvicorn("crud_peers:sync_sqlalchemy", environment, folder) as sync,
+            harness.uvicorn("crud_peers:raw_asyncpg", environment, folder) as raw,
+        ):
+            async with httpx.AsyncClient(base_url=ours, headers={"Authorization": f"Bearer {token}"}) as client:
+                ids = await fill(servers, client)
+                await _same_answers(client, sync, raw, ids[0])
+            await _compare({"ours": ours, "sync": sync, "raw": raw}, ids, token)
+            await _gateway(servers, ours, token)
+
+
+async def _same_answers(client: httpx.AsyncClient, sync: str, raw: str, id: str) -> None:
+    """All three tell the same of the same requirements, or the ratios mean nothing."""
+    for path in ("/api/v1/requirements", f"/api/v1/requirements/{id}"):
+        bodies: list[Any] = [(await client.get(base + path)).json() for base in ("", sync, raw)]
+        for body in bodies[1:]:
+            mine, other = (bodies[0]["items"][0], body["items"][0]) if "items" in body else (bodies[0], body)
+            assert bodies[0].get("total") == body.get("total")
+            assert len(bodies[0].get("items", [])) == len(body.get("items", []))
+            for name in ("id", "title", "slos", "labels", "status", "description"):
+                assert mine[name] == other[name], name
+
+
+async def _compare(urls: dict[str, str], ids: list[str], token: str) -> None:
+    for what, paths in (
+        ("list", ["/api/v1/requirements"]),
+        ("get", [f"/api/v1/requirements/{id}" for id in ids]),
+    ):
+        seen: dict[str, list[harness.Load]] = {side: [] for side in urls}
+        for url in urls.values():
+            await harness.wrk(url, paths, token, seconds=2)
+        # In turn, so that a change of the machine's speed meets all sides.
+        for round in range(ROUNDS):
+            for side, url in urls.items():
+                load = await harness.wrk(url, paths, token, connections=CONNECTIONS)
+                seen[side].append(load)
+                harness.say(
+                    f"{what} {round + 1}/{ROUNDS} {side}: {load.requests_per_s:.0f}/s,"
+                    f" p50 {load.p50_ms:.1f} ms, p99 {load.p99_ms:.1f} ms, errors {load.errors}"
+                )
+                if load.errors:
+                    sys.exit(f"{side} answered {load.errors} requests with an error")
+
+        def ratio(side: str, seen: dict[str, list[harness.Load]] = seen) -> float:
+            pairs = zip(seen["ours"], seen[side], strict=True)
+            return statistics.median(ours.requests_per_s / theirs.requests_per_s for ours, theirs in pairs)
+
+        rate = statistics.median(load.requests_per_s for load in seen["ours"])
+        p99 = {side: statistics.median(load.p99_ms for load in loads) for side, loads in seen.items()}
+        harness.row(
+            "crud",
+            f"{what}_vs_sync_sqlalchemy",
+            rate,
+            "requests/s",
+            against="sync def, sync SQLAlchemy, psycopg",
+            ratio=ratio("sync"),
+            bar=3.0,
+            ok=ratio("sync") >= 3.0 and p99["ours"] < p99["sync"],
+        )
+        harness.row("crud", f"{what}_p99_ms", p99["ours"], "ms", against="the sync pattern's p99",
+                    ratio=p99["ours"] / p99["sync"], bar=1.0, ok=p99["ours"] < p99["sync"])  # fmt: skip
+        bar = 0.6
+        harness.row(
+            "crud",
+            f"{what}_vs_raw_asyncpg",
+            rate,
+            "requests/s",
+            against="bare Starlette, prepared asyncpg, orjson",
+            ratio=ratio("raw"),
+            bar=bar,
+            ok=ratio("raw") >= bar,
+        )
+
+
+async def _gateway(servers: harness.Servers, ours: str, token: str) -> None:
+    """What the gateway adds at one request at a time."""
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

@@ -1,0 +1,148 @@
+"""POST to visible in search at 50 writes a second, and how fast a relay works off a backlog of 100,000 events."""
+
+import asyncio
+import statistics
+import time
+import uuid
+
+import asyncpg
+import harness
+import httpx
+
+WRITES_PER_S = 50
+SECONDS = 20
+BACKLOG = 100_000
+
+
+async def searchable(servers: harness.Servers) -> None:
+    """Requirements through the API; search's own table tells when each could be found first."""
+    search_environment = servers.environment("search")
+    async with (
+        harness.uvicorn("plumbline_search.main:create_app", search_environment, servers.folder) as search,
+        harness.uvicorn(
+            "plumbline_requirements.main:create_app", servers.environment("requirements"), servers.folder
+        ) as requirements,
+        httpx.AsyncClient(
+            base_url=requirements,
+            headers={"Authorization": f"Bearer {servers.issuer.token('editor')}"},
+            timeout=30,
+            trust_env=False,
+        ) as client,
+    ):
+        await _write(client, 10, 2)  # warm
+        watch = await asyncpg.connect(servers.postgres.asyncpg_dsn("search"))
+        stop = asyncio.Event()
+        seen: dict[uuid.UUID, float] = {}
+        watching = asyncio.create_task(_watch(watch, seen, stop))
+        posted = await _write(client, WRITES_PER_S, SECONDS)
+        deadline = time.monotonic() + 30
+        while not posted.keys() <= seen.keys() and time.monotonic() < deadline:
+            await asyncio.sleep(0.05)
+        stop.set()
+        await watching
+        await watch.close()
+        await _really(search, servers, next(reversed(posted)))
+    missing = posted.keys() - seen.keys()
+    if missing:
+        raise RuntimeError(f"{len(missing)} of {len(posted)} requirements never came to be searchable")
+    waits = sorted((seen[id] - posted[id]) * 1000 for id in posted)
+    p50, p99 = statistics.median(waits), waits[int(len(waits) * 0.99)]
+    harness.row("events", "post_to_searchable_p50_ms", p50, "ms")
+    harness.row("events", "post_to_searchable_p99_ms", p99, "ms", bar=250, ok=p99 < 250)
+
+
+async def _write(client: httpx.AsyncClient, rate: int, seconds: int) -> dict[uuid.UUID, float]:
+    """POST at a steady rate. The id of each, and when its request was sent."""
+    sent: dict[uuid.UUID, float] = {}
+
+    async def one(number: int) -> None:
+        began = time.time()
+        response = await client.post(
+            "/api/v1/requirements",
+            json={
+                "title": f"Order {number} is confirmed quickly",
+                "statement": f"When a customer places order {number}, the shop shall confirm it within 2 s.",
+                "description": "The confirmation is an e-mail and a page. Both carry the number of the order.",
+                "service": "shop",
+            },
+        )
+        response.raise_for_status()
+        sent[uuid.UUID(response.json()["id"])] = began
+
+    async with asyncio.TaskGroup() as group:
+        due = time.monotonic()
+        for number in range(rate * seconds):
+            group.create_task(one(number))
+            due += 1 / rate
+            await asyncio.sleep(max(0.0, due - time.monotonic()))
+    return sent
+
+
+async def _watch(connection: asyncpg.Connection, seen: dict[uuid.UUID, float], stop: asyncio.Event) -> None:
+    """Note when each document is committed: what is committed is what a search sees. Asked every 5 ms."""
+    newest = 0
+    while not stop.is_set():
+        rows = await connection.fetch(
+            "SELECT id, entity_id FROM search_documents WHERE id > $1 AND kind = 'requirement' ORDER BY id", newest
+        )
+        now = time.time()
+        for found in rows:
+            seen.setdefault(found["entity_id"], now)
+            # Ids are drawn before they are committed: an older one may still come.
+            newest = max(newest, found["id"] - 200)
+        await asyncio.sleep(0.005)
+
+
+async def _really(search: str, servers: harness.Servers, id: uuid.UUID) -> None:
+    """The table tells the truth: the search itself finds the last one."""
+    async with httpx.AsyncClient(base_url=search, trust_env=False) as client:
+        response = await client.post(
+            "/api/v1/search",
+            json={"query": "an order is confirmed", "limit": 100},
+            headers={"Authorization": f"Bearer {servers.issuer.token('viewer')}"},
+        )
+        response.raise_for_status()
+        assert response.json()["total"] >= 100, f"{id} cannot be found"
+
+
+async def relay(servers: harness.Servers) -> None:
+    """One service process whose outbox holds 100,000 events when it starts."""
+    connection = await asyncpg.connect(servers.postgres.asyncpg_dsn("requirements"))
+    await connection.execute(
+        "INSERT INTO outbox (id, subject, key, data, trace)"
+        " SELECT uuidv7(), subject, key, data, trace FROM (SELECT * FROM outbox ORDER BY seq LIMIT 1) AS one,"
+        " generate_series(1, $1)",
+        BACKLOG,
+    )
+    before = await connection.fetchval("SELECT coalesce(max(published), 0) FROM outbox_producer")
+    began = time.monotonic()
+    async with harness.uvicorn(
+        "plumbline_requirements.main:create_app", servers.environment("requirements"), servers.folder
+    ):
+        first: tuple[float, int] | None = None
+        while True:
+            published = await connection.fetchval("SELECT coalesce(max(published), 0) FROM outbox_producer") - before
+            now = time.monotonic()
+            if published and first is None:
+                first = (now, published)
+            if published >= BACKLOG or now - began > 120:
+                break
+            await asyncio.sleep(0.02)
+    await connection.close()
+    assert first is not None
+    rate = (published - first[1]) / (now - first[0])
+    harness.row("events", "relay_events_per_s", rate, "events/s", bar=5000, ok=rate >= 5000)
+
+
+async def main() -> None:
+    async with harness.servers() as servers:
+        for service in ("requirements", "search"):
+            await harness.migrate(servers, service)
+        harness.say(f"{WRITES_PER_S} writes/s for {SECONDS} s")
+        await searchable(servers)
+        harness.say(f"a backlog of {BACKLOG} events")
+        await relay(servers)
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

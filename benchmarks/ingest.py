@@ -1,0 +1,204 @@
+"""OTLP points accepted and durable through one uvicorn worker, against asyncpg's COPY of the same rows.
+
+Both sides run on one core of their own beside the same PostgreSQL (fsync on), in batches of 5,000 points: a request
+there, a transaction here. The tables have the same shape: partitions by day, a primary key over series and time.
+Of the points, 70 % are cumulative sums, 20 % gauges and 10 % histograms of 15 buckets; each has five attributes.
+"""
+
+import asyncio
+import contextlib
+import gzip
+import os
+import random
+import statistics
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import asyncpg
+import harness
+import httpx
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
+
+BATCH = 5_000
+BATCHES = 40
+ROUNDS = 3
+IN_FLIGHT = 2
+BOUNDS = [0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0]
+KINDS = ["sum"] * 35 + ["gauge"] * 10 + ["histogram"] * 5
+SERIES = BATCH // len(KINDS)
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+_NUMBERS = ["signal", "ts", "start_ts", "value"]
+_HISTOGRAMS = ["signal", "ts", "start_ts", "count", "sum", "min", "max", "layout", "position", "zero_count"]
+_HISTOGRAMS += ["negative_position", "counts", "negative_counts"]
+
+
+def attributes(point: Any, series: int) -> None:
+    for key, value in (
+        ("http.request.method", ("GET", "POST", "PUT", "DELETE")[series % 4]),
+        ("http.route", f"/api/v1/things/{series}"),
+        ("network.protocol.version", "1.1"),
+        ("url.scheme", "http"),
+    ):
+        point.attributes.add(key=key).value.string_value = value
+    point.attributes.add(key="http.response.status_code").value.int_value = 200
+
+
+def batch(at: datetime, start: datetime) -> tuple[bytes, list[tuple[Any, ...]], list[tuple[Any, ...]]]:
+    """The same points as a request and as rows of numbers and of histograms."""
+    request = ExportMetricsServiceRequest()
+    of_resource = request.resource_metrics.add()
+    for key, value in (("service.name", "shop"), ("service.instance.id", "1"), ("host.name", "node-1")):
+        of_resource.resource.attributes.add(key=key).value.string_value = value
+    scope = of_resource.scope_metrics.add()
+    scope.scope.name = "bench"
+    numbers: list[tuple[Any, ...]] = []
+    histograms: list[tuple[Any, ...]] = []
+    times = {
+        "start_time_unix_nano": (start - EPOCH) // timedelta(microseconds=1) * 1000,
+        "time_unix_nano": (at - EPOCH) // timedelta(microseconds=1) * 1000,
+    }
+    nan = float("nan")
+    for index, kind in enumerate(KINDS):
+        metric = scope.metrics.add(name=f"shop.{kind}.{index}", unit="s")
+        data = getattr(metric, kind)
+        if kind != "gauge":
+            data.aggregation_temporality = 2
+        if kind == "sum":
+            data.is_monotonic = True
+        for series in range(SERIES):
+            signal = index * SERIES + series
+            if kind == "histogram":
+                counts = [random.randrange(1000) for _ in range(len(BOUNDS) + 1)]
+                point = data.data_points.add(
+                    **times, count=sum(counts), sum=12.5, bucket_counts=counts, explicit_bounds=BOUNDS
+                )
+                histograms.append((signal, at, start, sum(counts), 12.5, nan, nan, 1, 0, 0, 0, counts, []))
+            else:
+                value = random.random() * 1000
+                point = data.data_points.add(**times, as_double=value)
+                numbers.append((signal, at, start, value))
+            attributes(point, series)
+    return request.SerializeToString(), numbers, histograms
+
+
+@contextlib.contextmanager
+def one_core() -> Iterator[None]:
+    """This process, and those that it starts meanwhile, on one core; PostgreSQL keeps all of them."""
+    if not hasattr(os, "sched_setaffinity"):
+        yield
+        return
+    every = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(every)})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, every)
+
+
+async def tables(connection: asyncpg.Connection) -> None:
+    """Tables beside those of the service, of the same shape and with the same days."""
+    for table in ("number_points", "histogram_points"):
+        await connection.execute(f"CREATE TABLE raw_{table} (LIKE {table} INCLUDING ALL) PARTITION BY RANGE (ts)")
+        days = await connection.fetch(
+            "SELECT inhrelid::regclass::text AS name, pg_get_expr(relpartbound, inhrelid) AS bound"
+            " FROM pg_inherits JOIN pg_class ON pg_class.oid = inhrelid WHERE inhparent = $1::regclass",
+            table,
+        )
+        for day in days:
+            await connection.execute(f"CREATE TABLE raw_{day['name']} PARTITION OF raw_{table} {day['bound']}")
+
+
+async def raw_copy(connection: asyncpg.Connection, batches: list[Any]) -> float:
+    """Seconds to store the rows, each batch in a transaction."""
+    began = time.perf_counter()
+    for _, numbers, histograms in batches:
+        async with connection.transaction():
+            await connection.copy_records_to_table("raw_number_points", records=numbers, columns=_NUMBERS)
+            await connection.copy_records_to_table("raw_histogram_points", records=histograms, columns=_HISTOGRAMS)
+    return time.perf_counter() - began
+
+
+async def through_http(client: httpx.AsyncClient, bodies: list[bytes], headers: dict[str, str]) -> float:
+    """Seconds until every request is acknowledged."""
+    waiting = iter(bodies)
+
+    async def sender() -> None:
+        for body in waiting:
+            reply = await client.post("/v1/metrics", content=body, headers=headers)
+            if reply.status_code != 200 or reply.content:
+                raise RuntimeError(f"points were not accepted: {reply.status_code} {reply.content[:300]!r}")
+
+    began = time.perf_counter()
+    async with asyncio.TaskGroup() as group:
+        for _ in range(IN_FLIGHT):
+            group.create_task(sender())
+    return time.perf_counter() - began
+
+
+async def main() -> None:
+    headers = {"Content-Type": "application/x-protobuf"}
+    start = datetime.now(UTC).replace(microsecond=0) - timedelta(hours=30)
+    made = 0
+
+    def some(count: int) -> list[Any]:
+        nonlocal made
+        made += count
+        return [batch(start + timedelta(seconds=10 * (made - n)), start) for n in range(count)]
+
+    async with harness.servers() as servers, contextlib.AsyncExitStack() as stack:
+        await harness.migrate(servers, "analysis")
+        with one_core():
+            url = await stack.enter_async_context(
+                harness.uvicorn("plumbline_analysis.main:create_app", servers.environment("analysis"), servers.folder)
+            )
+        client = await stack.enter_async_context(
+            httpx.AsyncClient(
+                base_url=url,
+                headers={"Authorization": f"Bearer {servers.issuer.token('ingest')}"},
+                timeout=60,
+                trust_env=False,
+            )
+        )
+        connection = await asyncpg.connect(servers.postgres.asyncpg_dsn("analysis"))
+        await tables(connection)
+        warm = some(3)
+        await through_http(client, [each[0] for each in warm], headers)
+        await raw_copy(connection, warm)
+
+        raw, otlp, zipped = [], [], []
+        for turn in range(ROUNDS):
+            harness.say(f"round {turn + 1} of {ROUNDS}: {BATCHES} batches of {BATCH} points on each side")
+            batches = some(BATCHES)
+            with one_core():
+                raw.append(await raw_copy(connection, batches))
+            otlp.append(await through_http(client, [each[0] for each in batches], headers))
+            bodies = [gzip.compress(each[0], 1) for each in some(BATCHES)]
+            zipped.append(await through_http(client, bodies, headers | {"Content-Encoding": "gzip"}))
+        stored = await connection.fetchval(
+            "SELECT (SELECT count(*) FROM number_points) + (SELECT count(*) FROM histogram_points)"
+        )
+        await connection.close()
+    if stored != made * BATCH:
+        raise RuntimeError(f"{stored} points are stored, {made * BATCH} were acknowledged")
+    points = BATCH * BATCHES
+    copied = points / statistics.median(raw)
+    for metric, seconds, bar in (("otlp_vs_copy", otlp, 0.5), ("otlp_gzip_vs_copy", zipped, None)):
+        rate = points / statistics.median(seconds)
+        ratio = rate / copied
+        harness.row(
+            "ingest",
+            metric,
+            rate,
+            "points/s",
+            against=f"asyncpg COPY of the same rows: {copied:.0f}/s",
+            ratio=ratio,
+            bar=bar,
+            ok=None if bar is None else ratio >= bar,
+        )
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

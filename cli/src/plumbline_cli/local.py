@@ -1,0 +1,230 @@
+"""What the commands do with the embedded stack. Imported only where `plumbline-cli[stack]` is installed."""
+
+import asyncio
+import shutil
+import time
+from collections import deque
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import httpx
+import typer
+from rich.console import Console
+from rich.live import Live
+from rich.markup import escape
+from rich.table import Table
+
+from plumbline_cli import demo as journey
+from plumbline_stack.config import StackConfig
+from plumbline_stack.doctor import examine
+from plumbline_stack.keys import Issuer
+from plumbline_stack.state import AlreadyRunning, StackState, read_state
+from plumbline_stack.supervisor import Stack, StackError, run_foreground
+
+DEMO = "demo"
+_SIGNS = {"running": "[green]✓[/]", "ready": "[green]✓[/]", "failed": "[red]✗[/]", "note": "[yellow]![/]"}
+
+
+def _config(folder: Path) -> StackConfig:
+    # Windows of alerting that suit a demonstration of two minutes; the defaults suit days.
+    short = {
+        "PLUMBLINE_ANALYSIS_EVALUATION_INTERVAL_SECONDS": "2",
+        "PLUMBLINE_ANALYSIS_SHORT_FLOOR_SECONDS": "6",
+        "PLUMBLINE_ANALYSIS_LONG_FLOOR_SECONDS": "14",
+    }
+    return StackConfig(folder=folder, extra_env=short)
+
+
+class Progress:
+    """One line for each part of the stack, redrawn while they start; what happens later is a line of its own."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._began = time.monotonic()
+        self._steps: dict[str, tuple[str, str]] = {}
+        self._live: Live | None = Live(self._table(), console=console, refresh_per_second=8, transient=True)
+        self._live.start()
+
+    def __call__(self, step: str, state: str, detail: str) -> None:
+        self._steps[step] = (state, detail)
+        if self._live is not None:
+            self._live.update(self._table())
+        elif state not in ("running", "starting", "ready", "stopped"):
+            self._console.print(f"[yellow]![/] {step}: {state} {escape(detail)}")
+
+    def _table(self) -> Table:
+        table = Table.grid(padding=(0, 1))
+        for step, (state, detail) in self._steps.items():
+            table.add_row(_SIGNS.get(state, "[cyan]…[/]"), step, f"[dim]{state} {escape(detail)}[/]")
+        return table
+
+    def done(self) -> None:
+        self.close()
+        names = ", ".join(step for step in self._steps if "migrations" not in step)
+        self._console.print(f"[green]✓[/] up: {names} [dim]({time.monotonic() - self._began:.1f} s)[/]")
+
+    def close(self) -> None:
+        if self._live is not None:
+            self._live.stop()
+            self._live = None
+
+
+def up(folder: Path, console: Console) -> None:
+    progress = Progress(console)
+
+    def ready(stack: Stack) -> None:
+        progress.done()
+        token = stack.token("editor", "operator", teams=["platform"], subject="you", expires_in=86_400)
+        console.print(f"gateway  [bold]{stack.urls['gateway']}[/]\ndocs     {stack.urls['docs']}")
+        console.print("try it (the token lives for a day):")
+        print(f"  curl -H 'Authorization: Bearer {token}' '{stack.urls['gateway']}/api/v1/requirements'")  # noqa: T201
+        console.print("[dim]Ctrl-C stops everything.[/]")
+
+    _exit_with(progress, console, run_foreground(_config(folder), progress, ready))
+
+
+def demo(folder: Path, examples: Path, keep: bool, console: Console) -> int:
+    # Anew each time: what an earlier demo broke would count against this one's requirements.
+    folder = folder / DEMO
+    state = read_state(folder)
+    if state is None or not state.running:
+        shutil.rmtree(folder, ignore_errors=True)
+    progress = Progress(console)
+
+    async def play() -> int:
+        began = time.monotonic()
+        async with Stack(_config(folder), progress) as stack:
+            progress.done()
+            callers = journey.Callers(
+                gateway=stack.urls["gateway"],
+                author=stack.token("editor", teams=["platform"], subject="alice"),
+                reviewer=stack.token("reviewer", subject="rita"),
+                fault=stack.fault_header | {"x-plumbline-fault-delay-ms": str(journey.FAULT_DELAY_MS)},
+                collector=stack.urls["collector"],
+            )
+            try:
+                await journey.show(callers, examples, console)
+            except (journey.Failed, httpx.HTTPError) as error:
+                console.print(f"[bold red]✗ {escape(str(error) or type(error).__name__)}[/]")
+                console.print("[dim]plumbline logs shows what each part said.[/]")
+                return 1
+            console.print(f"[green]✓[/] all of it really happened, in {time.monotonic() - began:.0f} s")
+            if keep:
+                console.print(f"the stack stays up: {stack.urls['gateway']} [dim]Ctrl-C stops it.[/]")
+                await asyncio.Event().wait()
+            return 0
+
+    return _exit_with(progress, console, play(), leave=False)
+
+
+def _exit_with(progress: Progress, console: Console, work: Any, *, leave: bool = True) -> int:
+    try:
+        code = int(asyncio.run(work))
+    except AlreadyRunning as error:
+        progress.close()
+        console.print(f"[red]✗[/] {escape(str(error))}")
+        code = 3
+    except StackError as error:
+        progress.close()
+        console.print(f"[bold red]✗ the stack did not come up:[/] {escape(str(error))}")
+        code = 1
+    except KeyboardInterrupt:
+        code = 130
+    finally:
+        progress.close()
+    if leave:
+        raise typer.Exit(code)
+    return code
+
+
+def status(folder: Path, console: Console) -> None:
+    state = _state(folder, console)
+    table = Table(title=f"stack in {folder}, since {state.started_at}", title_justify="left")
+    for column in ("part", "status", "pid", "restarts", "address", "last exit"):
+        table.add_column(column)
+    for child in state.children:
+        colour = "green" if child.status == "running" else "yellow"
+        address = child.url or (f"127.0.0.1:{child.port}" if child.port else "")
+        table.add_row(
+            child.name,
+            f"[{colour}]{child.status}[/]",
+            str(child.pid or ""),
+            str(child.restarts),
+            address,
+            child.last_exit or "",
+        )
+    console.print(table)
+
+
+def place(folder: Path) -> Path:
+    """`folder`, or the demo's below it where only that has run or runs."""
+    candidates = [(candidate, read_state(candidate)) for candidate in (folder, folder / DEMO)]
+    running = [candidate for candidate, state in candidates if state is not None and state.running]
+    known = [candidate for candidate, state in candidates if state is not None]
+    return (running or known or [folder])[0]
+
+
+def _state(folder: Path, console: Console) -> StackState:
+    state = read_state(place(folder))
+    if state is None or not state.running:
+        console.print(f"[red]✗[/] no stack runs in {folder}; start one with plumbline up")
+        raise typer.Exit(1)
+    return state
+
+
+def logs(folder: Path, service: str | None, lines: int, follow: bool, console: Console) -> None:
+    folder = place(folder)
+    files = {path.stem: path for path in sorted((folder / "logs").glob("*.log"))}
+    if service is not None and service not in files:
+        console.print(f"[red]✗[/] there is no log of {service}; there are: {', '.join(files) or 'none'}")
+        raise typer.Exit(1)
+    shown = {service: files[service]} if service else files
+    ends: dict[str, int] = {}
+    for name, path in shown.items():
+        with path.open(errors="replace") as file:
+            _print_lines(console, name, deque(file, lines))
+            ends[name] = file.tell()
+    while follow:
+        time.sleep(0.3)  # noqa: TID251 - a command line without an event loop
+        for name, path in shown.items():
+            with path.open(errors="replace") as file:
+                file.seek(ends[name] if path.stat().st_size >= ends[name] else 0)
+                _print_lines(console, name, file)
+                ends[name] = file.tell()
+
+
+def _print_lines(console: Console, name: str, lines: Iterable[str]) -> None:
+    for line in lines:
+        console.print(f"[cyan]{name}[/] {escape(line.rstrip())}", highlight=False, soft_wrap=True)
+
+
+def gateway_url(folder: Path) -> str:
+    return str(_state(folder, Console(stderr=True)).urls["gateway"])
+
+
+def token(folder: Path, roles: Sequence[str], teams: Sequence[str], subject: str) -> str:
+    """Signed with the key of the stack in `folder`; good for an hour."""
+    folder = place(folder)
+    if not (folder / "secrets").is_dir():
+        Console(stderr=True).print(f"[red]✗[/] {folder} holds no stack; start one with plumbline up")
+        raise typer.Exit(1)
+    return Issuer(folder / "secrets").token(*roles, teams=teams, subject=subject)
+
+
+async def spans(folder: Path, trace_id: str) -> list[dict[str, Any]]:
+    collector = _state(folder, Console(stderr=True)).urls["collector"]
+    async with httpx.AsyncClient(trust_env=False) as client:
+        response = await client.get(f"{collector}/traces/{trace_id}")
+    found: list[dict[str, Any]] = response.json() if response.is_success else []
+    return found
+
+
+def doctor(folder: Path, console: Console) -> int:
+    """The exit code: 1 where something is missing."""
+    findings = asyncio.run(examine(folder))
+    for finding in findings:
+        console.print(f"{'[green]✓[/]' if finding.ok else '[red]✗[/]'} {finding.name}: {escape(finding.detail)}")
+        if not finding.ok and finding.remedy:
+            console.print(f"  [yellow]→[/] {escape(finding.remedy)}")
+    return 0 if all(finding.ok for finding in findings) else 1

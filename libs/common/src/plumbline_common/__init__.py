@@ -1,0 +1,1 @@
+"""What every Plumbline service shares. It knows no service and no business rule."""

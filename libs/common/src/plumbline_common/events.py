@@ -1,0 +1,158 @@
+"""Every event, declared once: a past-tense fact, frozen, with its versioned subject on the class.
+
+On NATS an event is a CloudEvent 1.0 in binary mode: attributes as `ce-*` headers, the data as a JSON body,
+`traceparent` of the hop and `ce-traceparent` of the origin. The subject is `plumbline.` + `Event.subject`.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cache
+from typing import ClassVar, Generic, Literal, TypeVar
+from uuid import UUID
+
+from pydantic import AwareDatetime
+
+from plumbline_common.schemas import AnomalySnapshot, RequirementSnapshot, Schema, Verdict
+
+PREFIX = "plumbline"
+
+
+class Event(Schema):
+    """The base of every event. `key` is the id of the entity: order is kept per key."""
+
+    subject: ClassVar[str]
+
+    @property
+    def key(self) -> str:
+        raise TypeError(f"{type(self).__name__} names no key")
+
+
+E = TypeVar("E", bound=Event)
+
+
+class _AboutRequirement(Event):
+    requirement: RequirementSnapshot
+
+    @property
+    def key(self) -> str:
+        return str(self.requirement.id)
+
+
+class RequirementCreated(_AboutRequirement):
+    subject = "requirements.requirement.created.v1"
+
+
+class RequirementUpdated(_AboutRequirement):
+    subject = "requirements.requirement.updated.v1"
+    changed: list[str]
+    """The members that differ from the revision before."""
+
+
+class RequirementTransitioned(_AboutRequirement):
+    subject = "requirements.requirement.transitioned.v1"
+    previous: str
+    actor: str
+
+
+class RequirementDeleted(Event):
+    subject = "requirements.requirement.deleted.v1"
+    requirement_id: UUID
+    revision: int
+    actor: str
+
+    @property
+    def key(self) -> str:
+        return str(self.requirement_id)
+
+
+class DocumentIndexed(Event):
+    subject = "search.document.indexed.v1"
+    kind: Literal["requirement", "anomaly", "incident", "runbook", "postmortem", "log_template"]
+    entity_id: UUID
+    revision: int
+    model: str
+    """Name and version of the embedding model."""
+
+    @property
+    def key(self) -> str:
+        return f"{self.kind}:{self.entity_id}"
+
+
+class _AboutAnomaly(Event):
+    anomaly: AnomalySnapshot
+
+    @property
+    def key(self) -> str:
+        return str(self.anomaly.id)
+
+
+class AnomalyDetected(_AboutAnomaly):
+    subject = "analysis.anomaly.detected.v1"
+
+
+class AnomalyUpdated(_AboutAnomaly):
+    subject = "analysis.anomaly.updated.v1"
+
+
+class AnomalyResolved(_AboutAnomaly):
+    subject = "analysis.anomaly.resolved.v1"
+
+
+class _AboutObjective(Event):
+    requirement_id: UUID
+    requirement_revision: int
+    slo: str
+    objective: int
+    burn_rate: float | None
+    budget_remaining: float | None
+    at: AwareDatetime
+
+    @property
+    def key(self) -> str:
+        return str(self.requirement_id)
+
+
+class ObjectiveBurning(_AboutObjective):
+    subject = "analysis.objective.burning.v1"
+
+
+class ObjectiveExhausted(_AboutObjective):
+    subject = "analysis.objective.exhausted.v1"
+
+
+class ObjectiveRecovered(_AboutObjective):
+    subject = "analysis.objective.recovered.v1"
+
+
+class VerdictChanged(Event):
+    subject = "analysis.verdict.changed.v1"
+    verdict: Verdict
+    changed_at: AwareDatetime
+
+    @property
+    def key(self) -> str:
+        return str(self.verdict.requirement_id)
+
+
+@dataclass(frozen=True)
+class Received(Generic[E]):
+    """An event as a consumer gets it. `position` is gapless per producer and starts at 1."""
+
+    id: UUID
+    producer: str
+    position: int
+    time: datetime
+    data: E
+
+
+@cache
+def registry() -> dict[str, type[Event]]:
+    """Every published event by its subject."""
+    found: dict[str, type[Event]] = {}
+    pending: list[type[Event]] = [Event]
+    while pending:
+        for kind in pending.pop().__subclasses__():
+            pending.append(kind)
+            if "subject" in kind.__dict__:
+                found[kind.subject] = kind
+    return dict(sorted(found.items()))

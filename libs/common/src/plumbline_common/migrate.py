@@ -1,0 +1,115 @@
+"""Alembic for one service: `python -m plumbline_common.migrate plumbline_<name>`.
+
+The migrations lie in the service's package, so that what runs them and what checks them is what is installed.
+"""
+
+import argparse
+import asyncio
+import os
+import sys
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from alembic import command, context
+from alembic.config import Config
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, MetaData, pool, text
+from sqlalchemy.ext.asyncio import create_async_engine
+
+# Any constant will do: it keeps two migrations of one database apart. ("plumb" in ASCII)
+_LOCK = 0x706C756D62
+
+_PARTITIONS = text(
+    "SELECT c.relname FROM pg_inherits JOIN pg_class c ON c.oid = inhrelid "
+    "WHERE c.relnamespace = current_schema()::regnamespace"
+)
+
+
+def _config(package: str) -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(Path(str(files(package))) / "migrations"))
+    config.set_main_option("path_separator", "os")
+    config.set_main_option("file_template", "%%(rev)s_%%(slug)s")
+    return config
+
+
+def run(metadata: MetaData) -> None:
+    """What each `migrations/env.py` calls."""
+    connection: Connection = context.config.attributes["connection"]
+    partitions = set(connection.scalars(_PARTITIONS))
+
+    def ours(thing: Any, name: str | None, kind: str, reflected: bool, twin: Any) -> bool:
+        table = name if kind == "table" else getattr(getattr(thing, "table", None), "name", None)
+        return not (reflected and table in partitions)
+
+    context.configure(
+        connection=connection,
+        target_metadata=metadata,
+        include_object=ours,
+        compare_type=True,
+        transaction_per_migration=True,
+    )
+    with context.begin_transaction():
+        context.run_migrations()
+
+
+async def upgrade(package: str, url: str, *, to: str = "head") -> None:
+    """Bring the service's schema to `to`. Safe when several start at once: one does it, the others wait."""
+    await _locked(url, lambda config: command.upgrade(config, to), package)
+
+
+async def check(package: str, url: str) -> None:
+    """Raise `alembic.util.CommandError` where the models say other than the migrated schema."""
+    await _locked(url, command.check, package)
+
+
+async def _locked(url: str, act: Any, package: str) -> None:
+    engine = create_async_engine(url, poolclass=pool.NullPool)
+    config = _config(package)
+
+    def with_connection(connection: Connection) -> None:
+        config.attributes["connection"] = connection
+        act(config)
+
+    try:
+        async with engine.connect() as guard, engine.connect() as connection:
+            await guard.execute(text("SELECT pg_advisory_lock(:key)"), {"key": _LOCK})
+            # A migration that waits for a busy table must not make every query behind it wait too.
+            await connection.execute(text("SET lock_timeout = '10s'"))
+            await connection.commit()
+            await connection.run_sync(with_connection)
+            await connection.commit()
+    finally:
+        await engine.dispose()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m plumbline_common.migrate", description=__doc__)
+    parser.add_argument("package", help="for example plumbline_requirements")
+    parser.add_argument("--check", action="store_true", help="fail where models and migrations differ")
+    parser.add_argument("--revision", metavar="MESSAGE", help="write a new migration from the difference")
+    arguments = parser.parse_args()
+    variable = f"{arguments.package.upper()}_DATABASE_URL"
+    url = os.environ.get(variable)
+    if not url:
+        sys.exit(
+            f"{variable} is not set: give the address, such as postgresql+asyncpg://role:password@host/plumbline"
+        )
+    if arguments.revision:
+        number = f"{len(list(ScriptDirectory.from_config(_config(arguments.package)).walk_revisions())) + 1:04d}"
+        asyncio.run(
+            _locked(
+                url,
+                lambda config: command.revision(config, arguments.revision, autogenerate=True, rev_id=number),
+                arguments.package,
+            )
+        )
+    elif arguments.check:
+        asyncio.run(check(arguments.package, url))
+    else:
+        asyncio.run(upgrade(arguments.package, url))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,307 @@
+"""OpenTelemetry: traces, metrics and logs over OTLP, set by the standard OTEL_* variables.
+
+Where no OTLP endpoint is set nothing is installed: the API's no-op tracer and meter cost next to nothing. FastAPI
+makes the server spans and `http.server.request.duration` by itself once a provider is there.
+"""
+
+import asyncio
+import json
+import logging
+import os
+import re
+import socket
+import sys
+import uuid
+import warnings
+from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, datetime
+from typing import Any, Final
+from weakref import WeakKeyDictionary
+
+from opentelemetry import metrics, propagate, trace
+from opentelemetry._logs import set_logger_provider
+from opentelemetry.context import Context
+from opentelemetry.exporter.otlp.proto.http._log_exporter import OTLPLogExporter
+from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.instrumentation.httpx import HTTPXClientInstrumentor
+from opentelemetry.metrics import CallbackOptions, Observation
+from opentelemetry.propagators.textmap import default_setter
+from opentelemetry.sdk._logs import LoggerProvider, LoggingHandler
+from opentelemetry.sdk._logs.export import BatchLogRecordProcessor
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
+from opentelemetry.sdk.metrics.view import ExplicitBucketHistogramAggregation, View
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from sqlalchemy import event
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+SECONDS: Final = (
+    0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.75, 1.0, 2.5, 5.0, 10.0, 30.0,
+)  # fmt: skip
+_EXPORT_TIMEOUT_SECONDS = 3
+
+tracer = trace.get_tracer("plumbline")
+meter = metrics.get_meter("plumbline")
+
+validation_errors = meter.create_counter(
+    "plumbline.validation.errors", "{error}", "Malformed members of requests, by route and field"
+)
+consumer_lag = meter.create_gauge(
+    "plumbline.consumer.lag", "{message}", "Messages that a consumer has not been given yet"
+)
+event_age = meter.create_histogram(
+    "plumbline.consumer.event.age", "s", "From the writing of an event to its arrival at a consumer"
+)
+outbox_backlog = meter.create_gauge(
+    "plumbline.outbox.backlog", "{event}", "Events of the log that are not in the stream yet"
+)
+outbox_age = meter.create_gauge("plumbline.outbox.age", "s", "The age of the oldest of them")
+loop_lag = meter.create_histogram("plumbline.event_loop.lag", "s", "How late the event loop runs what is due")
+loop_blocks = meter.create_counter(
+    "plumbline.event_loop.blocks", "{block}", "Blocks of the event loop over the watchdog's threshold, by place"
+)
+
+span_of: WeakKeyDictionary[asyncio.Task[Any], trace.Span] = WeakKeyDictionary()
+"""The span that a task works for: other threads cannot read a task's context."""
+_engines: dict[str, AsyncEngine] = {}
+_set_up = False
+
+
+def inject(context: Context | None = None) -> dict[str, str]:
+    """`traceparent` and `tracestate` of `context` (default: the current one); empty where there is no trace."""
+    carrier: dict[str, str] = {}
+    propagate.inject(carrier, context, default_setter)
+    return carrier
+
+
+def extract(carrier: Mapping[str, str]) -> Context:
+    """The context that a carrier of W3C headers holds."""
+    return propagate.extract(carrier)
+
+
+def remember_span() -> None:
+    """Let other threads find the current span by the current task."""
+    span, task = trace.get_current_span(), asyncio.current_task()
+    if task is not None and span.is_recording():
+        span_of[task] = span
+
+
+def exports(signal: str) -> bool:
+    """Whether `traces`, `metrics` or `logs` have somewhere to go."""
+    if os.environ.get("OTEL_SDK_DISABLED", "").lower() == "true":
+        return False
+    return bool(
+        os.environ.get(f"OTEL_EXPORTER_OTLP_{signal.upper()}_ENDPOINT")
+        or os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT")
+    )
+
+
+def set_up(service: str, environment: str, version: str) -> Callable[[], None]:
+    """Install logging, and a provider for each signal that is exported. Once a process; returns what flushes.
+
+    A collector that is away costs a request nothing: spans, points and records wait in bounded queues of
+    background threads, and what does not fit is dropped.
+    """
+    global _set_up
+    if _set_up:
+        return _flush
+    _set_up = True
+    _log_to_stdout(service)
+    resource = Resource.create(
+        {
+            "service.name": os.environ.get("OTEL_SERVICE_NAME", service),
+            "service.namespace": "plumbline",
+            "service.version": version,
+            "service.instance.id": str(uuid.uuid4()),
+            "deployment.environment.name": environment,
+            "host.name": socket.gethostname(),
+            "process.pid": os.getpid(),
+        }
+    )
+    if exports("traces"):
+        provider = TracerProvider(resource=resource)
+        provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(timeout=_EXPORT_TIMEOUT_SECONDS)))
+        trace.set_tracer_provider(provider)
+        HTTPXClientInstrumentor().instrument()
+    if exports("metrics"):
+        reader = PeriodicExportingMetricReader(OTLPMetricExporter(timeout=_EXPORT_TIMEOUT_SECONDS))
+        metrics.set_meter_provider(MeterProvider([reader], resource=resource, views=_views()))
+        meter.create_observable_gauge(
+            "db.client.connection.count", [_pools], "{connection}", "Connections of the pool by state"
+        )
+    if exports("logs"):
+        logs = LoggerProvider(resource=resource)
+        logs.add_log_record_processor(BatchLogRecordProcessor(OTLPLogExporter(timeout=_EXPORT_TIMEOUT_SECONDS)))
+        set_logger_provider(logs)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)
+            handler = LoggingHandler(logging.INFO, logs)
+        handler.addFilter(_no_secrets)
+        handler.addFilter(lambda record: not record.name.startswith("opentelemetry"))
+        logging.getLogger().addHandler(handler)
+    return _flush
+
+
+def _flush() -> None:
+    """Send what waits, within seconds."""
+    for provider in (trace.get_tracer_provider(), metrics.get_meter_provider()):
+        if isinstance(provider, TracerProvider | MeterProvider):
+            provider.force_flush(_EXPORT_TIMEOUT_SECONDS * 1000)
+
+
+def _views() -> list[View]:
+    return [
+        View(instrument_unit="s", instrument_name=name, aggregation=ExplicitBucketHistogramAggregation(SECONDS))
+        for name in ("http.server.request.duration", "plumbline.consumer.event.age", "plumbline.event_loop.lag")
+    ]
+
+
+def observe_engine(engine: AsyncEngine, name: str) -> None:
+    """Show an engine's pool as `db.client.connection.count`, and its statements as spans where traces go out.
+
+    By SQLAlchemy's own events: the contributed instrumentation does not take SQLAlchemy 2.1. A statement outside
+    of any span, such as a relay's look for work, makes none.
+    """
+    _engines[name] = engine
+    if exports("traces"):
+        event.listen(engine.sync_engine, "before_cursor_execute", _statement_begins)
+        event.listen(engine.sync_engine, "after_cursor_execute", _statement_ends)
+        event.listen(engine.sync_engine, "handle_error", _statement_fails)
+
+
+_SUMMARY = re.compile(
+    r"(?is)^\s*(?:with\b.*?\b)?(insert\s+into|update|delete\s+from|select)\b(?:.*?\bfrom)?\s+\"?([a-z_][\w.]*)?"
+)
+
+
+def _summary(statement: str) -> str:
+    """`INSERT outbox`: the operation and its table, semantic conventions' low-cardinality name of a query."""
+    found = _SUMMARY.match(statement)
+    return f"{found[1].split()[0].upper()} {found[2] or ''}".strip() if found else statement.split()[0].upper()
+
+
+def _statement_begins(
+    connection: Any, cursor: Any, statement: str, parameters: Any, context: Any, executemany: bool
+) -> None:
+    if context is not None and trace.get_current_span().is_recording():
+        summary = _summary(statement)
+        context.plumbline_span = tracer.start_span(
+            summary,
+            kind=trace.SpanKind.CLIENT,
+            attributes={
+                "db.system.name": "postgresql",
+                "db.query.summary": summary,
+                "db.query.text": statement[:2000],  # with placeholders: no values
+            },
+        )
+
+
+def _statement_ends(
+    connection: Any, cursor: Any, statement: str, parameters: Any, context: Any, executemany: bool
+) -> None:
+    if (span := getattr(context, "plumbline_span", None)) is not None:
+        span.end()
+
+
+def _statement_fails(error: Any) -> None:
+    if (span := getattr(error.execution_context, "plumbline_span", None)) is not None:
+        span.set_attribute("error.type", type(error.original_exception).__name__)
+        span.set_status(trace.StatusCode.ERROR)
+        span.end()
+
+
+def _pools(options: CallbackOptions) -> Iterable[Observation]:
+    for name, engine in _engines.items():
+        pool: Any = engine.pool
+        for state, count in (("used", pool.checkedout()), ("idle", pool.checkedin())):
+            yield Observation(count, {"db.client.connection.pool.name": name, "db.client.connection.state": state})
+
+
+# --- Logs -----------------------------------------------------------------------------------------------
+
+_PASSWORD = re.compile(r"(\w://[^\s:/@]+):[^\s@/]+@")
+_BEARER = re.compile(r"(?i)(bearer\s+)[\w.~+/=-]{8,}")
+_ORDINARY = set(vars(logging.makeLogRecord({}))) | {"message", "asctime", "color_message", "taskName"}
+
+
+def _masked(text: str) -> str:
+    return _BEARER.sub(r"\1***", _PASSWORD.sub(r"\1:***@", text))
+
+
+def _no_secrets(record: logging.LogRecord) -> bool:
+    said = record.getMessage()
+    if (masked := _masked(said)) != said:
+        record.msg, record.args = masked, ()
+    return True
+
+
+class JsonLines(logging.Formatter):
+    """One JSON object a line: time, level, logger, message, the trace, and what was given as `extra`."""
+
+    def __init__(self, service: str) -> None:
+        super().__init__()
+        self._service = service
+
+    def format(self, record: logging.LogRecord) -> str:
+        line: dict[str, Any] = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat().replace("+00:00", "Z"),
+            "level": record.levelname.lower(),
+            "service": self._service,
+            "logger": record.name,
+            "message": _masked(record.getMessage()),
+        }
+        context = trace.get_current_span().get_span_context()
+        if context.is_valid:
+            line["trace_id"] = f"{context.trace_id:032x}"
+            line["span_id"] = f"{context.span_id:016x}"
+        line |= {name: value for name, value in vars(record).items() if name not in _ORDINARY}
+        if record.exc_info and record.exc_info[0]:
+            line["exception"] = {
+                "type": record.exc_info[0].__name__,
+                "message": _masked(str(record.exc_info[1])),
+                "stacktrace": _masked(self.formatException(record.exc_info)),
+            }
+        return json.dumps(line, default=str, ensure_ascii=False)
+
+
+class OncePerMinute(logging.Filter):
+    """Lets a logger say the same thing once a minute: an exporter repeats itself while its collector is away."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._said: dict[str, float] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        key = f"{record.name}:{record.lineno}"
+        if record.created - self._said.get(key, float("-inf")) < 60:
+            return False
+        self._said[key] = record.created
+        # The chain of a refused connection is long, and tells nothing that its last line does not.
+        record.exc_info = None
+        return True
+
+
+def _log_to_stdout(service: str) -> None:
+    handler = logging.StreamHandler(sys.stdout)
+    if sys.stdout.isatty():
+        form = logging.Formatter("\033[2m%(asctime)s\033[0m %(levelname)-7s \033[36m%(name)s\033[0m %(message)s")
+    else:
+        form = JsonLines(service)
+    handler.setFormatter(form)
+    handler.addFilter(_no_secrets)
+    root = logging.getLogger()
+    root.addHandler(handler)
+    root.setLevel(logging.INFO)
+    quiet = OncePerMinute()
+    for name in logging.root.manager.loggerDict:
+        if name.startswith("opentelemetry"):
+            logging.getLogger(name).addFilter(quiet)
+        if name in ("uvicorn", "uvicorn.error"):
+            # uvicorn's own handlers print another format. Its access log stays off: the gateway has one.
+            logging.getLogger(name).handlers.clear()
+            logging.getLogger(name).propagate = True
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    logging.getLogger("alembic").setLevel(logging.WARNING)

@@ -1,0 +1,138 @@
+"""Reports what holds the event loop: a thread looks at the loop's stack while a heartbeat of the loop is overdue."""
+
+import asyncio
+import logging
+import sys
+import sysconfig
+import threading
+import time
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Self
+
+from plumbline_common import telemetry
+
+log = logging.getLogger(__name__)
+
+_LIBRARIES = tuple(str(Path(path)) for path in {*sysconfig.get_paths().values()} if "python" in path.lower())
+_SAMPLE_SECONDS = 0.01
+
+
+@dataclass(frozen=True)
+class Block:
+    """One place that held the loop: `place` is file:line in the caller's code, `innermost` where it stood."""
+
+    place: str
+    innermost: str
+    seconds: float
+
+
+class Watchdog:
+    """`async with Watchdog(0.1):` reports any block over the threshold (s), each place once, its whole duration.
+
+    Runs on the loop that enters it. Costs a wake-up of a thread and of the loop every third of the threshold.
+    `blocks` keeps what was reported.
+    """
+
+    def __init__(self, threshold: float = 0.1) -> None:
+        self._threshold = threshold
+        self._beat = threshold / 3
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._watch, name="event-loop-watchdog", daemon=True)
+        self._alive_at = 0.0
+        self._due: asyncio.TimerHandle | None = None
+        self._reported: set[str] = set()
+        self.blocks: list[Block] = []
+
+    async def __aenter__(self) -> Self:
+        self._loop = asyncio.get_running_loop()
+        self._loop_thread = threading.get_ident()
+        self._alive_at = time.perf_counter()
+        self._heartbeat()
+        self._thread.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._due is not None:
+            self._due.cancel()
+        self._stop.set()
+        await asyncio.to_thread(self._thread.join, 1)
+
+    def _heartbeat(self) -> None:
+        now = time.perf_counter()
+        telemetry.loop_lag.record(max(0.0, now - self._alive_at - self._beat))
+        self._alive_at = now
+        self._due = self._loop.call_later(self._beat, self._heartbeat)
+
+    def _watch(self) -> None:
+        while not self._stop.wait(self._beat):
+            beat = self._alive_at
+            # Begin to look at half of the threshold, so that a block just over it was seen several times.
+            if time.perf_counter() - beat - self._beat > self._threshold / 2:
+                self._look(beat)
+
+    def _look(self, beat: float) -> None:
+        """Sample the loop's stack until the heartbeat `beat` is followed by another."""
+        places: Counter[tuple[str, str]] = Counter()
+        noted = False
+        while self._alive_at == beat and not self._stop.is_set():
+            frame = sys._current_frames().get(self._loop_thread)
+            if frame is not None and not _idle(frame):
+                places[_place(frame)] += 1
+            seconds = time.perf_counter() - beat - self._beat
+            if places and seconds >= self._threshold and not noted:
+                # Now, while the span is still open: it may end with the block.
+                noted = True
+                self._note(places, seconds)
+            if places and seconds > 50 * self._threshold:
+                self._report(places, seconds)  # it may never end
+            time.sleep(_SAMPLE_SECONDS)  # noqa: TID251 - this is a thread of its own
+        seconds = time.perf_counter() - beat - self._beat
+        if places and seconds >= self._threshold:
+            telemetry.loop_blocks.add(1, {"code.location": places.most_common(1)[0][0][0]})
+            self._report(places, seconds)
+
+    def _note(self, places: Counter[tuple[str, str]], seconds: float) -> None:
+        """An event on the span of the task that holds the loop, with the duration so far."""
+        task = asyncio.current_task(self._loop)
+        span = telemetry.span_of.get(task) if task is not None else None
+        if span is not None:
+            place, innermost = places.most_common(1)[0][0]
+            span.add_event(
+                "event_loop.blocked",
+                {"code.location": place, "code.innermost": innermost, "plumbline.block.duration": seconds},
+            )
+
+    def _report(self, places: Counter[tuple[str, str]], seconds: float) -> None:
+        place, innermost = places.most_common(1)[0][0]
+        if place in self._reported:
+            return
+        self._reported.add(place)
+        self.blocks.append(Block(place, innermost, seconds))
+        log.warning(
+            "the event loop was blocked for %.0f ms at %s (in %s)",
+            seconds * 1000,
+            place,
+            innermost,
+            extra={"code.location": place, "code.innermost": innermost, "plumbline.block.duration": seconds},
+        )
+
+
+def _idle(frame: FrameType) -> bool:
+    """Whether the loop waits for events: then it is late for want of a processor, not for a block."""
+    name = frame.f_code.co_filename
+    return name.endswith(("/selectors.py", "/asyncio/runners.py", "/asyncio/base_events.py", "/uvicorn/_compat.py"))
+
+
+def _place(frame: FrameType) -> tuple[str, str]:
+    """The innermost line outside of the libraries, and the innermost line of all."""
+    innermost = f"{frame.f_code.co_filename}:{frame.f_lineno}"
+    at: FrameType | None = frame
+    while at is not None:
+        name = at.f_code.co_filename
+        if not name.startswith(_LIBRARIES) and not name.startswith("<"):
+            return f"{name}:{at.f_lineno}", innermost
+        at = at.f_back
+    return innermost, innermost

@@ -1,0 +1,311 @@
+"""The app factory: what every service's HTTP edge shares, and where its transactions begin and end."""
+
+import asyncio
+import contextlib
+import logging
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from importlib.metadata import version as installed_version
+from typing import Annotated, Any
+
+import fastapi_offline
+from fastapi import APIRouter, Depends, FastAPI, Query, Request, Response
+from fastapi.openapi.docs import get_swagger_ui_html
+from opentelemetry import trace
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
+from starlette.exceptions import HTTPException
+from starlette.responses import HTMLResponse, JSONResponse
+from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from plumbline_common import asyncapi, auth, bus, db, openapi, outbox, problems, telemetry
+from plumbline_common.settings import ServiceSettings
+from plumbline_common.watchdog import Watchdog
+
+log = logging.getLogger(__name__)
+
+Check = Callable[[], Awaitable[None]]
+"""Raises with the reason where the service is not ready."""
+
+Skip = Annotated[int, Query(ge=0, le=2**31 - 1, description="How many to leave out")]
+Limit = Annotated[int, Query(ge=1, le=100, description="How many to answer at most")]
+
+
+async def open_session(request: Request) -> AsyncIterator[AsyncSession]:
+    async with request.app.state.sessions.begin() as session:
+        yield session
+
+
+async def open_read_session(request: Request) -> AsyncIterator[AsyncSession]:
+    async with request.app.state.read_sessions() as session:
+        yield session
+
+
+# `function`: the exit runs before the reply leaves, so that what was acknowledged is durable.
+Session = Annotated[AsyncSession, Depends(open_session, scope="function")]
+"""One transaction; it commits before the reply leaves."""
+ReadSession = Annotated[AsyncSession, Depends(open_read_session, scope="function")]
+"""Each statement sees what is committed; there is no BEGIN and no COMMIT to wait for."""
+
+
+def json_response(content: bytes, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    """JSON that is ready as bytes."""
+    return Response(content, status, headers, "application/json")
+
+
+def create_app(
+    name: str,
+    settings: ServiceSettings,
+    *,
+    routers: Sequence[APIRouter],
+    subscription: Callable[[FastAPI], bus.Subscription] | None = None,
+    consumes: Sequence[Any] = (),
+    resources: Callable[[FastAPI], AbstractAsyncContextManager[None]] | None = None,
+    body_limits: Mapping[str, int] | None = None,
+) -> FastAPI:
+    """The service `name`. Raises `ValueError` where a route has no authorization decision.
+
+    `resources` runs inside the lifespan, around the subscription. `consumes` are the events that the subscription
+    handles, for the AsyncAPI document. `body_limits` are bytes by path, where they differ from the setting.
+    """
+    version = installed_version(f"plumbline-{name}")
+
+    @contextlib.asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        async with contextlib.AsyncExitStack() as stack:
+            await _start(stack, app, name, settings, version, subscription, resources)
+            yield
+
+    app = FastAPI(
+        title=f"Plumbline {name}",
+        version=version,
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        telemetry={
+            "operation_spans": False,  # an endpoint is one service call, which names its own spans
+            "logs": False,  # problems.py logs what went wrong
+            "exclude": lambda scope: scope["path"] in ("/healthz", "/readyz"),
+        },
+        separate_input_output_schemas=False,
+    )
+    app.state.settings = settings
+    app.state.checks = {}
+    app.state.body_limits = dict(body_limits or {})
+    app.state.authenticator = auth.Authenticator(settings.jwks_uri, settings.jwt_issuer, settings.jwt_audience)
+    problems.install(app)
+    app.include_router(_health(f"plumbline_{name}"))
+    for router in routers:
+        app.include_router(router)
+    _documents(app, asyncapi.document(name, version, consumes))
+    app.add_middleware(Edge, body_limit=settings.body_limit_bytes)
+    openapi.install(app)
+    return app
+
+
+async def _start(
+    stack: contextlib.AsyncExitStack,
+    app: FastAPI,
+    name: str,
+    settings: ServiceSettings,
+    version: str,
+    subscription: Callable[[FastAPI], bus.Subscription] | None,
+    resources: Callable[[FastAPI], AbstractAsyncContextManager[None]] | None,
+) -> None:
+    """Everything that runs beside the requests; `stack` ends it in the opposite order."""
+    flush = telemetry.set_up(f"plumbline-{name}", settings.environment, version)
+    stack.push_async_callback(asyncio.to_thread, flush)
+    if settings.watchdog_threshold is not None:
+        await stack.enter_async_context(Watchdog(settings.watchdog_threshold))
+    engine = db.create_engine(settings, f"plumbline-{name}")
+    stack.push_async_callback(engine.dispose)
+    telemetry.observe_engine(engine, name)
+    app.state.sessions = async_sessionmaker(engine, expire_on_commit=False)
+    app.state.read_sessions = async_sessionmaker(
+        engine.execution_options(isolation_level="AUTOCOMMIT"), expire_on_commit=False
+    )
+    broker = bus.Broker(settings.nats_url, f"plumbline-{name}", settings.stream_replicas)
+    app.state.checks |= {
+        "database": lambda: _database_answers(app.state.read_sessions),
+        "migrations": lambda: _migrated(app.state.read_sessions, f"plumbline_{name}"),
+        "bus": lambda: _bus_connected(broker),
+    }
+    stack.push_async_callback(broker.close)
+    await stack.enter_async_context(_background("connection to nats", broker.connect, forever=False))
+    relay = outbox.Relay(engine, broker, name)
+    await stack.enter_async_context(_background("outbox relay", relay.run))
+    if resources is not None:
+        await stack.enter_async_context(resources(app))
+    if subscription is not None:
+        consumer = bus.Consumer(broker, app.state.sessions, subscription(app))
+        await stack.enter_async_context(_background("consumer", consumer.run, stop=consumer.stop))
+
+
+@contextlib.asynccontextmanager
+async def _background(
+    what: str,
+    run: Callable[[], Coroutine[Any, Any, None]],
+    *,
+    forever: bool = True,
+    stop: Callable[[], None] | None = None,
+) -> AsyncIterator[None]:
+    """Run a task beside the requests; one that fails is reported and starts again."""
+    stopping = False
+
+    async def supervised() -> None:
+        wait = 0.2
+        while not stopping:
+            try:
+                await run()
+                if not forever or stopping:
+                    return
+            except Exception:
+                log.exception("%s failed; it starts again in %.1f s", what, wait)
+            await asyncio.sleep(wait)
+            wait = min(wait * 2, 10)
+
+    task = asyncio.create_task(supervised(), name=what)
+    try:
+        yield
+    finally:
+        stopping = True
+        if stop is not None:
+            stop()
+            await asyncio.wait({task}, timeout=bus.DRAIN_SECONDS)
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+
+# --- Health ---------------------------------------------------------------------------------------------
+
+
+async def _database_answers(sessions: db.Sessions) -> None:
+    async with sessions() as session:
+        await session.execute(text("SELECT 1"))
+
+
+async def _migrated(sessions: db.Sessions, package: str) -> None:
+    async with sessions() as session:
+        found = (await session.execute(text("SELECT version_num FROM alembic_version"))).scalar_one()
+    expected = db.newest_migration(package)
+    if found != expected:
+        raise RuntimeError(f"the schema is at {found}, this program needs {expected}: run make migrate")
+
+
+async def _bus_connected(broker: bus.Broker) -> None:
+    if not broker.is_connected:
+        raise RuntimeError("no connection to NATS; events wait in the outbox")
+
+
+def _health(package: str) -> APIRouter:
+    router = APIRouter(include_in_schema=False, dependencies=[Depends(auth.public)])
+
+    @router.get("/healthz")
+    async def alive() -> dict[str, str]:
+        return {"status": "ok"}
+
+    @router.get("/readyz")
+    async def ready(request: Request) -> Response:
+        async def outcome(check: Check) -> str:
+            try:
+                await asyncio.wait_for(check(), 2)
+            except Exception as error:
+                log.warning("not ready: %r", error)
+                return "timed out" if isinstance(error, TimeoutError) else type(error).__name__
+            return "ok"
+
+        checks: dict[str, Check] = request.app.state.checks
+        found = dict(zip(checks, await asyncio.gather(*map(outcome, checks.values())), strict=True))
+        fine = bool(found) and all(value == "ok" for value in found.values())
+        return JSONResponse({"status": "ok" if fine else "not ready", "checks": found}, 200 if fine else 503)
+
+    return router
+
+
+# --- Documents ------------------------------------------------------------------------------------------
+
+
+def _documents(app: FastAPI, events: dict[str, Any]) -> None:
+    app.state.asyncapi = events
+    router = APIRouter(include_in_schema=False, dependencies=[Depends(auth.public)])
+
+    @router.get("/docs")
+    async def docs() -> HTMLResponse:
+        return get_swagger_ui_html(
+            openapi_url="/openapi.json",
+            title=app.title,
+            swagger_js_url="/docs/assets/swagger-ui-bundle.js",
+            swagger_css_url="/docs/assets/swagger-ui.css",
+            swagger_favicon_url="/docs/assets/favicon.png",
+        )
+
+    @router.get("/asyncapi.json")
+    async def asyncapi_document() -> dict[str, Any]:
+        return events
+
+    app.include_router(router)
+    assets = f"{fastapi_offline.__path__[0]}/static"
+    app.mount("/docs/assets", StaticFiles(directory=assets), name="docs-assets")
+
+
+# --- The edge of every request --------------------------------------------------------------------------
+
+_REQUEST_ID = re.compile(rb"[\w.:-]{1,128}")
+
+
+class Edge:
+    """Bounds the body, and sets on every reply the ids of the request and of its trace."""
+
+    def __init__(self, app: ASGIApp, body_limit: int) -> None:
+        self._app = app
+        self._limit = body_limit
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        telemetry.remember_span()
+        headers = dict(scope["headers"])
+        declared = headers.get(b"content-length", b"0")
+        limit = scope["app"].state.body_limits.get(scope["path"], self._limit)
+        request_id = headers.get(b"x-request-id", b"")
+        if not _REQUEST_ID.fullmatch(request_id):
+            request_id = str(db.new_id()).encode()
+        received = 0
+
+        async def bounded() -> Message:
+            nonlocal received
+            message = await receive()
+            if message["type"] == "http.request":
+                received += len(message.get("body", b""))
+                if received > limit:
+                    raise HTTPException(413, f"the body is larger than {limit} bytes")
+            return message
+
+        async def stamped(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                context = trace.get_current_span().get_span_context()
+                message["headers"] = [
+                    *message["headers"],
+                    (b"x-request-id", request_id),
+                    (b"x-content-type-options", b"nosniff"),
+                    *([(b"x-trace-id", f"{context.trace_id:032x}".encode())] if context.is_valid else []),
+                ]
+            await send(message)
+
+        if declared.isdigit() and int(declared) > limit:
+            reply = problems.problem(
+                413,
+                "body-too-large",
+                "The request body is too large",
+                request=Request(scope),
+                detail=f"the body is larger than {limit} bytes",
+                headers={"Connection": "close"},
+            )
+            await reply(scope, receive, stamped)
+            return
+        await self._app(scope, bounded, stamped)

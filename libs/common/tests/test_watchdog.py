@@ -1,0 +1,85 @@
+import asyncio
+import inspect
+import re
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from opentelemetry.sdk.trace import TracerProvider
+
+from plumbline_common import telemetry
+from plumbline_common.watchdog import Block, Watchdog
+
+
+def sleep_in_a_helper() -> None:
+    time.sleep(0.3)  # noqa: TID251 - the block that is looked for
+
+
+def count_on_the_processor() -> int:
+    total, end = 0, time.perf_counter() + 0.3
+    while time.perf_counter() < end:
+        total += 1
+    return total
+
+
+def match_without_end() -> None:
+    re.match(r"(a+)+$", "a" * 23 + "b")
+
+
+def lines_of(function: Callable[[], object]) -> range:
+    source, first = inspect.getsourcelines(function)
+    return range(first, first + len(source))
+
+
+async def blocks_of(function: Callable[[], object], threshold: float = 0.1) -> list[Block]:
+    async with Watchdog(threshold) as watchdog:
+        await asyncio.sleep(0.2)
+        function()
+        await asyncio.sleep(0.2)
+    return watchdog.blocks
+
+
+@pytest.mark.parametrize("function", [sleep_in_a_helper, count_on_the_processor, match_without_end])
+async def test_the_line_that_held_the_loop_is_named(function: Callable[[], object]) -> None:
+    began = time.perf_counter()
+    function()
+    alone = time.perf_counter() - began
+    [block] = await blocks_of(function)
+    path, line = block.place.rsplit(":", 1)
+    assert Path(path) == Path(__file__)
+    assert int(line) in lines_of(function)
+    assert block.seconds > alone / 3
+
+
+async def test_a_place_is_reported_once(caplog: pytest.LogCaptureFixture) -> None:
+    def twice() -> None:
+        for _ in range(2):
+            time.sleep(0.15)  # noqa: TID251
+
+    async with Watchdog(0.05) as watchdog:
+        for _ in range(3):
+            await asyncio.sleep(0.1)
+            twice()
+            await asyncio.sleep(0.1)
+    assert len(watchdog.blocks) == 1
+    assert len([record for record in caplog.records if "was blocked" in record.message]) == 1
+
+
+async def test_a_loop_that_only_waits_is_not_blamed() -> None:
+    async with Watchdog(0.05) as watchdog:
+        await asyncio.sleep(0.5)
+    assert watchdog.blocks == []
+
+
+async def test_the_span_at_work_tells_of_the_block() -> None:
+    tracer = TracerProvider(shutdown_on_exit=False).get_tracer("tests")
+    async with Watchdog(0.05):
+        await asyncio.sleep(0.1)
+        with tracer.start_as_current_span("request") as span:
+            telemetry.remember_span()
+            sleep_in_a_helper()
+        await asyncio.sleep(0.1)
+    [event] = span.events  # type: ignore[attr-defined]
+    assert event.name == "event_loop.blocked"
+    assert str(event.attributes["code.location"]).startswith(__file__)

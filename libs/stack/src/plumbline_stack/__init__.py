@@ -1,0 +1,1 @@
+"""The embedded stack: PostgreSQL, NATS and Envoy from wheels, supervised together with the services."""

@@ -1,0 +1,54 @@
+"""The collector's process: `python -m plumbline_stack.collector FOLDER PORT GATEWAY_URL INTERVAL ENVIRONMENT`.
+
+FOLDER is the stack's state folder, INTERVAL the seconds between collections of host metrics.
+"""
+
+import asyncio
+import contextlib
+import logging
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import uvicorn
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
+
+from plumbline_stack.collector import host
+from plumbline_stack.collector.app import create_app
+from plumbline_stack.collector.metrics import Forwarder, normalise
+from plumbline_stack.collector.store import Store
+from plumbline_stack.keys import Issuer
+from plumbline_stack.ports import HOST
+
+
+def main() -> None:
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    folder, port, gateway, interval, environment = sys.argv[1:6]
+    state = Path(folder) / "collector"
+    state.mkdir(mode=0o700, exist_ok=True)
+    store = Store(state / "telemetry.sqlite")
+    forwarder = Forwarder(f"{gateway}/v1/metrics", Issuer(Path(folder) / "secrets"))
+
+    def put(message: ExportMetricsServiceRequest) -> None:
+        normalise(message)
+        forwarder.put(message)
+
+    @contextlib.asynccontextmanager
+    async def lifespan() -> AsyncIterator[None]:
+        sending = asyncio.create_task(forwarder.run())
+        provider = host.measure(forwarder.put, float(interval), environment)
+        try:
+            yield
+        finally:
+            await asyncio.to_thread(provider.shutdown)
+            sending.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await sending
+            store.close()
+
+    app = create_app(store, put, lifespan)
+    uvicorn.run(app, host=HOST, port=int(port), log_level="warning", access_log=False, timeout_graceful_shutdown=3)
+
+
+if __name__ == "__main__":
+    main()

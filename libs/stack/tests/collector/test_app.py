@@ -1,0 +1,71 @@
+import contextlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import httpx
+import pytest_asyncio
+from asgi_lifespan import LifespanManager
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
+
+from plumbline_stack.collector.app import create_app
+from plumbline_stack.collector.store import Store
+
+TRACE = "0af7651916cd43dd8448eb211c80319c"
+SPANS = {
+    "resourceSpans": [
+        {"scopeSpans": [{"spans": [{"traceId": TRACE, "spanId": "b7ad6b7169203331", "name": "index"}]}]}
+    ]
+}
+LOGS = {"resourceLogs": [{"scopeLogs": [{"logRecords": [{"body": {"stringValue": "hm"}, "traceId": TRACE}]}]}]}
+
+
+@contextlib.asynccontextmanager
+async def nothing_beside() -> AsyncIterator[None]:
+    yield
+
+
+@pytest_asyncio.fixture
+async def put() -> list[ExportMetricsServiceRequest]:
+    return []
+
+
+@pytest_asyncio.fixture
+async def client(tmp_path: Path, put: list[ExportMetricsServiceRequest]) -> AsyncIterator[httpx.AsyncClient]:
+    store = Store(tmp_path / "telemetry.sqlite")
+    app = create_app(store, put.append, nothing_beside)
+    async with LifespanManager(app):
+        transport = httpx.ASGITransport(app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://collector") as opened:
+            yield opened
+    store.close()
+
+
+async def test_what_was_sent_can_be_read(client: httpx.AsyncClient) -> None:
+    assert (await client.post("/v1/traces", json=SPANS)).json() == {}
+    assert (await client.post("/v1/logs", json=LOGS)).json() == {}
+    assert [span["name"] for span in (await client.get(f"/traces/{TRACE}")).json()] == ["index"]
+    assert (await client.get(f"/traces/{TRACE.upper()}")).json() != []
+    assert [trace["trace_id"] for trace in (await client.get("/traces")).json()] == [TRACE]
+    logs = (await client.get("/logs", params={"trace_id": TRACE, "limit": "x"})).json()
+    assert [record["body"] for record in logs] == ["hm"]
+
+
+async def test_metrics_are_passed_on(client: httpx.AsyncClient, put: list[ExportMetricsServiceRequest]) -> None:
+    sent = ExportMetricsServiceRequest()
+    sent.resource_metrics.add().schema_url = "x"
+    headers = {"content-type": "application/x-protobuf"}
+    reply = await client.post("/v1/metrics", content=sent.SerializeToString(), headers=headers)
+    assert reply.headers["content-type"] == "application/x-protobuf"
+    assert put == [sent]
+
+
+async def test_what_cannot_be_read_is_refused_and_leaves_nothing(
+    client: httpx.AsyncClient, put: list[ExportMetricsServiceRequest]
+) -> None:
+    for path in ("/v1/traces", "/v1/logs", "/v1/metrics"):
+        reply = await client.post(path, content=b"\xff", headers={"content-type": "application/x-protobuf"})
+        assert reply.status_code == 400
+        assert "not an OTLP" in reply.json()["message"]
+        assert (await client.post(path, content=b"", headers={"content-type": "x/y"})).status_code == 415
+    assert put == []
+    assert (await client.get("/traces")).json() == []

@@ -1,0 +1,1 @@
+"""Anomalies: departures of the series that requirements name, from onset to end."""

@@ -1,0 +1,89 @@
+"""How an anomaly is named and how grave it is. Pure.
+
+The title is what people read in a list and what search embeds: it says in words what happened to what.
+"""
+
+import re
+from typing import Literal
+
+from plumbline_common.schemas import Severity
+
+WARNING_SCORE = 1.5
+CRITICAL_SCORE = 3.0
+NEWS = 1.2
+"""An anomaly is reported again once its peak is this many times the one reported last."""
+
+_WORDS = (
+    (("error_ratio",), "Share of bad events"),
+    (("duration", "latency", "response_time"), "Latency"),
+    (("memory", "rss", "heap"), "Memory use"),
+    (("cpu",), "CPU use"),
+    (("lag",), "Lag"),
+    (("age",), "Age"),
+    (("queue", "backlog", "pending"), "Backlog"),
+    (("connections", "pool"), "Connections"),
+    (("filesystem", "disk"), "Disk use"),
+    (("error", "failure", "exception"), "Errors"),
+    (("request",), "Requests"),
+)
+_TIME = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
+
+
+def severity(score: float) -> Severity:
+    if score >= CRITICAL_SCORE:
+        return Severity.CRITICAL
+    return Severity.WARNING if score >= WARNING_SCORE else Severity.INFO
+
+
+def title(
+    metric: str,
+    aggregation: str,
+    unit: str,
+    service: str | None,
+    direction: Literal["up", "down"],
+    value: float,
+    expected: float,
+    lower: float,
+    upper: float,
+) -> str:
+    """Such as: Latency (p95 of http.server.request.duration) of shop rose to 612 ms; expected 21 ms (12-48 ms)."""
+    of_service = f" of {service}" if service else ""
+    verb = "rose" if direction == "up" else "fell"
+    unit = f"{unit}/s" if aggregation == "rate" else unit
+    band = f"{quantity(lower, unit)}–{quantity(upper, unit)}"
+    words = aggregation.replace("_", " ")
+    return (
+        f"{_subject(metric, aggregation)} ({words} of {metric}){of_service} {verb} to {quantity(value, unit)};"
+        f" expected {quantity(expected, unit)} ({band})"
+    )
+
+
+def _subject(metric: str, aggregation: str) -> str:
+    names = set(re.split(r"[._]", metric.lower())) | {metric.lower()}
+    for keys, words in _WORDS:
+        if aggregation in keys or any(key in names for key in keys):
+            return words
+    return re.sub(r"[._]+", " ", metric).strip().capitalize() or "Value"
+
+
+def quantity(value: float, unit: str) -> str:
+    """A number with its UCUM unit, in a size that people read: 0.612 s is 612 ms."""
+    if unit in _TIME:
+        seconds = value * _TIME[unit]
+        for name, size in (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6)):
+            if abs(seconds) >= size or name == "µs":
+                return f"{_number(seconds / size)} {name}" if seconds else "0 s"
+    if unit in ("By", "By/s"):
+        amount, suffix = value, unit.removeprefix("By")
+        for name in ("B", "KiB", "MiB", "GiB", "TiB"):
+            if abs(amount) < 1024 or name == "TiB":
+                return f"{_number(amount)} {name}{suffix}"
+            amount /= 1024
+    if unit == "1":
+        return f"{_number(value * 100)} %"
+    plain = re.sub(r"\{([^}]*)\}", r"\1", unit)
+    return f"{_number(value)} {plain}".rstrip()
+
+
+def _number(value: float) -> str:
+    return f"{value:.0f}" if 100 <= abs(value) < 1e6 else f"{value:.3g}"

@@ -1,0 +1,40 @@
+"""Event in, one service call."""
+
+from typing import Any
+
+from plumbline_analysis.watched import service
+from plumbline_common import bus, db, inbox
+from plumbline_common.events import (
+    Received,
+    RequirementCreated,
+    RequirementDeleted,
+    RequirementTransitioned,
+    RequirementUpdated,
+)
+
+CONSUMER = "analysis"
+CONSUMES = (RequirementCreated, RequirementUpdated, RequirementTransitioned, RequirementDeleted)
+
+
+def subscription(sessions: db.Sessions) -> bus.Subscription:
+    """Keep the projection of requirements."""
+
+    async def keep(received: Received[Any]) -> None:
+        async with sessions.begin() as session:
+            if await inbox.first_time(session, received, CONSUMER):
+                await service.keep(session, received.data.requirement)
+
+    async def forget(received: Received[RequirementDeleted]) -> None:
+        async with sessions.begin() as session:
+            if await inbox.first_time(session, received, CONSUMER):
+                await service.forget(session, received.data.requirement_id, received.data.revision)
+
+    return bus.Subscription(
+        CONSUMER,
+        {
+            RequirementCreated: keep,
+            RequirementUpdated: keep,
+            RequirementTransitioned: keep,
+            RequirementDeleted: forget,
+        },
+    )

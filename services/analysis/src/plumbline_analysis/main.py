@@ -1,0 +1,38 @@
+"""Wiring of the analysis service: `uvicorn plumbline_analysis.main:create_app --factory`."""
+
+import contextlib
+from collections.abc import AsyncIterator
+
+from fastapi import FastAPI
+
+from plumbline_analysis import worker
+from plumbline_analysis.anomalies.router import router as anomalies
+from plumbline_analysis.consumer import CONSUMES, subscription
+from plumbline_analysis.points.directory import Directory
+from plumbline_analysis.points.router import router as points
+from plumbline_analysis.settings import Settings
+from plumbline_analysis.signals.router import router as signals
+from plumbline_analysis.verdicts.router import router as verdicts
+from plumbline_common import web
+
+
+@contextlib.asynccontextmanager
+async def resources(app: FastAPI) -> AsyncIterator[None]:
+    state = app.state
+    state.directory = Directory()
+    async with worker.running(state.sessions, state.read_sessions, state.settings) as maintenance:
+        state.checks["partitions"] = maintenance.check
+        yield
+
+
+def create_app(settings: Settings | None = None) -> FastAPI:
+    settings = settings or Settings()
+    return web.create_app(
+        "analysis",
+        settings,
+        routers=[points, signals, anomalies, verdicts],
+        subscription=lambda app: subscription(app.state.sessions),
+        consumes=CONSUMES,
+        resources=resources,
+        body_limits=dict.fromkeys(("/v1/metrics", "/api/v1/telemetry/points"), settings.telemetry_limit_bytes),
+    )

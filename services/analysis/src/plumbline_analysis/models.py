@@ -1,0 +1,276 @@
+"""The tables of the analysis service."""
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import sqlalchemy as sa
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Double,
+    Identity,
+    Index,
+    Integer,
+    LargeBinary,
+    SmallInteger,
+    Text,
+    UniqueConstraint,
+    Uuid,
+)
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+from plumbline_common import db, inbox, outbox
+
+
+class Base(DeclarativeBase):
+    metadata = db.metadata()
+
+
+outbox.add_tables(Base.metadata)
+inbox.add_tables(Base.metadata)
+
+
+# --- Telemetry ------------------------------------------------------------------------------------------
+
+
+class Signal(Base):
+    """A time series. `number` stands for it in the tables of points, where eight bytes a row count."""
+
+    __tablename__ = "signals"
+    __table_args__ = (
+        Index(
+            "ix_signals_attributes",
+            "attributes",
+            postgresql_using="gin",
+            postgresql_ops={"attributes": "jsonb_path_ops"},
+        ),
+        Index("ix_signals_metric_number", "metric", "number"),
+    )
+
+    id: Mapped[UUID] = mapped_column(Uuid, primary_key=True)
+    number: Mapped[int] = mapped_column(BigInteger, Identity(always=True), unique=True)
+    identity: Mapped[bytes] = mapped_column(LargeBinary, unique=True)
+    """A hash of all that tells this series from another."""
+    source: Mapped[str] = mapped_column(Text)
+    metric: Mapped[str] = mapped_column(Text)
+    unit: Mapped[str] = mapped_column(Text)
+    kind: Mapped[str] = mapped_column(Text)
+    temporality: Mapped[str] = mapped_column(Text)
+    monotonic: Mapped[bool] = mapped_column(Boolean)
+    scope: Mapped[str] = mapped_column(Text)
+    service: Mapped[str | None] = mapped_column(Text, index=True)
+    resource: Mapped[dict[str, str]] = mapped_column(JSONB)
+    attributes: Mapped[dict[str, str]] = mapped_column(JSONB)
+    """The point's attributes and the resource's, as a query may name both; the point's win."""
+    requirement_id: Mapped[UUID | None] = mapped_column(Uuid, index=True)
+    slo: Mapped[str | None] = mapped_column(Text)
+    aggregation: Mapped[str | None] = mapped_column(Text)
+    first_seen: Mapped[datetime] = mapped_column(db.timestamp(), server_default=sa.func.now())
+
+
+class BucketLayout(Base):
+    """The buckets of histograms, each layout once."""
+
+    __tablename__ = "bucket_layouts"
+
+    id: Mapped[int] = mapped_column(Integer, Identity(always=True), primary_key=True)
+    identity: Mapped[bytes] = mapped_column(LargeBinary, unique=True)
+    bounds: Mapped[list[float]] = mapped_column(ARRAY(Double))
+    scale: Mapped[int | None] = mapped_column(SmallInteger)
+    zero_threshold: Mapped[float] = mapped_column(Double)
+
+
+class NumberPoint(Base):
+    """Points of gauges and sums as they came: cumulative ones with their start time, so that any reader may derive
+    the same increases. No start time is 1970-01-01, as in OTLP."""
+
+    __tablename__ = "number_points"
+    __table_args__ = {"postgresql_partition_by": "RANGE (ts)"}
+
+    signal: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    ts: Mapped[datetime] = mapped_column(db.timestamp(), primary_key=True)
+    start_ts: Mapped[datetime] = mapped_column(db.timestamp())
+    value: Mapped[float] = mapped_column(Double)
+
+
+class HistogramPoint(Base):
+    """Points of histograms as they came. `sum`, `min`, `max` are NaN where the sender gave none."""
+
+    __tablename__ = "histogram_points"
+    __table_args__ = {"postgresql_partition_by": "RANGE (ts)"}
+
+    signal: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    ts: Mapped[datetime] = mapped_column(db.timestamp(), primary_key=True)
+    start_ts: Mapped[datetime] = mapped_column(db.timestamp())
+    count: Mapped[int] = mapped_column(BigInteger)
+    sum: Mapped[float] = mapped_column(Double)
+    min: Mapped[float] = mapped_column(Double)
+    max: Mapped[float] = mapped_column(Double)
+    layout: Mapped[int] = mapped_column(Integer)
+    position: Mapped[int] = mapped_column(Integer)
+    """The index of the first exponential bucket in `counts`; 0 for explicit bounds."""
+    zero_count: Mapped[int] = mapped_column(BigInteger)
+    negative_position: Mapped[int] = mapped_column(Integer)
+    counts: Mapped[list[int]] = mapped_column(ARRAY(BigInteger))
+    negative_counts: Mapped[list[int]] = mapped_column(ARRAY(BigInteger))
+
+
+class Detection(Base):
+    """What the detector said of each point of an indicator; the band is empty while it is learning."""
+
+    __tablename__ = "detections"
+    __table_args__ = {"postgresql_partition_by": "RANGE (ts)"}
+
+    signal: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    ts: Mapped[datetime] = mapped_column(db.timestamp(), primary_key=True)
+    value: Mapped[float] = mapped_column(Double)
+    expected: Mapped[float | None] = mapped_column(Double)
+    lower: Mapped[float | None] = mapped_column(Double)
+    upper: Mapped[float | None] = mapped_column(Double)
+    score: Mapped[float | None] = mapped_column(Double)
+
+
+PARTITIONED = ("number_points", "histogram_points", "detections")
+
+
+# --- What is watched --------------------------------------------------------------------------------------
+
+
+class WatchedRequirement(Base):
+    """The projection of a requirement; a deleted one stays as a mark that nothing older may overwrite."""
+
+    __tablename__ = "watched_requirements"
+
+    id: Mapped[UUID] = mapped_column(Uuid, primary_key=True)
+    revision: Mapped[int] = mapped_column(Integer)
+    updated_at: Mapped[datetime] = mapped_column(db.timestamp())
+    deleted: Mapped[bool] = mapped_column(Boolean, server_default=sa.false())
+    in_force: Mapped[bool] = mapped_column(Boolean, index=True)
+    key: Mapped[str] = mapped_column(Text)
+    title: Mapped[str] = mapped_column(Text)
+    owner_team: Mapped[str | None] = mapped_column(Text)
+    service: Mapped[str | None] = mapped_column(Text)
+    slos: Mapped[list[dict[str, Any]]] = mapped_column(JSONB)
+
+
+class TrackedObjective(Base):
+    """How far an objective has been evaluated, and where it stands."""
+
+    __tablename__ = "objectives"
+    __table_args__ = (UniqueConstraint("requirement_id", "slo", "objective"),)
+
+    number: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
+    requirement_id: Mapped[UUID] = mapped_column(Uuid)
+    slo: Mapped[str] = mapped_column(Text)
+    objective: Mapped[int] = mapped_column(SmallInteger)
+    definition: Mapped[bytes] = mapped_column(LargeBinary)
+    """A hash of what is counted: when it changes, counting starts anew."""
+    evaluated_to: Mapped[datetime] = mapped_column(db.timestamp())
+    last_point: Mapped[datetime | None] = mapped_column(db.timestamp())
+    standing: Mapped[dict[str, Any]] = mapped_column(JSONB)
+
+
+class ObjectiveSlice(Base):
+    """Running totals up to and including the slice that ends at `ts`: the difference of two rows is any window.
+
+    Slices without units have no row.
+    """
+
+    __tablename__ = "objective_slices"
+
+    objective: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    ts: Mapped[datetime] = mapped_column(db.timestamp(), primary_key=True)
+    good: Mapped[float] = mapped_column(Double)
+    total: Mapped[float] = mapped_column(Double)
+
+
+class Detector(Base):
+    """The state of the detector of one indicator, so that a restart goes on where the last process stopped."""
+
+    __tablename__ = "detectors"
+
+    signal: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    requirement_id: Mapped[UUID] = mapped_column(Uuid, index=True)
+    slo: Mapped[str] = mapped_column(Text)
+    watching_since: Mapped[datetime] = mapped_column(db.timestamp())
+    """From the history before it the detector only learns: what happened then is nobody's alarm now."""
+    evaluated_to: Mapped[datetime] = mapped_column(db.timestamp())
+    state: Mapped[bytes] = mapped_column(LargeBinary)
+    alarm: Mapped[dict[str, Any]] = mapped_column(JSONB)
+
+
+class EvaluatorLease(Base):
+    """One row: which process evaluates. The token grows with each new holder, so that a late one is noticed."""
+
+    __tablename__ = "evaluator_lease"
+    __table_args__ = (CheckConstraint("id = 1", name="single"),)
+
+    id: Mapped[int] = mapped_column(SmallInteger, primary_key=True, autoincrement=False)
+    holder: Mapped[UUID] = mapped_column(Uuid)
+    token: Mapped[int] = mapped_column(BigInteger)
+    until: Mapped[datetime] = mapped_column(db.timestamp())
+
+
+# --- What came of it --------------------------------------------------------------------------------------
+
+
+class Anomaly(Base):
+    __tablename__ = "anomalies"
+    __table_args__ = (
+        Index("ix_anomalies_onset", sa.text("onset DESC"), sa.text("id DESC")),
+        Index("ix_anomalies_requirement_id_onset", "requirement_id", sa.text("onset DESC")),
+        Index("uq_anomalies_open", "signal_id", unique=True, postgresql_where=sa.text('"end" IS NULL')),
+    )
+
+    id: Mapped[UUID] = mapped_column(Uuid, primary_key=True)
+    signal_id: Mapped[UUID] = mapped_column(Uuid)
+    metric: Mapped[str] = mapped_column(Text)
+    aggregation: Mapped[str] = mapped_column(Text)
+    unit: Mapped[str] = mapped_column(Text)
+    service: Mapped[str | None] = mapped_column(Text, index=True)
+    attributes: Mapped[dict[str, str]] = mapped_column(JSONB)
+    requirement_id: Mapped[UUID | None] = mapped_column(Uuid)
+    requirement_revision: Mapped[int | None] = mapped_column(Integer)
+    state: Mapped[str] = mapped_column(Text)
+    severity: Mapped[str] = mapped_column(Text)
+    direction: Mapped[str] = mapped_column(Text)
+    onset: Mapped[datetime] = mapped_column(db.timestamp())
+    end: Mapped[datetime | None] = mapped_column(db.timestamp())
+    peak_at: Mapped[datetime] = mapped_column(db.timestamp())
+    peak_score: Mapped[float] = mapped_column(Double)
+    value: Mapped[float] = mapped_column(Double)
+    expected: Mapped[float] = mapped_column(Double)
+    lower: Mapped[float] = mapped_column(Double)
+    upper: Mapped[float] = mapped_column(Double)
+    title: Mapped[str] = mapped_column(Text)
+    revision: Mapped[int] = mapped_column(Integer)
+
+
+class VerdictRecord(Base):
+    """Each change of a requirement's verdict, with its evidence at that moment."""
+
+    __tablename__ = "verdicts"
+    __table_args__ = (Index("ix_verdicts_requirement_id_changed_at", "requirement_id", sa.text("changed_at DESC")),)
+
+    id: Mapped[UUID] = mapped_column(Uuid, primary_key=True)
+    requirement_id: Mapped[UUID] = mapped_column(Uuid)
+    revision: Mapped[int] = mapped_column(Integer)
+    state: Mapped[str] = mapped_column(Text)
+    changed_at: Mapped[datetime] = mapped_column(db.timestamp())
+    verdict: Mapped[dict[str, Any]] = mapped_column(JSONB)
+
+
+class CurrentVerdict(Base):
+    """The latest verdict of each requirement in force, with the evidence of the latest evaluation."""
+
+    __tablename__ = "current_verdicts"
+
+    requirement_id: Mapped[UUID] = mapped_column(Uuid, primary_key=True)
+    revision: Mapped[int] = mapped_column(Integer)
+    state: Mapped[str] = mapped_column(Text)
+    changed_at: Mapped[datetime] = mapped_column(db.timestamp())
+    evaluated_at: Mapped[datetime] = mapped_column(db.timestamp())
+    verdict: Mapped[dict[str, Any]] = mapped_column(JSONB)

@@ -1,0 +1,1 @@
+"""Telemetry in: decoded, resolved to signals, stored."""

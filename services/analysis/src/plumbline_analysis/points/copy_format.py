@@ -1,0 +1,139 @@
+"""Rows of points in PostgreSQL's binary COPY format, whole columns at a time.
+
+A row is a count of fields (int16), then each field's length (int32) and bytes, big endian; timestamps are
+microseconds since 2000-01-01. Where no field is null and arrays of a row have one length, a row has a fixed layout,
+so a NumPy record array *is* the wire format: 0.05 us a row to build, against 1.5 us for asyncpg to encode a tuple.
+https://www.postgresql.org/docs/current/sql-copy.html#SQL-COPY-FILE-FORMATS
+"""
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from plumbline_analysis.sources.batch import Histogram
+
+Int64 = npt.NDArray[np.int64]
+Float64 = npt.NDArray[np.float64]
+
+POSTGRES_EPOCH = 946_684_800_000_000
+"""2000-01-01 in microseconds since the Unix epoch."""
+HEADER = b"PGCOPY\n\xff\r\n\0" + bytes(8)
+TRAILER = b"\xff\xff"
+_INT8_OID = 20
+
+NUMBER_COLUMNS = ("signal", "ts", "start_ts", "value")
+_NUMBER_TYPES = {"signal": ">i8", "ts": ">i8", "start_ts": ">i8", "value": ">f8"}
+HISTOGRAM_COLUMNS = (
+    "signal",
+    "ts",
+    "start_ts",
+    "count",
+    "sum",
+    "min",
+    "max",
+    "layout",
+    "position",
+    "zero_count",
+    "negative_position",
+    "counts",
+    "negative_counts",
+)
+_HISTOGRAM_TYPES = {
+    "signal": ">i8",
+    "ts": ">i8",
+    "start_ts": ">i8",
+    "count": ">i8",
+    "sum": ">f8",
+    "min": ">f8",
+    "max": ">f8",
+    "layout": ">i4",
+    "position": ">i4",
+    "zero_count": ">i8",
+    "negative_position": ">i4",
+}
+
+
+def _array_type(length: int) -> np.dtype[Any]:
+    """A one-dimensional bigint[] without nulls; an empty one has no dimension."""
+    head = [("dimensions", ">i4"), ("nulls", ">i4"), ("oid", ">i4")]
+    if length == 0:
+        return np.dtype(head)
+    element = np.dtype([("size", ">i4"), ("value", ">i8")])
+    return np.dtype([*head, ("length", ">i4"), ("base", ">i4"), ("elements", element, (length,))])
+
+
+@lru_cache(maxsize=512)
+def _row_type(scalars: tuple[tuple[str, str], ...], arrays: tuple[tuple[str, int], ...]) -> np.dtype[Any]:
+    fields: list[tuple[str, Any]] = [("fields", ">i2")]
+    for name, kind in scalars:
+        fields += [(f"{name}_size", ">i4"), (name, kind)]
+    for name, length in arrays:
+        fields += [(f"{name}_size", ">i4"), (name, _array_type(length))]
+    return np.dtype(fields)
+
+
+def _rows(count: int, types: dict[str, str], arrays: dict[str, int]) -> npt.NDArray[np.void]:
+    rows = np.zeros(count, _row_type(tuple(types.items()), tuple(arrays.items())))
+    rows["fields"] = len(types) + len(arrays)
+    for name, kind in types.items():
+        rows[f"{name}_size"] = np.dtype(kind).itemsize
+    for name, length in arrays.items():
+        rows[f"{name}_size"] = _array_type(length).itemsize
+        rows[name]["oid"] = _INT8_OID
+        if length:
+            rows[name]["dimensions"] = 1
+            rows[name]["length"] = length
+            rows[name]["base"] = 1
+            rows[name]["elements"]["size"] = 8
+    return rows
+
+
+def numbers(signal: Int64, time: Int64, start: Int64, value: Float64) -> bytes:
+    """The COPY data of number points; shape (n,) each, times in microseconds since the Unix epoch."""
+    rows = _rows(len(signal), _NUMBER_TYPES, {})
+    rows["signal"], rows["value"] = signal, value
+    rows["ts"], rows["start_ts"] = time - POSTGRES_EPOCH, start - POSTGRES_EPOCH
+    return b"".join((HEADER, rows.tobytes(), TRAILER))
+
+
+def read_numbers(data: bytes) -> tuple[Int64, Int64, Int64, Float64]:
+    """Signal, time, start and value from the COPY data of the four number columns; shape (n,) each."""
+    kind = _row_type(tuple(_NUMBER_TYPES.items()), ())
+    rows = np.frombuffer(data, kind, (len(data) - len(HEADER) - len(TRAILER)) // kind.itemsize, len(HEADER))
+    time, start = rows["ts"].astype(np.int64), rows["start_ts"].astype(np.int64)
+    signal, value = rows["signal"].astype(np.int64), rows["value"].astype(np.float64)
+    return signal, time + POSTGRES_EPOCH, start + POSTGRES_EPOCH, value
+
+
+def histograms(signal: Int64, time: Int64, start: Int64, layout: Int64, points: Sequence[Histogram]) -> bytes:
+    """The COPY data of histogram points; arguments of shape (n,), `layout` the ids of their layouts."""
+    groups: dict[tuple[int, int], list[int]] = {}
+    for index, point in enumerate(points):
+        groups.setdefault((len(point.counts), len(point.negative_counts)), []).append(index)
+    parts = [HEADER]
+    for (length, negative_length), members in groups.items():
+        chosen = np.array(members)
+        rows = _rows(len(members), _HISTOGRAM_TYPES, {"counts": length, "negative_counts": negative_length})
+        rows["signal"], rows["layout"] = signal[chosen], layout[chosen]
+        rows["ts"], rows["start_ts"] = time[chosen] - POSTGRES_EPOCH, start[chosen] - POSTGRES_EPOCH
+        group = [points[index] for index in members]
+        for name, column in (
+            ("count", [point.count for point in group]),
+            ("sum", [point.sum for point in group]),
+            ("min", [point.min for point in group]),
+            ("max", [point.max for point in group]),
+            ("position", [point.offset for point in group]),
+            ("zero_count", [point.zero_count for point in group]),
+            ("negative_position", [point.negative_offset for point in group]),
+        ):
+            rows[name] = column
+        if length:
+            rows["counts"]["elements"]["value"] = [point.counts for point in group]
+        if negative_length:
+            rows["negative_counts"]["elements"]["value"] = [point.negative_counts for point in group]
+        parts.append(rows.tobytes())
+    parts.append(TRAILER)
+    return b"".join(parts)

@@ -1,0 +1,63 @@
+"""Daily partitions of the tables of points: made ahead, dropped when their retention is over."""
+
+import re
+from datetime import UTC, date, datetime, time, timedelta
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from plumbline_analysis.models import PARTITIONED
+
+# Any constant will do: it keeps two processes from making the same partition. ("parts" in ASCII)
+_LOCK = 0x7061727473
+_NAME = re.compile(r"^[a-z_]+_(\d{8})$")
+
+
+def _name(table: str, day: date) -> str:
+    return f"{table}_{day:%Y%m%d}"
+
+
+def _midnight(day: date) -> str:
+    return datetime.combine(day, time(), UTC).isoformat()
+
+
+async def maintain(session: AsyncSession, first: date, last: date, expired_before: date) -> None:
+    """Make the partitions of the days `first` to `last` and drop those of days before `expired_before`.
+
+    In the caller's transaction. Safe with several processes: one does it, the others then find it done.
+    """
+    await session.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
+    there = await existing(session)
+    for table in PARTITIONED:
+        day = first
+        while day <= last:
+            if (name := _name(table, day)) not in there:
+                # ATTACH lets writers of the other partitions go on; CREATE … PARTITION OF would stop them.
+                await session.execute(text(f"CREATE TABLE {name} (LIKE {table} INCLUDING ALL)"))
+                await session.execute(
+                    text(
+                        f"ALTER TABLE {table} ATTACH PARTITION {name}"
+                        f" FOR VALUES FROM ('{_midnight(day)}') TO ('{_midnight(day + timedelta(days=1))}')"
+                    )
+                )
+            day += timedelta(days=1)
+    for name, day in there.items():
+        if day < expired_before:
+            await session.execute(text(f"DROP TABLE {name}"))
+
+
+async def existing(session: AsyncSession) -> dict[str, date]:
+    """The partitions of the tables of points, and their days."""
+    rows = await session.scalars(
+        text(
+            "SELECT part.relname FROM pg_inherits JOIN pg_class part ON part.oid = inhrelid"
+            " JOIN pg_class whole ON whole.oid = inhparent"
+            " WHERE whole.relname = ANY(:tables) AND whole.relnamespace = current_schema()::regnamespace"
+        ),
+        {"tables": list(PARTITIONED)},
+    )
+    days = {}
+    for name in rows:
+        if match := _NAME.match(name):
+            days[name] = datetime.strptime(match[1], "%Y%m%d").replace(tzinfo=UTC).date()
+    return days

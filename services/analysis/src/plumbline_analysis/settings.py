@@ -1,0 +1,41 @@
+"""What the analysis service is told by its environment."""
+
+from typing import Annotated
+
+from pydantic import Field
+from pydantic_settings import SettingsConfigDict
+
+from plumbline_common.settings import ServiceSettings
+
+_Seconds = Annotated[float, Field(gt=0)]
+
+
+class Settings(ServiceSettings):
+    model_config = SettingsConfigDict(env_prefix="PLUMBLINE_ANALYSIS_")
+
+    telemetry_limit_bytes: Annotated[int, Field(ge=1)] = 8 * 1024 * 1024
+    """The largest body of a telemetry request, as it is sent."""
+    decompressed_limit_bytes: Annotated[int, Field(ge=1)] = 16 * 1024 * 1024
+    past_limit_hours: Annotated[float, Field(gt=0, le=24 * 30)] = 48
+    future_limit_minutes: Annotated[float, Field(gt=0, le=24 * 60)] = 10
+    retention_days: Annotated[int, Field(ge=1)] = 35
+
+    evaluation_interval_seconds: Annotated[int, Field(ge=1, le=3600)] = 10
+    """How often requirements are evaluated, and the length of the slices that they are judged in."""
+    settle_seconds: Annotated[float, Field(ge=0)] = 5
+    """How long after its end a slice is first evaluated: the time that telemetry takes to arrive."""
+    lateness_seconds: Annotated[float, Field(ge=0)] = 60
+    """Slices this far back are evaluated again, so that late points still count."""
+    backfill_seconds: Annotated[float, Field(ge=0)] = 3600
+    """How much stored history a new objective takes in, at most its own window."""
+    stale_seconds: _Seconds = 300
+    """Without a point for this long, an objective has no data."""
+    minimum_events: Annotated[int, Field(ge=1)] = 10
+    minimum_slices: Annotated[int, Field(ge=1)] = 3
+    hold_evaluations: Annotated[int, Field(ge=1)] = 3
+    """A recovery must hold for this many evaluations."""
+    short_floor_seconds: _Seconds = 60
+    long_floor_seconds: _Seconds = 300
+    """The burn-rate windows scale with the SLO's window, but not below these."""
+    quantile_observations: Annotated[int, Field(ge=1)] = 5
+    """A slice with fewer observations has no quantile."""

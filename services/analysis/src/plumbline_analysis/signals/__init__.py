@@ -1,0 +1,1 @@
+"""Signals: the time series that are known, and their points read back."""

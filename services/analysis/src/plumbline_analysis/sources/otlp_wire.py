@@ -1,0 +1,116 @@
+"""OTLP's metric messages as a lens: the official wire format, read with only the fields that are needed.
+
+Attributes, resource and scope are declared as `bytes`, which the wire format cannot tell from a message. So the C
+parser need not build four objects an attribute for each point: the bytes themselves are the key under which a
+series is known, and they are decoded once, when the series is new. Measured on points with five attributes:
+1.8 us a point against 5.9 us with the generated classes.
+
+Field numbers: opentelemetry/proto/metrics/v1/metrics.proto and collector/metrics/v1/metrics_service.proto, v1.
+"""
+
+from typing import Any
+
+from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+
+_Field = descriptor_pb2.FieldDescriptorProto
+_TYPES = {
+    "bytes": _Field.TYPE_BYTES,
+    "string": _Field.TYPE_STRING,
+    "bool": _Field.TYPE_BOOL,
+    "double": _Field.TYPE_DOUBLE,
+    "fixed64": _Field.TYPE_FIXED64,
+    "sfixed64": _Field.TYPE_SFIXED64,
+    "int32": _Field.TYPE_INT32,
+    "sint32": _Field.TYPE_SINT32,
+    "uint32": _Field.TYPE_UINT32,
+    "uint64": _Field.TYPE_UINT64,
+}
+_POINT = {"repeated bytes attributes": 7, "fixed64 start_time_unix_nano": 2, "fixed64 time_unix_nano": 3}
+
+_MESSAGES: dict[str, dict[str, int]] = {
+    "Number": _POINT | {"oneof double as_double": 4, "oneof sfixed64 as_int": 6, "uint32 flags": 8},
+    "Histogram": {
+        "repeated bytes attributes": 9,
+        "fixed64 start_time_unix_nano": 2,
+        "fixed64 time_unix_nano": 3,
+        "fixed64 count": 4,
+        "optional double sum": 5,
+        "repeated fixed64 bucket_counts": 6,
+        "repeated double explicit_bounds": 7,
+        "uint32 flags": 10,
+        "optional double min": 11,
+        "optional double max": 12,
+    },
+    "Buckets": {"sint32 offset": 1, "repeated uint64 bucket_counts": 2},
+    "ExponentialHistogram": {
+        "repeated bytes attributes": 1,
+        "fixed64 start_time_unix_nano": 2,
+        "fixed64 time_unix_nano": 3,
+        "fixed64 count": 4,
+        "optional double sum": 5,
+        "sint32 scale": 6,
+        "fixed64 zero_count": 7,
+        "Buckets positive": 8,
+        "Buckets negative": 9,
+        "uint32 flags": 10,
+        "optional double min": 12,
+        "optional double max": 13,
+        "double zero_threshold": 14,
+    },
+    "Summary": {},
+    "Numbers": {"repeated Number data_points": 1, "int32 aggregation_temporality": 2, "bool is_monotonic": 3},
+    "Histograms": {"repeated Histogram data_points": 1, "int32 aggregation_temporality": 2},
+    "ExponentialHistograms": {
+        "repeated ExponentialHistogram data_points": 1,
+        "int32 aggregation_temporality": 2,
+    },
+    "Summaries": {"repeated Summary data_points": 1},
+    "Metric": {
+        "string name": 1,
+        "string unit": 3,
+        "oneof Numbers gauge": 5,
+        "oneof Numbers sum": 7,
+        "oneof Histograms histogram": 9,
+        "oneof ExponentialHistograms exponential_histogram": 10,
+        "oneof Summaries summary": 11,
+    },
+    "ScopeMetrics": {"bytes scope": 1, "repeated Metric metrics": 2},
+    "ResourceMetrics": {"bytes resource": 1, "repeated ScopeMetrics scope_metrics": 2},
+    "Request": {"repeated ResourceMetrics resource_metrics": 1},
+}
+
+
+def _build() -> Any:
+    package = "plumbline.otlp"
+    file = descriptor_pb2.FileDescriptorProto(name="plumbline/otlp.proto", package=package, syntax="proto3")
+    for name, fields in _MESSAGES.items():
+        message = file.message_type.add(name=name)
+        optional = []
+        for declaration, number in fields.items():
+            *label, kind, field_name = declaration.split()
+            field = message.field.add(
+                name=field_name,
+                number=number,
+                label=_Field.LABEL_REPEATED if label == ["repeated"] else _Field.LABEL_OPTIONAL,
+                type=_TYPES.get(kind, _Field.TYPE_MESSAGE),
+            )
+            if kind not in _TYPES:
+                field.type_name = f".{package}.{kind}"
+            if label == ["oneof"]:
+                if not message.oneof_decl:
+                    message.oneof_decl.add(name="data")
+                field.oneof_index = 0
+            if label == ["optional"]:
+                field.proto3_optional = True
+                optional.append(field)
+        # proto3 presence is a oneof of its own; those come after the real ones.
+        for field in optional:
+            field.oneof_index = len(message.oneof_decl)
+            message.oneof_decl.add(name=f"_{field.name}")
+    pool = descriptor_pool.DescriptorPool()
+    pool.Add(file)
+    return message_factory.GetMessageClass(pool.FindMessageTypeByName(f"{package}.Request"))
+
+
+Request: Any = _build()
+"""`Request.FromString(body)`; raises `google.protobuf.message.DecodeError`."""

@@ -1,0 +1,1 @@
+"""Verdicts: what the evaluation of all its objectives says about a requirement."""

@@ -1,0 +1,1 @@
+"""Watched requirements: the projection of what the requirements service has told."""

@@ -1,0 +1,204 @@
+"""The background edge: evaluates requirements and keeps partitions, each in transactions that begin and end here."""
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from datetime import UTC, datetime, timedelta
+
+from opentelemetry.context import Context
+from opentelemetry.trace import Span, use_span
+
+from plumbline_analysis.models import WatchedRequirement
+from plumbline_analysis.moments import micros
+from plumbline_analysis.objectives import gather, judge, repository, service
+from plumbline_analysis.objectives.gather import Work
+from plumbline_analysis.objectives.judge import Judged
+from plumbline_analysis.points import partitions
+from plumbline_analysis.settings import Settings
+from plumbline_common import db, offload, telemetry
+from plumbline_common.events import Event
+
+log = logging.getLogger(__name__)
+
+MAINTENANCE_SECONDS = 600.0
+_RETRY_SECONDS = 1.0
+_AHEAD = timedelta(days=2)
+
+_duration = telemetry.meter.create_histogram(
+    "plumbline.analysis.evaluation.duration", "s", "How long the evaluation of one requirement took"
+)
+_failures = telemetry.meter.create_counter(
+    "plumbline.analysis.evaluation.failures", "{evaluation}", "Evaluations that failed and are tried again"
+)
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+class Evaluator:
+    """Evaluates every requirement in force. Any number of processes run one; the lease lets one of them work."""
+
+    def __init__(
+        self,
+        sessions: db.Sessions,
+        read_sessions: db.Sessions,
+        settings: Settings,
+        clock: Callable[[], datetime] = _now,
+    ) -> None:
+        self._sessions = sessions
+        self._read_sessions = read_sessions
+        self._settings = settings
+        self._clock = clock
+        self._holder = db.new_id()
+        self._lease = max(5.0, 3.0 * settings.evaluation_interval_seconds)
+
+    async def run(self) -> None:
+        """For ever; a round that falls behind is followed by the next at once."""
+        interval = self._settings.evaluation_interval_seconds
+        while True:
+            behind = await self.round()
+            if not behind:
+                # On the clock: all processes agree on when a round is due, and slices end on the same grid.
+                settled = time.time() - self._settings.settle_seconds
+                await asyncio.sleep(interval - settled % interval + 0.01)
+
+    async def round(self) -> bool:
+        """Evaluate what is due. Whether history is left to take in; False also while another process evaluates."""
+        if (token := await self._claim()) is None:
+            return False
+        claimed = time.monotonic()
+        async with self._read_sessions() as session:
+            requirements = await repository.in_force(session)
+            abandoned = await repository.abandoned(session)
+        for id in abandoned:
+            async with self._sessions.begin() as session:
+                if await repository.still_holds(session, self._holder, token):
+                    await service.stage(session, await service.retire(session, id, micros(self._clock())))
+        behind = False
+        for requirement in requirements:
+            if time.monotonic() - claimed > self._lease / 3:
+                if await self._claim() != token:
+                    return False
+                claimed = time.monotonic()
+            try:
+                behind |= await self.evaluate(requirement, token)
+            except Exception:
+                # One requirement that can't be evaluated must not keep the others from it.
+                log.exception("the evaluation of %s failed; the next round tries again", requirement.key)
+                _failures.add(1)
+        return behind
+
+    async def evaluate(self, requirement: WatchedRequirement, token: int) -> bool:
+        """Evaluate one requirement. Whether history is left to take in."""
+        began = time.time_ns()
+        async with self._read_sessions() as session:
+            work = await gather.gather(session, requirement, self._clock(), self._settings)
+        if work is None:
+            return False
+        judged = await offload.in_thread(_judge, work)
+        async with self._sessions.begin() as session:
+            if not await repository.still_holds(session, self._holder, token):
+                return False
+            if not await repository.unchanged(session, requirement):
+                return True
+            events = await service.record(session, work, judged, self._settings)
+            if events:
+                with _trace(requirement, events, began):
+                    await service.stage(session, events)
+        _duration.record((time.time_ns() - began) / 1e9)
+        return work.behind
+
+    async def prune(self) -> None:
+        """Drop running totals that no window reaches any more."""
+        async with self._read_sessions() as session:
+            requirements = await repository.in_force(session)
+        for requirement in requirements:
+            async with self._sessions.begin() as session:
+                await service.prune(session, requirement, self._clock())
+
+    async def release(self) -> None:
+        """Let another process go on at once."""
+        async with self._sessions.begin() as session:
+            await repository.release(session, self._holder)
+
+    async def _claim(self) -> int | None:
+        async with self._sessions.begin() as session:
+            return await repository.claim(session, self._holder, self._lease)
+
+
+def _judge(work: Work) -> list[Judged]:
+    return [judge.judge(slo.request, slo.watch) for slo in work.slos]
+
+
+@contextlib.contextmanager
+def _trace(requirement: WatchedRequirement, events: list[Event], began: int) -> Iterator[Span]:
+    """A trace of its own for an evaluation that found something. Those that found nothing leave none."""
+    span = telemetry.tracer.start_span(
+        "evaluate requirement",
+        context=Context(),
+        start_time=began,
+        attributes={
+            "plumbline.requirement.id": str(requirement.id),
+            "plumbline.requirement.revision": requirement.revision,
+            "plumbline.events": [event.subject for event in events],
+        },
+    )
+    with use_span(span, end_on_exit=True):
+        yield span
+
+
+class Maintenance:
+    """Keeps the partitions: made ahead, dropped after their retention."""
+
+    def __init__(self, sessions: db.Sessions, settings: Settings) -> None:
+        self._sessions = sessions
+        self._settings = settings
+        self.done = False
+
+    async def once(self) -> None:
+        now, past = datetime.now(UTC), timedelta(hours=self._settings.past_limit_hours)
+        retention = max(timedelta(days=self._settings.retention_days), past + timedelta(days=1))
+        async with self._sessions.begin() as session:
+            await partitions.maintain(session, (now - past).date(), (now + _AHEAD).date(), (now - retention).date())
+        self.done = True
+
+    async def check(self) -> None:
+        """Raises until the partitions are there: without them no point can be stored."""
+        if not self.done:
+            raise RuntimeError("the partitions of the tables of points are not made yet")
+
+
+@contextlib.asynccontextmanager
+async def running(
+    sessions: db.Sessions, read_sessions: db.Sessions, settings: Settings
+) -> AsyncIterator[Maintenance]:
+    """Evaluate and maintain beside the requests until the context ends."""
+    evaluator, maintenance = Evaluator(sessions, read_sessions, settings), Maintenance(sessions, settings)
+    jobs = [
+        asyncio.create_task(_again(maintenance.once, MAINTENANCE_SECONDS), name="partitions"),
+        asyncio.create_task(_again(evaluator.prune, MAINTENANCE_SECONDS), name="pruning"),
+        asyncio.create_task(_again(evaluator.run, _RETRY_SECONDS), name="evaluation"),
+    ]
+    try:
+        yield maintenance
+    finally:
+        for job in jobs:
+            job.cancel()
+        await asyncio.gather(*jobs, return_exceptions=True)
+        with contextlib.suppress(Exception):
+            await evaluator.release()
+
+
+async def _again(job: Callable[[], Awaitable[None]], seconds: float) -> None:
+    """Do it, and again after `seconds`; soon where it failed."""
+    while True:
+        try:
+            await job()
+            wait = seconds
+        except Exception as error:
+            log.warning("%s failed and is tried again: %r", job.__qualname__, error)
+            wait = _RETRY_SECONDS
+        await asyncio.sleep(wait)

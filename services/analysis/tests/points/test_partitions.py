@@ -1,0 +1,66 @@
+import asyncio
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+
+from plumbline_analysis.models import PARTITIONED
+from plumbline_analysis.points import partitions
+from plumbline_analysis.settings import Settings
+from plumbline_analysis.worker import Maintenance
+from plumbline_common import db
+
+OLD = date(2020, 1, 1)
+
+
+async def days(sessions: db.Sessions) -> set[date]:
+    async with sessions() as session:
+        return set((await partitions.existing(session)).values())
+
+
+async def maintain(sessions: db.Sessions, first: date, last: date, before: date) -> None:
+    async with sessions.begin() as session:
+        await partitions.maintain(session, first, last, before)
+
+
+async def test_every_day_that_telemetry_may_name_has_its_tables(sessions: db.Sessions, settings: Settings) -> None:
+    now = datetime.now(UTC)
+    first = (now - timedelta(hours=settings.past_limit_hours)).date()
+    wanted = {first + timedelta(days=n) for n in range((now.date() - first).days + 3)}
+    assert wanted <= await days(sessions)
+
+
+async def test_days_after_their_retention_are_dropped_with_their_points(sessions: db.Sessions) -> None:
+    await maintain(sessions, OLD, OLD + timedelta(days=1), date.min)
+    async with sessions.begin() as session:
+        await session.execute(text("INSERT INTO number_points VALUES (1, '2020-01-01 12:00Z', 'epoch', 1)"))
+    await maintain(sessions, OLD + timedelta(days=1), OLD + timedelta(days=1), OLD + timedelta(days=1))
+    assert OLD not in await days(sessions)
+    assert OLD + timedelta(days=1) in await days(sessions)
+    async with sessions() as session:
+        assert (await session.execute(text("SELECT count(*) FROM number_points"))).scalar_one() == 0
+    await maintain(sessions, date(2026, 1, 1), date(2025, 1, 1), OLD + timedelta(days=2))
+
+
+async def test_several_processes_may_maintain_at_once(sessions: db.Sessions) -> None:
+    span = (OLD + timedelta(days=10), OLD + timedelta(days=14))
+    await asyncio.gather(*(maintain(sessions, *span, date.min) for _ in range(4)))
+    assert len([day for day in await days(sessions) if day < date(2021, 1, 1)]) == 5
+    await maintain(sessions, date(2026, 1, 1), date(2025, 1, 1), date(2021, 1, 1))
+
+
+async def test_writers_go_on_while_a_day_is_added(sessions: db.Sessions) -> None:
+    async with sessions.begin() as writer:
+        await writer.execute(text("INSERT INTO number_points VALUES (1, now(), 'epoch', 1)"))
+        await asyncio.wait_for(maintain(sessions, OLD, OLD, date.min), 2)
+    await maintain(sessions, date(2026, 1, 1), date(2025, 1, 1), date(2021, 1, 1))
+
+
+async def test_the_service_is_not_ready_without_them(sessions: Any, settings: Settings) -> None:
+    maintenance = Maintenance(sessions, settings)
+    with pytest.raises(RuntimeError, match="partitions"):
+        await maintenance.check()
+    await maintenance.once()
+    await maintenance.check()
+    assert len(PARTITIONED) == 3

@@ -1,0 +1,150 @@
+import asyncio
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+import nats
+import pytest
+from nats.js import JetStreamContext
+from sqlalchemy import select, text
+
+from plumbline_analysis.consumer import subscription
+from plumbline_analysis.models import WatchedRequirement
+from plumbline_common import bus, db
+from plumbline_common.events import (
+    Event,
+    Received,
+    RequirementCreated,
+    RequirementDeleted,
+    RequirementTransitioned,
+    RequirementUpdated,
+)
+from plumbline_common.schemas import RequirementSnapshot
+
+ID = UUID("0190a8a0-0000-7000-8000-0000000000aa")
+AT = "2026-01-01T00:00:00Z"
+
+
+def snapshot(revision: int = 1, status: str = "active", after: int = 0, **members: Any) -> RequirementSnapshot:
+    given: dict[str, Any] = {
+        "id": ID,
+        "key": "REQ-1",
+        "revision": revision,
+        "title": f"Revision {revision}",
+        "description": "",
+        "statement": "",
+        "rationale": "",
+        "type": "latency",
+        "priority": "must",
+        "owner_team": None,
+        "service": "shop",
+        "slos": [],
+        "verification_method": "",
+        "labels": {},
+        "fingerprint": "f",
+        "status": status,
+        "created_at": AT,
+        "created_by": "alice",
+        "updated_at": AT,
+        "updated_by": "alice",
+    }
+    made = RequirementSnapshot.model_validate(given | members)
+    return made.model_copy(update={"updated_at": made.updated_at + timedelta(seconds=after)})
+
+
+class Arrivals:
+    """Hands events to the handlers of the subscription, as the bus does."""
+
+    def __init__(self, sessions: db.Sessions) -> None:
+        self._sessions = sessions
+        self._handlers: Mapping[type[Event], bus.Handler] = subscription(sessions).handlers
+        self._position = 0
+
+    async def arrive(self, event: Event, position: int | None = None) -> None:
+        self._position += 1
+        at = position or self._position
+        received = Received(UUID(int=at), "requirements", at, snapshot().updated_at, event)
+        await self._handlers[type(event)](received)
+
+    async def watched(self) -> WatchedRequirement | None:
+        async with self._sessions() as session:
+            return (await session.execute(select(WatchedRequirement))).scalar_one_or_none()
+
+
+@pytest.fixture
+def arrivals(sessions: db.Sessions) -> Arrivals:
+    return Arrivals(sessions)
+
+
+def created(requirement: RequirementSnapshot) -> Event:
+    return RequirementCreated(requirement=requirement)
+
+
+def updated(requirement: RequirementSnapshot) -> Event:
+    return RequirementUpdated(requirement=requirement, changed=["title"])
+
+
+def transitioned(requirement: RequirementSnapshot) -> Event:
+    return RequirementTransitioned(requirement=requirement, previous="draft", actor="rita")
+
+
+async def test_a_requirement_is_kept_as_it_was_last_told(arrivals: Arrivals) -> None:
+    await arrivals.arrive(created(snapshot(1, "draft")))
+    found = await arrivals.watched()
+    assert found is not None
+    assert not found.in_force
+    await arrivals.arrive(transitioned(snapshot(1, "active", after=1)))
+    await arrivals.arrive(updated(snapshot(2, after=2)))
+    found = await arrivals.watched()
+    assert found is not None
+    assert (found.revision, found.title, found.in_force, found.service) == (2, "Revision 2", True, "shop")
+
+
+async def test_an_older_state_never_overwrites_a_newer_one(arrivals: Arrivals) -> None:
+    await arrivals.arrive(updated(snapshot(3, after=9)))
+    await arrivals.arrive(updated(snapshot(2, after=5)))
+    await arrivals.arrive(created(snapshot(1, "draft")))
+    await arrivals.arrive(transitioned(snapshot(3, "draft", after=8)))
+    found = await arrivals.watched()
+    assert found is not None
+    assert (found.revision, found.in_force) == (3, True)
+
+
+async def test_a_deletion_is_remembered_whenever_it_arrives(arrivals: Arrivals) -> None:
+    await arrivals.arrive(RequirementDeleted(requirement_id=ID, revision=2, actor="alice"))
+    await arrivals.arrive(created(snapshot(1)))
+    await arrivals.arrive(updated(snapshot(7, after=60)))
+    found = await arrivals.watched()
+    assert found is not None
+    assert found.deleted
+    assert not found.in_force
+
+
+async def test_a_double_has_no_effect(arrivals: Arrivals, sessions: db.Sessions) -> None:
+    await arrivals.arrive(created(snapshot(1)), position=5)
+    async with sessions.begin() as session:
+        await session.execute(text("DELETE FROM watched_requirements"))
+    await arrivals.arrive(created(snapshot(1)), position=5)
+    assert await arrivals.watched() is None
+
+
+async def test_events_that_are_published_arrive(app: Any, nats_server: Any, arrivals: Arrivals) -> None:
+    client = await nats.connect(nats_server.url("requirements"))
+    stream: JetStreamContext = client.jetstream()
+    for position, event in enumerate((created(snapshot(1, "draft")), transitioned(snapshot(1, after=1))), 1):
+        await stream.publish(
+            f"plumbline.{event.subject}",
+            event.model_dump_json().encode(),
+            headers={
+                "ce-specversion": "1.0",
+                "ce-id": str(UUID(int=position)),
+                "ce-time": AT,
+                "ce-sequence": str(position),
+            },
+        )
+    await client.drain()
+    async with asyncio.timeout(15):
+        while (found := await arrivals.watched()) is None or not found.in_force:
+            await asyncio.sleep(0.05)
+    assert found.title == "Revision 1"

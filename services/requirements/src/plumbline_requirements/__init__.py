@@ -1,0 +1,1 @@
+"""The system of record for reliability requirements and their SLOs."""

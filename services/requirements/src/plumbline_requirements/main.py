@@ -1,0 +1,36 @@
+"""Wiring of the requirements service: `uvicorn plumbline_requirements.main:create_app --factory`."""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from uuid import UUID
+
+from fastapi import FastAPI
+
+from plumbline_common import web
+from plumbline_common.batching import Batcher
+from plumbline_common.events import VerdictChanged
+from plumbline_requirements import repository
+from plumbline_requirements.consumer import subscription
+from plumbline_requirements.router import router
+from plumbline_requirements.settings import Settings
+
+
+@asynccontextmanager
+async def resources(app: FastAPI) -> AsyncIterator[None]:
+    async def load(ids: Sequence[UUID]) -> dict[UUID, tuple[int, str]]:
+        async with app.state.read_sessions() as session:
+            return await repository.documents(session, ids)
+
+    app.state.documents = Batcher(load)
+    yield
+
+
+def create_app(settings: Settings | None = None) -> FastAPI:
+    return web.create_app(
+        "requirements",
+        settings or Settings(),
+        routers=[router],
+        subscription=lambda app: subscription(app.state.sessions),
+        consumes=[VerdictChanged],
+        resources=resources,
+    )

@@ -1,0 +1,94 @@
+"""HTTP in, one service call."""
+
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Depends, Header, Query, Request, Response
+
+from plumbline_common import web
+from plumbline_common.auth import UserInfo, require
+from plumbline_common.batching import Batcher
+from plumbline_common.schemas import Name, Priority, RequirementStatus, RequirementType, Team
+from plumbline_requirements import repository, rules, service
+from plumbline_requirements.schemas import (
+    RequirementContent,
+    RequirementPage,
+    RequirementPatch,
+    RequirementResponse,
+)
+
+router = APIRouter(prefix="/api/v1/requirements", tags=["requirements"])
+
+Viewer = Annotated[UserInfo, Depends(require("viewer"))]
+Editor = Annotated[UserInfo, Depends(require("editor"))]
+EditorOrReviewer = Annotated[UserInfo, Depends(require("editor", "reviewer"))]
+IfMatch = Annotated[str | None, Header(max_length=200, description="The ETag that was read")]
+
+_ETAG = {"ETag": {"description": "The revision, for If-Match", "schema": {"type": "string"}}}
+
+
+@router.post("", status_code=201, responses={201: {"headers": _ETAG}})
+async def create(
+    content: RequirementContent, actor: Editor, session: web.Session, response: Response
+) -> RequirementResponse:
+    """Create a requirement; it begins as `draft`."""
+    created = await service.create(session, content, actor)
+    response.headers["ETag"] = rules.etag(created.revision)
+    response.headers["Location"] = f"{router.prefix}/{created.id}"
+    return created
+
+
+@router.get("", response_model=RequirementPage)
+async def page(
+    actor: Viewer,
+    session: web.ReadSession,
+    skip: web.Skip = 0,
+    limit: web.Limit = 50,
+    status: RequirementStatus | None = None,
+    type: RequirementType | None = None,
+    priority: Priority | None = None,
+    service: Annotated[Name | None, Query()] = None,
+    owner_team: Annotated[Team | None, Query()] = None,
+) -> Response:
+    """The newest first, with the total of all that match."""
+    given = {
+        "status": status,
+        "type": type,
+        "priority": priority,
+        "service": service,
+        "owner_team": owner_team,
+    }
+    filters = {name: value for name, value in given.items() if value is not None}
+    documents, total = await repository.page(session, filters, skip, limit)
+    return web.json_response(f'{{"items":[{documents}],"total":{total}}}'.encode())
+
+
+@router.get("/{id}", response_model=RequirementResponse, responses={200: {"headers": _ETAG}})
+async def read(id: UUID, actor: Viewer, request: Request) -> Response:
+    """One requirement with its newest verdict."""
+    documents: Batcher[UUID, tuple[int, str]] = request.app.state.documents
+    if (found := await documents.get(id)) is None:
+        raise repository.missing(id)
+    revision, document = found
+    return web.json_response(document.encode(), headers={"ETag": rules.etag(revision)})
+
+
+@router.patch("/{id}", responses={200: {"headers": _ETAG}})
+async def change(
+    id: UUID,
+    patch: RequirementPatch,
+    actor: EditorOrReviewer,
+    session: web.Session,
+    response: Response,
+    if_match: IfMatch = None,
+) -> RequirementResponse:
+    """Change members (JSON Merge Patch) of the revision that If-Match names; `status` moves the lifecycle on."""
+    changed = await service.change(session, id, patch, if_match, actor)
+    response.headers["ETag"] = rules.etag(changed.revision)
+    return changed
+
+
+@router.delete("/{id}", status_code=204)
+async def delete(id: UUID, actor: Editor, session: web.Session, if_match: IfMatch = None) -> None:
+    """Delete the revision that If-Match names."""
+    await service.delete(session, id, if_match, actor)

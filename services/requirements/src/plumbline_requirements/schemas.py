@@ -1,0 +1,84 @@
+"""What the requirements API takes and answers."""
+
+from typing import Annotated
+from uuid import UUID
+
+from pydantic import AwareDatetime, Field, StringConstraints
+
+from plumbline_common.schemas import (
+    Name,
+    ObjectiveEvidence,
+    Priority,
+    RequirementSnapshot,
+    RequirementStatus,
+    RequirementType,
+    Schema,
+    Slo,
+    Storable,
+    Team,
+    VerdictState,
+)
+
+Title = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=500), Storable]
+Prose = Annotated[str, StringConstraints(max_length=20_000), Storable]
+LabelKey = Annotated[str, StringConstraints(min_length=1, max_length=100), Storable]
+LabelValue = Annotated[str, StringConstraints(max_length=200), Storable]
+
+
+class RequirementContent(Schema):
+    """What people write. Members left out take their defaults."""
+
+    title: Title
+    description: Prose = ""
+    statement: Prose = ""
+    """What is required, one sentence; EARS form is welcome."""
+    rationale: Prose = ""
+    type: RequirementType = RequirementType.OTHER
+    priority: Priority = Priority.SHOULD
+    owner_team: Team | None = None
+    service: Name | None = None
+    slos: Annotated[list[Slo], Field(max_length=20)] = []
+    verification_method: Annotated[str, StringConstraints(max_length=2000), Storable] = ""
+    labels: Annotated[dict[LabelKey, LabelValue], Field(max_length=50)] = {}
+    status: RequirementStatus = RequirementStatus.DRAFT
+
+
+class RequirementPatch(Schema):
+    """A JSON Merge Patch (RFC 7396): what is left out stays, null takes the default."""
+
+    title: Title | None = None
+    description: Prose | None = None
+    statement: Prose | None = None
+    rationale: Prose | None = None
+    type: RequirementType | None = None
+    priority: Priority | None = None
+    owner_team: Team | None = None
+    service: Name | None = None
+    slos: Annotated[list[Slo], Field(max_length=20)] | None = None
+    verification_method: Annotated[str, StringConstraints(max_length=2000), Storable] | None = None
+    labels: Annotated[dict[LabelKey, LabelValue | None], Field(max_length=50)] | None = None
+    status: RequirementStatus | None = None
+
+
+class VerdictView(Schema):
+    """The newest verdict on a requirement; `stale` when it judged another revision than the present one."""
+
+    state: VerdictState
+    previous: VerdictState | None
+    revision: int
+    stale: bool
+    window_start: AwareDatetime
+    window_end: AwareDatetime
+    objectives: list[ObjectiveEvidence]
+    anomalies: list[UUID]
+    reason: str
+    changed_at: AwareDatetime
+
+
+class RequirementResponse(RequirementSnapshot):
+    verdict: VerdictView | None
+
+
+class RequirementPage(Schema):
+    items: list[RequirementResponse]
+    total: int

@@ -1,0 +1,69 @@
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import httpx
+import pytest
+from asgi_lifespan import LifespanManager
+from fastapi import FastAPI
+from sqlalchemy import text
+
+from plumbline_common import migrate
+from plumbline_requirements.main import create_app
+from plumbline_requirements.settings import Settings
+
+Client = Callable[..., httpx.AsyncClient]
+
+
+@pytest.fixture(scope="session")
+async def app(postgres: Any, nats_server: Any, issuer: Any) -> AsyncIterator[FastAPI]:
+    settings = Settings(
+        environment="development",
+        database_url=postgres.dsn("requirements"),
+        nats_url=nats_server.url("requirements"),
+        jwks_uri=issuer.jwks_uri,
+        jwt_issuer=issuer.issuer,
+        jwt_audience=issuer.audience,
+    )
+    await migrate.upgrade("plumbline_requirements", settings.database_url)
+    app = create_app(settings)
+    async with LifespanManager(app):
+        yield app
+
+
+@pytest.fixture
+async def clean(app: FastAPI) -> None:
+    async with app.state.sessions.begin() as session:
+        await session.execute(text("TRUNCATE requirements"))
+
+
+@pytest.fixture
+async def caller(app: FastAPI, clean: None, issuer: Any) -> AsyncIterator[Client]:
+    """A client for each kind of caller: `caller("editor", subject="alice", teams=["payments"])`."""
+    made: list[httpx.AsyncClient] = []
+
+    def make(*roles: str, subject: str = "alice", teams: tuple[str, ...] = ("payments",)) -> httpx.AsyncClient:
+        token = issuer.token(*roles, teams=teams, subject=subject)
+        made.append(
+            httpx.AsyncClient(
+                transport=httpx.ASGITransport(app, raise_app_exceptions=False),
+                base_url="http://test",
+                headers={"Authorization": f"Bearer {token}"},
+            )
+        )
+        return made[-1]
+
+    yield make
+    for client in made:
+        await client.aclose()
+
+
+@pytest.fixture
+def alice(caller: Client) -> httpx.AsyncClient:
+    """An editor of the team payments."""
+    return caller("editor")
+
+
+@pytest.fixture
+def rita(caller: Client) -> httpx.AsyncClient:
+    """A reviewer of no team."""
+    return caller("reviewer", subject="rita", teams=())

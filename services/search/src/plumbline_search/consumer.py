@@ -1,0 +1,82 @@
+"""Events in, one service call: what others change becomes searchable."""
+
+from typing import Any
+from uuid import UUID
+
+from plumbline_common import bus, db, inbox, telemetry
+from plumbline_common.events import (
+    AnomalyDetected,
+    AnomalyResolved,
+    AnomalyUpdated,
+    Event,
+    Received,
+    RequirementCreated,
+    RequirementDeleted,
+    RequirementTransitioned,
+    RequirementUpdated,
+)
+from plumbline_search import documents, repository, service
+from plumbline_search.documents import Document
+from plumbline_search.embeddings import Embedder
+
+CONSUMER = "search-indexer"
+CONSUMES: tuple[type[Event], ...] = (
+    RequirementCreated,
+    RequirementUpdated,
+    RequirementTransitioned,
+    RequirementDeleted,
+    AnomalyDetected,
+    AnomalyUpdated,
+    AnomalyResolved,
+)
+
+RequirementChanged = RequirementCreated | RequirementUpdated | RequirementTransitioned
+AnomalyChanged = AnomalyDetected | AnomalyUpdated | AnomalyResolved
+
+
+class Indexer:
+    """Handlers of the bus. Texts of events that arrive together are embedded together."""
+
+    def __init__(self, sessions: db.Sessions, embedder: Embedder) -> None:
+        self._sessions = sessions
+        self._embedder = embedder
+
+    async def requirement_changed(self, received: Received[RequirementChanged]) -> None:
+        await self._index(received, documents.of_requirement(received.data.requirement))
+
+    async def requirement_deleted(self, received: Received[RequirementDeleted]) -> None:
+        async with self._sessions.begin() as session:
+            if not await inbox.first_time(session, received, CONSUMER):
+                return
+            deleted = received.data
+            await service.remove(session, "requirement", deleted.requirement_id, deleted.revision, received.time)
+
+    async def anomaly_changed(self, received: Received[AnomalyChanged]) -> None:
+        anomaly = received.data.anomaly
+        requirement = await self._requirement(anomaly.requirement_id) if anomaly.requirement_id else None
+        await self._index(received, documents.of_anomaly(anomaly, received.time, requirement))
+
+    async def _requirement(self, id: UUID) -> str | None:
+        async with self._sessions.begin() as session:
+            return await repository.name_of_requirement(session, id)
+
+    async def _index(self, received: Received[Any], document: Document) -> None:
+        # Before the transaction: it takes tens of milliseconds, and no lock waits for another process.
+        with telemetry.tracer.start_as_current_span("embed document"):
+            vector = (await self._embedder.embed([document.passage]))[0]
+        async with self._sessions.begin() as session:
+            if not await inbox.first_time(session, received, CONSUMER):
+                return
+            await service.index(session, document, vector)
+
+
+def subscription(sessions: db.Sessions, embedder: Embedder, concurrency: int) -> bus.Subscription:
+    indexer = Indexer(sessions, embedder)
+    handlers: dict[type[Event], bus.Handler] = {
+        RequirementDeleted: indexer.requirement_deleted,
+        **dict.fromkeys(
+            (RequirementCreated, RequirementUpdated, RequirementTransitioned), indexer.requirement_changed
+        ),
+        **dict.fromkeys((AnomalyDetected, AnomalyUpdated, AnomalyResolved), indexer.anomaly_changed),
+    }
+    return bus.Subscription(CONSUMER, handlers, concurrency)

@@ -1,0 +1,25 @@
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
+from pydantic_settings import SettingsConfigDict
+
+from plumbline_common.settings import ServiceSettings
+from plumbline_search import model_store
+
+
+class Settings(ServiceSettings):
+    model_config = SettingsConfigDict(env_prefix="PLUMBLINE_SEARCH_")
+
+    model_cache: Path = Field(default_factory=model_store.default_cache)
+    """Where the encoder is kept after the first start built it: 56 MB."""
+    embedding_processes: Annotated[int, Field(ge=1, le=64)] = 1
+    """For each worker of the server. One embeds about 80 texts of 60 tokens a second, and takes 200 MB."""
+    embedding_batch: Annotated[int, Field(ge=1, le=32)] = 4
+    """How many documents a query may have to wait for."""
+    embedding_waiting: Annotated[int, Field(ge=1)] = 256
+    """With more queries waiting than this the service answers 503."""
+    embedding_remembered: Annotated[int, Field(ge=0)] = 4096
+    """Vectors of the latest texts that are kept in memory, 1.5 KB each."""
+    indexing_concurrency: Annotated[int, Field(ge=1, le=256)] = 16
+    """How many events of one producer are indexed at the same time."""

@@ -1,0 +1,190 @@
+import itertools
+from collections.abc import AsyncIterator, Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import httpx
+import pytest
+import pytest_asyncio
+from asgi_lifespan import LifespanManager
+from fastapi import FastAPI
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
+
+from plumbline_common import db, migrate, offload
+from plumbline_common.events import Event, Received
+from plumbline_common.schemas import AnomalySnapshot, RequirementSnapshot
+from plumbline_search import encoder
+from plumbline_search.embeddings import Embedder
+from plumbline_search.main import create_app
+from plumbline_search.models import Base
+from plumbline_search.settings import Settings
+
+
+@pytest.fixture(scope="session")
+def model_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the encoder is built, once for all tests."""
+    return tmp_path_factory.mktemp("model-cache")
+
+
+@pytest.fixture(scope="session")
+def settings(postgres: Any, nats_server: Any, issuer: Any, model_cache: Path) -> Settings:
+    return Settings(
+        database_url=postgres.dsn("search"),
+        nats_url=nats_server.url("search"),
+        jwks_uri=issuer.jwks_uri,
+        jwt_issuer=issuer.issuer,
+        jwt_audience=issuer.audience,
+        model_cache=model_cache,
+    )
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def engine(settings: Settings) -> AsyncIterator[AsyncEngine]:
+    await migrate.upgrade("plumbline_search", settings.database_url)
+    engine = db.create_engine(settings, "plumbline-search-tests")
+    yield engine
+    await engine.dispose()
+
+
+async def _empty(engine: AsyncEngine) -> None:
+    tables = ", ".join(table.name for table in Base.metadata.sorted_tables)
+    async with engine.begin() as connection:
+        await connection.execute(text(f"TRUNCATE {tables}"))
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def sessions(engine: AsyncEngine) -> AsyncIterator[db.Sessions]:
+    """Of a schema without rows."""
+    await _empty(engine)
+    yield async_sessionmaker(engine, expire_on_commit=False)
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def reading(sessions: db.Sessions, engine: AsyncEngine) -> AsyncIterator[AsyncSession]:
+    """In autocommit, as a search has it."""
+    maker = async_sessionmaker(engine.execution_options(isolation_level="AUTOCOMMIT"))
+    async with maker() as session:
+        yield session
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def embedder(model_cache: Path) -> AsyncIterator[Embedder]:
+    """The real encoder, in a thread."""
+    await offload.in_thread(encoder.load, model_cache)
+
+    async def encode(texts: list[str]) -> encoder.Vectors:
+        vectors: encoder.Vectors = await offload.in_thread(encoder.encode, texts)
+        return vectors
+
+    async with Embedder(encode) as running:
+        yield running
+
+
+MOMENT = datetime(2026, 3, 1, 12, tzinfo=UTC)
+
+
+@pytest.fixture(scope="session")
+def requirement() -> Callable[..., RequirementSnapshot]:
+    """A requirement with the members that the caller changes."""
+
+    def make(**changes: Any) -> RequirementSnapshot:
+        return RequirementSnapshot.model_validate(
+            {
+                "id": UUID(int=1),
+                "key": "REQ-42",
+                "revision": 3,
+                "title": "Checkout answers fast",
+                "description": "Customers leave slow shops.",
+                "statement": "When a customer pays, the checkout shall answer within 300 ms.",
+                "rationale": "Conversion falls with latency.",
+                "type": "latency",
+                "priority": "must",
+                "owner_team": "payments",
+                "service": "checkout",
+                "slos": [],
+                "verification_method": "monitoring",
+                "labels": {"tier": "gold"},
+                "fingerprint": "0" * 64,
+                "status": "active",
+                "created_at": MOMENT,
+                "created_by": "alice",
+                "updated_at": MOMENT,
+                "updated_by": "alice",
+            }
+            | changes
+        )
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def anomaly() -> Callable[..., AnomalySnapshot]:
+    """An anomaly with the members that the caller changes."""
+
+    def make(**changes: Any) -> AnomalySnapshot:
+        return AnomalySnapshot.model_validate(
+            {
+                "id": UUID(int=2),
+                "signal_id": UUID(int=3),
+                "metric": "http.server.request.duration",
+                "aggregation": "p95",
+                "unit": "s",
+                "service": "checkout",
+                "attributes": {"http.route": "/pay"},
+                "requirement_id": None,
+                "requirement_revision": None,
+                "state": "open",
+                "severity": "critical",
+                "direction": "up",
+                "onset": MOMENT,
+                "end": None,
+                "peak_at": MOMENT,
+                "peak_score": 7.5,
+                "value": 2.1,
+                "expected": 0.2,
+                "lower": 0.1,
+                "upper": 0.3,
+                "title": "p95 of http.server.request.duration of checkout far above its band",
+                "revision": 2,
+            }
+            | changes
+        )
+
+    return make
+
+
+_positions = itertools.count(1)
+
+
+@pytest.fixture
+def received() -> Callable[..., Received[Any]]:
+    """An event as the bus hands it over; each call is another event."""
+
+    def make(event: Event, time: datetime | None = None) -> Received[Any]:
+        producer = event.subject.partition(".")[0]
+        return Received(db.new_id(), producer, next(_positions), time or datetime.now(UTC), event)
+
+    return make
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def app(settings: Settings, engine: AsyncEngine) -> AsyncIterator[FastAPI]:
+    """The whole service, running. Tests that use it share its tables: `sessions` would empty them under it."""
+    await _empty(engine)
+    app = create_app(settings)
+    async with LifespanManager(app, startup_timeout=60, shutdown_timeout=60):
+        yield app
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def client(app: FastAPI, issuer: Any) -> AsyncIterator[httpx.AsyncClient]:
+    """A viewer."""
+    async with httpx.AsyncClient(
+        transport=httpx.ASGITransport(app, raise_app_exceptions=False),
+        base_url="http://search",
+        headers={"Authorization": f"Bearer {issuer.token('viewer')}"},
+    ) as client:
+        yield client
