@@ -9,6 +9,9 @@ import asyncpg
 import harness
 import httpx
 
+from plumbline_stack import ports, processes
+from plumbline_stack.gateway import Gateway, GatewayOptions
+
 ROUNDS = 3
 CONNECTIONS = 32
 
@@ -139,7 +142,38 @@ async def _compare(urls: dict[str, str], ids: list[str], token: str) -> None:
 
 
 async def _gateway(servers: harness.Servers, ours: str, token: str) -> None:
-    """What the gateway adds at one request at a time."""
+    """What Envoy adds to one request at a time, pair by pair."""
+    port = int(ours.rsplit(":", 1)[1])
+    nowhere = "http://127.0.0.1:9/v1/traces"
+    gateway = Gateway(
+        servers.folder,
+        ports.choose(),
+        {"requirements": port, "search": port, "analysis": port},
+        GatewayOptions(
+            jwt_issuer=servers.issuer.issuer,
+            jwt_audience=servers.issuer.audience,
+            jwks_path=servers.issuer.jwks_path,
+            fault_secret="",
+            traces_endpoint=nowhere,
+            metrics_endpoint=nowhere,
+            rate_limit_per_second=1_000_000,
+            rate_limit_burst=1_000_000,
+        ),
+    )
+    gateway.prepare()
+    envoy = await processes.start(gateway.command(), servers.folder / "gateway.log")
+    try:
+        await processes.until_ready(envoy, gateway.ready, 60)
+        added = []
+        for _ in range(ROUNDS):
+            path = ["/api/v1/requirements?limit=1"]
+            direct = await harness.wrk(ours, path, token, connections=1, seconds=4)
+            through = await harness.wrk(gateway.url, path, token, connections=1, seconds=4)
+            harness.say(f"one at a time: p50 {direct.p50_ms:.2f} ms, through the gateway {through.p50_ms:.2f} ms")
+            added.append(through.p50_ms - direct.p50_ms)
+        harness.row("crud", "gateway_added_p50_ms", statistics.median(added), "ms", against="the service itself")
+    finally:
+        await processes.stop(envoy, gateway.command().stop_signal, 10)
 
 
 if __name__ == "__main__":

@@ -134,7 +134,8 @@ class World:
                     (("service.instance.id", worker), ("service.name", "shop")),
                 )
                 keys = [(("status", status),)]
-                batch.add(found, EVER, head, dict, list(keys), [micros(START) * 1000 - 10**9], [at * 1000], [point])
+                start, time = (np.array([each], np.uint64) for each in (micros(START) * 1000 - 10**9, at * 1000))
+                batch.add(found, EVER, head, dict, list(keys), start, time, [point])
         return found
 
     async def send(self, telemetry: Batch) -> None:

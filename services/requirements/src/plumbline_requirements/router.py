@@ -60,7 +60,7 @@ async def page(
     }
     filters = {name: value for name, value in given.items() if value is not None}
     documents, total = await repository.page(session, filters, skip, limit)
-    return web.json_response(f'{{"items":[{documents}],"total":{total}}}'.encode())
+    return web.json_response(b'{"items":[%b],"total":%d}' % (documents, total))
 
 
 @router.get("/{id}", response_model=RequirementResponse, responses={200: {"headers": _ETAG}})

@@ -32,8 +32,8 @@ def decode(points: Sequence[PushedPoint], window: Window) -> tuple[Batch, list[R
         )
         by_head.setdefault(head, []).append(point)
     for head, members in by_head.items():
-        times = [micros(point.time) * 1000 for point in members]
+        times = np.array([micros(point.time) * 1000 for point in members], np.uint64)
         keys = [tuple(sorted(point.attributes.items())) for point in members]
         values = np.array([point.value for point in members], np.float64)
-        batch.add(found, window, head, dict, list(keys), [0] * len(members), times, values)
+        batch.add(found, window, head, dict, list(keys), np.zeros_like(times), times, values)
     return found, rejected

@@ -115,7 +115,7 @@ async def copy_numbers(session: AsyncSession, rows: NumberRows) -> None:
 
 async def copy_histograms(session: AsyncSession, rows: HistogramRows, layouts: dict[Layout, int]) -> None:
     """As `copy_numbers`, of histograms."""
-    ids = np.array([layouts[point.layout] for point in rows.points], np.int64)
+    ids = np.array([layouts[layout] for layout in rows.layouts], np.int64)[rows.layout]
 
     def data(kept: Int64) -> bytes:
         chosen = [rows.points[index] for index in kept.tolist()]

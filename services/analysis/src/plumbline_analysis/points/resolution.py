@@ -10,7 +10,7 @@ import orjson
 
 from plumbline_analysis.points.directory import Directory
 from plumbline_analysis.sources import batch as batches
-from plumbline_analysis.sources.batch import Batch, Block, Head, Histogram
+from plumbline_analysis.sources.batch import Batch, Block, Head, Histogram, Layout
 
 Int64 = npt.NDArray[np.int64]
 Float64 = npt.NDArray[np.float64]
@@ -37,10 +37,14 @@ class NumberRows:
 
 @dataclass(frozen=True, slots=True)
 class HistogramRows:
+    """`layout[i]` is the place of point i's layout in `layouts`."""
+
     signal: Int64
     time: Int64
     start: Int64
     points: list[Histogram]
+    layout: Int64
+    layouts: list[Layout]
 
 
 @dataclass(slots=True)
@@ -145,7 +149,10 @@ def histogram_rows(found: Resolved) -> HistogramRows | None:
     order = _order(signal, time)
     if not order.size:
         return None
-    return HistogramRows(signal[order], time[order], start[order], [points[index] for index in order.tolist()])
+    places: dict[Layout, int] = {}
+    points = [points[index] for index in order.tolist()]
+    layout = np.array([places.setdefault(point.layout, len(places)) for point in points], np.int64)
+    return HistogramRows(signal[order], time[order], start[order], points, layout, list(places))
 
 
 def _order(signal: Int64, time: Int64) -> Int64:

@@ -43,7 +43,7 @@ async def store(session: AsyncSession, found: Resolved, known: Directory) -> Bat
     if (numbers := resolution.number_rows(found)) is not None:
         await repository.copy_numbers(session, numbers)
     if (histograms := resolution.histogram_rows(found)) is not None:
-        wanted = {point.layout for point in histograms.points}
+        wanted = set(histograms.layouts)
         layouts = {layout: number for layout in wanted if (number := known.layout(layout)) is not None}
         if missing := wanted - layouts.keys():
             made, there = await repository.layouts(session, missing)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import lru_cache
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +17,7 @@ import numpy.typing as npt
 from plumbline_common.errors import Invalid
 
 Int64 = npt.NDArray[np.int64]
+UInt64 = npt.NDArray[np.uint64]
 Float64 = npt.NDArray[np.float64]
 
 MAX_METRIC_NAME = 255
@@ -73,9 +74,11 @@ class Head:
     resource: tuple[tuple[str, str], ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Layout:
-    """The buckets of a histogram: explicit upper `bounds`, or the `scale` of an exponential one."""
+class Layout(NamedTuple):
+    """The buckets of a histogram: explicit upper `bounds`, or the `scale` of an exponential one.
+
+    A tuple, for it is hashed for every point.
+    """
 
     bounds: tuple[float, ...] = ()
     scale: int | None = None
@@ -210,15 +213,14 @@ def add(
     head: Head,
     attributes: Callable[[Any], dict[str, str]],
     keys: list[Hashable],
-    start_nano: list[int],
-    time_nano: list[int],
+    start_nano: UInt64,
+    time_nano: UInt64,
     values: Float64 | list[Histogram],
 ) -> None:
     """Add the points of one metric to `batch`, without those whose time or value can't be taken."""
     if not keys:
         return
-    time = (np.array(time_nano, np.uint64) // 1000).astype(np.int64)
-    start = (np.array(start_nano, np.uint64) // 1000).astype(np.int64)
+    time, start = (time_nano // 1000).astype(np.int64), (start_nano // 1000).astype(np.int64)
     fit = np.ones(len(keys), bool)
     for wrong, reason in (
         (time == 0, "the point has no time"),

@@ -1,9 +1,10 @@
-"""OTLP/HTTP metrics, protobuf encoding: a request's body becomes a `Batch`. Pure and CPU-bound: 3 us a point.
+"""OTLP/HTTP metrics, protobuf encoding: a request's body becomes a `Batch`. Pure and CPU-bound: about 1 us a number, 12 us a histogram.
 
 The specification: https://opentelemetry.io/docs/specs/otlp/ and the data model it names.
 """
 
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -13,15 +14,13 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportM
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, InstrumentationScope, KeyValue
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 
-from plumbline_analysis.sources import batch, otlp_wire
+from plumbline_analysis.sources import batch, otlp_numbers, otlp_wire
 from plumbline_analysis.sources.batch import Batch, Head, Histogram, Kind, Layout, Temporality, Undecodable, Window
 from plumbline_common.errors import TooLarge
 
 SOURCE = "otlp"
 MAX_POINTS = 200_000
 MAX_METRICS = 50_000
-NO_RECORDED_VALUE = 1
-"""DataPointFlags: the sender says that it has no value. Nothing to store, and nothing wrong."""
 TEMPORALITIES = {1: Temporality.DELTA, 2: Temporality.CUMULATIVE}
 NAN = float("nan")
 
@@ -90,23 +89,22 @@ def _metric(
     if (fault := batch.head_fault(head)) is not None:
         found.reject(len(data.data_points), fault, metric.name)
         return
-    points = list(data.data_points)
-    if any(point.flags & NO_RECORDED_VALUE for point in points):
-        points = [point for point in points if not point.flags & NO_RECORDED_VALUE]
     if head.kind in (Kind.GAUGE, Kind.SUM):
-        values: Any = np.array([point.as_double or point.as_int or _zero(point) for point in points], np.float64)
-    else:
-        read = _histogram if head.kind is Kind.HISTOGRAM else _exponential
-        points, values = sound(found, points, map(read, points), metric.name)
+        columns = otlp_numbers.read(list(data.data_points))
+        batch.add(found, window, head, attributes, columns.keys, columns.start, columns.time, columns.value)
+        return
+    points = [point for point in data.data_points if not point.flags & otlp_numbers.NO_RECORDED_VALUE]
+    read = _histogram if head.kind is Kind.HISTOGRAM else _exponential
+    points, histograms = sound(found, points, map(read, points), metric.name)
     batch.add(
         found,
         window,
         head,
         attributes,
         [tuple(point.attributes) for point in points],
-        [point.start_time_unix_nano for point in points],
-        [point.time_unix_nano for point in points],
-        values,
+        np.array([point.start_time_unix_nano for point in points], np.uint64),
+        np.array([point.time_unix_nano for point in points], np.uint64),
+        histograms,
     )
 
 
@@ -124,13 +122,19 @@ def sound(
     return kept, values
 
 
-def _zero(point: Any) -> float:
-    """The value of a point that reads as 0: NaN, and so rejected, where there is none."""
-    return 0.0 if point.WhichOneof("data") else NAN
-
-
 def _given(point: Any, name: str) -> float:
     return float(getattr(point, name)) if point.HasField(name) else NAN
+
+
+# Few layouts serve all points: sharing them makes comparing them quick.
+@lru_cache(maxsize=1024)
+def explicit_layout(bounds: tuple[float, ...]) -> Layout:
+    return Layout(bounds=bounds)
+
+
+@lru_cache(maxsize=1024)
+def exponential_layout(scale: int, zero_threshold: float) -> Layout:
+    return Layout(scale=scale, zero_threshold=zero_threshold)
 
 
 def _histogram(point: Any) -> Histogram:
@@ -139,7 +143,7 @@ def _histogram(point: Any) -> Histogram:
         sum=_given(point, "sum"),
         min=_given(point, "min"),
         max=_given(point, "max"),
-        layout=Layout(bounds=tuple(point.explicit_bounds)),
+        layout=explicit_layout(tuple(point.explicit_bounds)),
         # A histogram without buckets is one with a single bucket.
         counts=tuple(point.bucket_counts) or (point.count,),
     )
@@ -151,7 +155,7 @@ def _exponential(point: Any) -> Histogram:
         sum=_given(point, "sum"),
         min=_given(point, "min"),
         max=_given(point, "max"),
-        layout=Layout(scale=point.scale, zero_threshold=point.zero_threshold),
+        layout=exponential_layout(point.scale, point.zero_threshold),
         counts=tuple(point.positive.bucket_counts),
         offset=point.positive.offset,
         zero_count=point.zero_count,
@@ -160,12 +164,13 @@ def _exponential(point: Any) -> Histogram:
     )
 
 
-def attributes(key: tuple[bytes, ...]) -> dict[str, str]:
-    """The attributes of a point from the bytes of its KeyValues."""
-    if len(key) > batch.MAX_ATTRIBUTES:
-        raise Undecodable(f"a point has more than {batch.MAX_ATTRIBUTES} attributes")
+def attributes(key: Any) -> dict[str, str]:
+    """The attributes of a point from its key."""
     try:
-        return dict(pairs(map(KeyValue.FromString, key)))
+        encoded = otlp_numbers.key_attributes(key)
+        if len(encoded) > batch.MAX_ATTRIBUTES:
+            raise Undecodable(f"a point has more than {batch.MAX_ATTRIBUTES} attributes")
+        return dict(pairs(map(KeyValue.FromString, encoded)))
     except DecodeError as error:
         raise Undecodable(f"the attributes of a point are damaged: {error}") from None
 

@@ -11,7 +11,7 @@ import numpy as np
 import orjson
 
 from plumbline_analysis.sources import batch, otlp
-from plumbline_analysis.sources.batch import Batch, Head, Histogram, Kind, Layout, Temporality, Undecodable, Window
+from plumbline_analysis.sources.batch import Batch, Head, Histogram, Kind, Temporality, Undecodable, Window
 from plumbline_common.errors import TooLarge
 
 _SHAPES = {
@@ -93,8 +93,8 @@ def _metric(
         head,
         dict,
         [tuple(sorted(dict(_pairs(point, "attributes", at)).items())) for at, point in points],
-        [_integer(point, "startTimeUnixNano", at, 0, 2**64 - 1) for at, point in points],
-        [_integer(point, "timeUnixNano", at, 0, 2**64 - 1) for at, point in points],
+        np.array([_integer(point, "startTimeUnixNano", at, 0, 2**64 - 1) for at, point in points], np.uint64),
+        np.array([_integer(point, "timeUnixNano", at, 0, 2**64 - 1) for at, point in points], np.uint64),
         values,
     )
 
@@ -112,8 +112,8 @@ def _histogram(point: dict[str, Any], at: str) -> Histogram:
         sum=_float(point, "sum", at),
         min=_float(point, "min", at),
         max=_float(point, "max", at),
-        layout=Layout(
-            bounds=tuple(_as_float(bound, f"{at}/explicitBounds") for bound in _list(point, "explicitBounds", at))
+        layout=otlp.explicit_layout(
+            tuple(_as_float(bound, f"{at}/explicitBounds") for bound in _list(point, "explicitBounds", at))
         ),
         counts=_counts(point, at) or (count,),
     )
@@ -128,9 +128,8 @@ def _exponential(point: dict[str, Any], at: str) -> Histogram:
         sum=_float(point, "sum", at),
         min=_float(point, "min", at),
         max=_float(point, "max", at),
-        layout=Layout(
-            scale=_integer(point, "scale", at, -(2**31), 2**31 - 1),
-            zero_threshold=0.0 if math.isnan(threshold) else threshold,
+        layout=otlp.exponential_layout(
+            _integer(point, "scale", at, -(2**31), 2**31 - 1), 0.0 if math.isnan(threshold) else threshold
         ),
         counts=_counts(positive, positive_at),
         offset=_integer(positive, "offset", positive_at, -(2**31), 2**31 - 1),

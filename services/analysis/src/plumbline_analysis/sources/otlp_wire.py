@@ -2,8 +2,8 @@
 
 Attributes, resource and scope are declared as `bytes`, which the wire format cannot tell from a message. So the C
 parser need not build four objects an attribute for each point: the bytes themselves are the key under which a
-series is known, and they are decoded once, when the series is new. Measured on points with five attributes:
-1.8 us a point against 5.9 us with the generated classes.
+series is known, and they are decoded once, when the series is new. The points of gauges and sums are bytes as well:
+`otlp_numbers` reads them by columns. With five attributes a point costs 0.8 us, with the generated classes 5.9 us.
 
 Field numbers: opentelemetry/proto/metrics/v1/metrics.proto and collector/metrics/v1/metrics_service.proto, v1.
 """
@@ -28,7 +28,8 @@ _TYPES = {
 _POINT = {"repeated bytes attributes": 7, "fixed64 start_time_unix_nano": 2, "fixed64 time_unix_nano": 3}
 
 _MESSAGES: dict[str, dict[str, int]] = {
-    "Number": _POINT | {"oneof double as_double": 4, "oneof sfixed64 as_int": 6, "uint32 flags": 8},
+    "Number": _POINT
+    | {"oneof double as_double": 4, "oneof sfixed64 as_int": 6, "repeated bytes exemplars": 5, "uint32 flags": 8},
     "Histogram": {
         "repeated bytes attributes": 9,
         "fixed64 start_time_unix_nano": 2,
@@ -58,7 +59,7 @@ _MESSAGES: dict[str, dict[str, int]] = {
         "double zero_threshold": 14,
     },
     "Summary": {},
-    "Numbers": {"repeated Number data_points": 1, "int32 aggregation_temporality": 2, "bool is_monotonic": 3},
+    "Numbers": {"repeated bytes data_points": 1, "int32 aggregation_temporality": 2, "bool is_monotonic": 3},
     "Histograms": {"repeated Histogram data_points": 1, "int32 aggregation_temporality": 2},
     "ExponentialHistograms": {
         "repeated ExponentialHistogram data_points": 1,
@@ -80,7 +81,7 @@ _MESSAGES: dict[str, dict[str, int]] = {
 }
 
 
-def _build() -> Any:
+def _build() -> dict[str, Any]:
     package = "plumbline.otlp"
     file = descriptor_pb2.FileDescriptorProto(name="plumbline/otlp.proto", package=package, syntax="proto3")
     for name, fields in _MESSAGES.items():
@@ -109,8 +110,13 @@ def _build() -> Any:
             message.oneof_decl.add(name=f"_{field.name}")
     pool = descriptor_pool.DescriptorPool()
     pool.Add(file)
-    return message_factory.GetMessageClass(pool.FindMessageTypeByName(f"{package}.Request"))
+    return {
+        name: message_factory.GetMessageClass(pool.FindMessageTypeByName(f"{package}.{name}")) for name in _MESSAGES
+    }
 
 
-Request: Any = _build()
+_CLASSES = _build()
+Request: Any = _CLASSES["Request"]
 """`Request.FromString(body)`; raises `google.protobuf.message.DecodeError`."""
+Number: Any = _CLASSES["Number"]
+"""One of a Request's `data_points` of gauges and sums."""
