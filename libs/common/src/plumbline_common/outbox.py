@@ -29,7 +29,9 @@ log = logging.getLogger(__name__)
 
 BATCH = 500
 ROUND = 10 * BATCH
-"""How many events one transaction of the relay takes on at the most."""
+"""How many events the relay takes on at once at the most."""
+GATHER_SECONDS = 0.02
+"""Events that are staged within this time of each other are relayed together."""
 POLL_SECONDS = 1.0
 RECONCILE_SECONDS = 10.0
 KEEP_DAYS = 30
@@ -85,18 +87,22 @@ async def stage(session: AsyncSession, event: Event) -> UUID:
 
 
 _LOCK = text("SELECT sequenced, published FROM outbox_producer WHERE name = :name FOR UPDATE SKIP LOCKED")
+_COLUMNS = "position, id, subject, key, data, trace, created_at"
 _SEQUENCE = text(
-    "WITH fresh AS (SELECT seq, row_number() OVER (ORDER BY seq) AS rank FROM"
+    "WITH fresh AS (SELECT seq, row_number() OVER (ORDER BY seq) AS rank FROM"  # noqa: S608 - own names
     "  (SELECT seq FROM outbox WHERE position IS NULL ORDER BY seq LIMIT :batch) AS unsequenced),"
     " numbered AS (UPDATE outbox SET position = :sequenced + fresh.rank FROM fresh"
-    "  WHERE outbox.seq = fresh.seq RETURNING 1)"
-    " UPDATE outbox_producer SET sequenced = sequenced + (SELECT count(*) FROM numbered) WHERE name = :name"
-    " RETURNING sequenced"
+    f"  WHERE outbox.seq = fresh.seq RETURNING {_COLUMNS}),"
+    " moved AS (UPDATE outbox_producer SET sequenced = sequenced + (SELECT count(*) FROM numbered)"
+    "  WHERE name = :name)"
+    " SELECT * FROM numbered ORDER BY position"
 )
 _READ = text(
-    "SELECT position, id, subject, key, data, trace, created_at FROM outbox"
+    f"SELECT {_COLUMNS} FROM outbox"  # noqa: S608 - own names
     " WHERE position BETWEEN :first AND :last ORDER BY position LIMIT :batch"
 )
+_PUBLISHED = text("UPDATE outbox_producer SET published = :reached WHERE name = :name AND published = :before")
+_LEAD = "SELECT pg_try_advisory_lock(hashtext('outbox relay of ' || current_user))"
 
 
 @dataclass
@@ -122,10 +128,12 @@ class _Sent:
 
 
 class Relay:
-    """Publishes one producer's log in the order of its positions. Any number may run: one works, others stand by.
+    """Publishes one producer's log in the order of its positions. Any number may run: one leads, others stand by.
 
-    Order holds per aggregate because rows of one aggregate are written under its lock, so their `seq` follows
-    the order of its changes, and because one relay at a time (SKIP LOCKED on the producer's row) publishes.
+    Order holds per aggregate because rows of one aggregate are written under its lock, so their `seq` follows the
+    order of its changes; positions follow `seq`, and are given under the lock of the producer's row. Leading only
+    saves work: two relays that publish the same positions, each in their order, make the same stream, for the
+    server drops a message whose id it has seen.
     """
 
     def __init__(self, engine: AsyncEngine, broker: bus.Broker, producer: str) -> None:
@@ -133,92 +141,112 @@ class Relay:
         self._broker = broker
         self._producer = producer
         self._wake = asyncio.Event()
+        self._lost = False
+        self._serving = False
         # Republished events carry another Nats-Msg-Id: the server may remember ids of messages that it lost.
         self._epoch = ""
 
     async def run(self) -> None:
-        """Publish until cancelled; faults of the broker or the database are waited out."""
+        """Publish until cancelled; faults of the broker or the database are raised, to be run again after."""
         async with self._engine.begin() as connection:
             await connection.execute(
                 text("INSERT INTO outbox_producer (name) VALUES (:name) ON CONFLICT DO NOTHING"),
                 {"name": self._producer},
             )
-        async with contextlib.AsyncExitStack() as stack:
-            await stack.enter_async_context(self._listening())
+        await self._broker.connected()
+        if not self._serving:
+            self._serving = True
             self._broker.on_connected(self._wake.set)
             await self._broker.serve(f"{PREFIX}.replay.{self._producer}", self._replay)
-            loop = asyncio.get_running_loop()
-            reconcile_at, seen = 0.0, -1
-            while True:
-                await self._broker.connected()
-                if loop.time() >= reconcile_at or seen != self._broker.connections:
-                    seen = self._broker.connections
-                    await self.reconcile()
-                    await self._prune()
-                    reconcile_at = loop.time() + RECONCILE_SECONDS
-                if await self.publish_next() == 0:
-                    with contextlib.suppress(TimeoutError):
-                        await asyncio.wait_for(self._wake.wait(), POLL_SECONDS)
-                    self._wake.clear()
+        async with self._listening() as driver:
+            while not await driver.fetchval(_LEAD):
+                self._check_listening()
+                await asyncio.sleep(POLL_SECONDS)
+            await self._lead()
+
+    async def _lead(self) -> None:
+        loop = asyncio.get_running_loop()
+        reconcile_at, seen = 0.0, -1
+        while True:
+            self._check_listening()
+            if loop.time() >= reconcile_at or seen != self._broker.connections:
+                seen = self._broker.connections
+                await self.reconcile()
+                await self._prune()
+                reconcile_at = loop.time() + RECONCILE_SECONDS
+            if await self.publish_next() == 0:
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._wake.wait(), POLL_SECONDS)
+                    await asyncio.sleep(GATHER_SECONDS)
+                self._wake.clear()
 
     @contextlib.asynccontextmanager
-    async def _listening(self) -> AsyncIterator[None]:
+    async def _listening(self) -> AsyncIterator[Any]:
+        """asyncpg's own connection, which hears of staged events and holds the lead."""
         async with self._engine.connect() as connection:
             raw = await connection.get_raw_connection()
             driver: Any = raw.driver_connection
             channel = f"outbox_{self._engine.url.username}"
-            wake = self._wake
 
             def notified(*_: object) -> None:
-                wake.set()
+                self._wake.set()
 
+            def ended(*_: object) -> None:
+                self._lost = True
+                self._wake.set()
+
+            self._lost = False
             await driver.add_listener(channel, notified)
+            driver.add_termination_listener(ended)
             try:
-                yield
+                yield driver
             finally:
                 if not driver.is_closed():
+                    driver.remove_termination_listener(ended)
                     await driver.remove_listener(channel, notified)
+                    await driver.execute("SELECT pg_advisory_unlock_all()")
+
+    def _check_listening(self) -> None:
+        if self._lost:
+            raise ConnectionError("the connection that hears of new events has ended")
 
     async def _locked(self, connection: AsyncConnection) -> tuple[int, int] | None:
         row = (await connection.execute(_LOCK, {"name": self._producer})).one_or_none()
         return None if row is None else (row.sequenced, row.published)
 
     async def publish_next(self) -> int:
-        """Sequence and publish up to `ROUND` events. Returns how many; 0 also when another relay is at work."""
+        """Sequence and publish up to `ROUND` events. Returns how many; 0 also when another relay sequences."""
         # Positions are committed before they are published: a crash in between republishes the same ones.
         async with self._engine.begin() as connection:
             if (held := await self._locked(connection)) is None:
                 return 0
-            if held[0] == held[1]:
-                await connection.execute(_SEQUENCE, {"name": self._producer, "sequenced": held[0], "batch": ROUND})
-        async with self._engine.begin() as connection:
-            if (held := await self._locked(connection)) is None or held[0] == held[1]:
-                return 0
             sequenced, published = held
-            done, reached = 0, published
-            unacknowledged = _Sent()
-            while done < ROUND:
-                # The next batch is read and sent while the stream stores the one before it.
-                rows = await self._rows(connection, reached + 1, sequenced)
-                sent = await self._send(rows, epoch=self._epoch, published=None)
-                await unacknowledged.stored()
-                unacknowledged = sent
-                if not rows:
-                    # Positions below the oldest row that is kept are gone for good: go on with what there is.
-                    reached = sequenced
-                    break
-                done, reached = done + len(rows), rows[-1].position
+            if sequenced == published:
+                rows = (
+                    await connection.execute(
+                        _SEQUENCE, {"name": self._producer, "sequenced": sequenced, "batch": ROUND}
+                    )
+                ).all()
+            else:
+                rows = await self._rows(connection, published + 1, sequenced, ROUND)
+            # Positions below the oldest row that is kept are gone for good: go on with what there is.
+            reached = rows[-1].position if rows else sequenced
+        unacknowledged = _Sent()
+        for first in range(0, len(rows), BATCH):
+            # The next batch is sent while the stream stores the one before it.
+            sent = await self._send(rows[first : first + BATCH], epoch=self._epoch, published=None)
             await unacknowledged.stored()
-            await connection.execute(
-                text("UPDATE outbox_producer SET published = :reached WHERE name = :name"),
-                {"reached": reached, "name": self._producer},
-            )
-        return done
+            unacknowledged = sent
+        await unacknowledged.stored()
+        if reached != published:
+            async with self._engine.begin() as connection:
+                await connection.execute(
+                    _PUBLISHED, {"name": self._producer, "reached": reached, "before": published}
+                )
+        return len(rows)
 
-    async def _rows(self, connection: AsyncConnection, first: int, last: int) -> Sequence[Any]:
-        if first > last:
-            return []
-        return (await connection.execute(_READ, {"first": first, "last": last, "batch": BATCH})).all()
+    async def _rows(self, connection: AsyncConnection, first: int, last: int, most: int) -> Sequence[Any]:
+        return (await connection.execute(_READ, {"first": first, "last": last, "batch": most})).all()
 
     async def _send(self, rows: Sequence[Any], *, epoch: str, published: int | None) -> "_Sent":
         sent = _Sent()
@@ -283,7 +311,7 @@ class Relay:
         first, last = int(wanted["first"]), int(wanted["last"])
         while first <= last:
             async with self._engine.connect() as connection:
-                rows = await self._rows(connection, first, last)
+                rows = await self._rows(connection, first, last, BATCH)
                 held = (
                     await connection.execute(
                         text("SELECT published FROM outbox_producer WHERE name = :name"),

@@ -26,7 +26,7 @@ class Requirement(Base):
     __tablename__ = "requirements"
 
     id: Mapped[UUID] = mapped_column(primary_key=True, default=db.new_id)
-    number: Mapped[int] = mapped_column(BigInteger, Identity(always=True), unique=True)
+    number: Mapped[int] = mapped_column(BigInteger, Identity(), unique=True)
     revision: Mapped[int]
     title: Mapped[str] = mapped_column(String(500))
     description: Mapped[str]

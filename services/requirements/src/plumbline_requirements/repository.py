@@ -19,6 +19,9 @@ _DOCUMENTS = select(_TABLE.c.id, _TABLE.c.revision, _TABLE.c.document).where(
 )
 
 
+_NUMBER = text("SELECT nextval(pg_get_serial_sequence('requirements', 'number'))")
+
+
 def missing(id: UUID) -> NotFound:
     """What to raise where `id` leads nowhere."""
     return NotFound(f"no requirement has the id {id}")
@@ -47,6 +50,12 @@ async def page(session: AsyncSession, filters: Mapping[str, str], skip: int, lim
     names = tuple(name for name in FILTERS if name in filters)
     row = (await session.execute(_page(names), {**filters, "skip": skip, "limit": limit})).one()
     return row.documents, row.total
+
+
+async def draw_number(session: AsyncSession) -> int:
+    """The number of the next requirement. Beforehand, so that the row is written once, with its document."""
+    number: int = (await session.execute(_NUMBER)).scalar_one()
+    return number
 
 
 async def locked(session: AsyncSession, id: UUID) -> Requirement:

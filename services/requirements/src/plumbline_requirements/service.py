@@ -38,6 +38,7 @@ async def create(session: AsyncSession, content: RequirementContent, actor: User
     values = content.model_dump(mode="json")
     requirement = Requirement(
         id=db.new_id(),
+        number=await repository.draw_number(session),
         revision=1,
         fingerprint=rules.fingerprint(values),
         created_at=now,
@@ -50,7 +51,6 @@ async def create(session: AsyncSession, content: RequirementContent, actor: User
         **values,
     )
     session.add(requirement)
-    await session.flush()  # the database gives the number that the key is made of
     response = await _written(session, requirement)
     await outbox.stage(session, RequirementCreated(requirement=_snapshot(requirement)))
     return response

@@ -1,7 +1,7 @@
 """The SQL of telemetry: signals, layouts, and points by COPY."""
 
 import io
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from hashlib import blake2b
 from typing import Any
 
@@ -16,10 +16,13 @@ from plumbline_analysis.models import BucketLayout, Signal
 from plumbline_analysis.points import copy_format
 from plumbline_analysis.points.resolution import HistogramRows, Int64, NumberRows, Series
 from plumbline_analysis.sources.batch import Layout
+from plumbline_analysis.threads import sized
 from plumbline_common import db
 from plumbline_common.errors import Unavailable
 
 _TRIES = 5
+_SIGNALS_AT_ONCE = 1_000
+"""However many series are new, neither a statement nor the event loop is held for long."""
 
 
 async def driver(session: AsyncSession) -> Any:
@@ -31,13 +34,14 @@ async def driver(session: AsyncSession) -> Any:
 # --- Signals --------------------------------------------------------------------------------------------
 
 
-async def signals(session: AsyncSession, identities: Collection[bytes]) -> dict[bytes, int]:
+async def signals(session: AsyncSession, identities: Sequence[bytes]) -> dict[bytes, int]:
     """The numbers of those that exist, by identity."""
-    if not identities:
-        return {}
-    wanted = bindparam("identities", list(identities), ARRAY(LargeBinary))
-    rows = await session.execute(select(Signal.identity, Signal.number).where(Signal.identity == wanted.any_()))
-    return {bytes(row.identity): row.number for row in rows}
+    found: dict[bytes, int] = {}
+    for place in range(0, len(identities), _SIGNALS_AT_ONCE):
+        part = bindparam("identities", list(identities[place : place + _SIGNALS_AT_ONCE]), ARRAY(LargeBinary))
+        rows = await session.execute(select(Signal.identity, Signal.number).where(Signal.identity == part.any_()))
+        found |= {bytes(row.identity): row.number for row in rows}
+    return found
 
 
 _ADD_SIGNALS = text(
@@ -46,32 +50,38 @@ _ADD_SIGNALS = text(
     " SELECT (s->>'id')::uuid, decode(s->>'identity', 'hex'), s->>'source', s->>'metric', s->>'unit', s->>'kind',"
     " s->>'temporality', (s->>'monotonic')::boolean, s->>'scope', s->>'service', s->'resource', s->'attributes'"
     " FROM jsonb_array_elements(:signals) AS s"
-    # Two requests may bring the same new series: both take the one order, so that none waits for the other in turn.
     " ORDER BY s->>'identity' ON CONFLICT (identity) DO NOTHING RETURNING identity, number"
 ).bindparams(bindparam("signals", type_=JSONB))
 
 
-async def add_signals(session: AsyncSession, series: Iterable[Series]) -> dict[bytes, int]:
+async def add_signals(session: AsyncSession, series: Sequence[Series]) -> dict[bytes, int]:
     """Insert new signals; those that another transaction inserted meanwhile are left out of the answer."""
-    rows = [
-        {
-            "id": str(db.new_id()),
-            "identity": each.identity.hex(),
-            "source": each.head.source,
-            "metric": each.head.metric,
-            "unit": each.head.unit,
-            "kind": each.head.kind,
-            "temporality": each.head.temporality,
-            "monotonic": each.head.monotonic,
-            "scope": each.head.scope,
-            "service": dict(each.head.resource).get("service.name") or each.attributes.get("service.name"),
-            "resource": dict(each.head.resource),
-            "attributes": dict(each.head.resource) | each.attributes,
-        }
-        for each in series
-    ]
-    found = await session.execute(_ADD_SIGNALS, {"signals": rows})
-    return {bytes(row.identity): row.number for row in found}
+    # All transactions take the one order, so that no two wait for each other in turn.
+    ordered = sorted(series, key=lambda each: each.identity)
+    found: dict[bytes, int] = {}
+    for place in range(0, len(ordered), _SIGNALS_AT_ONCE):
+        rows = [_row(each) for each in ordered[place : place + _SIGNALS_AT_ONCE]]
+        added = await session.execute(_ADD_SIGNALS, {"signals": rows})
+        found |= {bytes(row.identity): row.number for row in added}
+    return found
+
+
+def _row(each: Series) -> dict[str, Any]:
+    resource = dict(each.head.resource)
+    return {
+        "id": str(db.new_id()),
+        "identity": each.identity.hex(),
+        "source": each.head.source,
+        "metric": each.head.metric,
+        "unit": each.head.unit,
+        "kind": each.head.kind,
+        "temporality": each.head.temporality,
+        "monotonic": each.head.monotonic,
+        "scope": each.head.scope,
+        "service": resource.get("service.name") or each.attributes.get("service.name"),
+        "resource": resource,
+        "attributes": resource | each.attributes,
+    }
 
 
 def _layout_identity(layout: Layout) -> bytes:
@@ -134,19 +144,24 @@ async def _copy(
         try:
             async with session.begin_nested():
                 connection = await driver(session)  # asking for it inside is what sets the savepoint
-                await connection.copy_to_table(table, source=io.BytesIO(data(kept)), columns=columns, format="binary")
+                source = io.BytesIO(await sized(len(kept), data, kept))
+                await connection.copy_to_table(table, source=source, columns=columns, format="binary")
         except UniqueViolationError:
             if attempt == _TRIES - 1:
                 raise Unavailable("other requests keep storing the same points; try again") from None
             there = await _stored(await driver(session), table, signal[kept], time[kept])
-            pairs = zip(signal[kept].tolist(), time[kept].tolist(), strict=True)
-            kept = kept[[pair not in there for pair in pairs]]
+            kept = await sized(len(kept), _without, kept, signal, time, there)
             if not kept.size:
                 return
         except CheckViolationError:
             raise Unavailable("the tables for the days of these points are not there yet; try again") from None
         else:
             return
+
+
+def _without(kept: Int64, signal: Int64, time: Int64, there: set[tuple[int, int]]) -> Int64:
+    pairs = zip(signal[kept].tolist(), time[kept].tolist(), strict=True)
+    return kept[[pair not in there for pair in pairs]]
 
 
 async def _stored(connection: Any, table: str, signal: Int64, time: Int64) -> set[tuple[int, int]]:

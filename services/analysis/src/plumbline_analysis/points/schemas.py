@@ -25,7 +25,7 @@ class PushedPoint(Schema):
 
 
 class PushRequest(Schema):
-    points: Annotated[list[PushedPoint], Field(min_length=1, max_length=10_000)]
+    points: Annotated[list[PushedPoint], Field(min_length=1, max_length=5_000)]
 
 
 class RejectedPoint(Schema):

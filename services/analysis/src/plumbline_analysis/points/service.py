@@ -8,10 +8,12 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from plumbline_analysis.points import pushed, repository, resolution
 from plumbline_analysis.points.directory import Directory
 from plumbline_analysis.points.resolution import Resolved
-from plumbline_analysis.points.schemas import PushedPoint, PushResponse
+from plumbline_analysis.points.schemas import PushedPoint, PushResponse, RejectedPoint
 from plumbline_analysis.settings import Settings
 from plumbline_analysis.sources import encoding
 from plumbline_analysis.sources.batch import Batch, Window
+from plumbline_analysis.threads import sized
+from plumbline_common import offload
 
 
 def window(settings: Settings) -> Window:
@@ -31,18 +33,26 @@ async def push(
     session: AsyncSession, points: Sequence[PushedPoint], settings: Settings, known: Directory
 ) -> PushResponse:
     """Store measurements of gauges; a point whose time can't be taken is reported, the others are kept."""
-    batch, rejected = pushed.decode(points, window(settings))
-    stored = await store(session, resolution.resolve(batch, known), known)
+    found, rejected = await offload.in_thread(_read_pushed, points, settings, known)
+    stored = await store(session, found, known)
     return PushResponse(accepted=stored.accepted, rejected=rejected)
+
+
+def _read_pushed(
+    points: Sequence[PushedPoint], settings: Settings, known: Directory
+) -> tuple[Resolved, list[RejectedPoint]]:
+    batch, rejected = pushed.decode(points, window(settings))
+    return resolution.resolve(batch, known), rejected
 
 
 async def store(session: AsyncSession, found: Resolved, known: Directory) -> Batch:
     """Store what was read, in the caller's transaction."""
     if found.series:
         await _name_signals(session, found, known)
-    if (numbers := resolution.number_rows(found)) is not None:
+    size = found.batch.accepted
+    if (numbers := await sized(size, resolution.number_rows, found)) is not None:
         await repository.copy_numbers(session, numbers)
-    if (histograms := resolution.histogram_rows(found)) is not None:
+    if (histograms := await sized(size, resolution.histogram_rows, found)) is not None:
         wanted = set(histograms.layouts)
         layouts = {layout: number for layout in wanted if (number := known.layout(layout)) is not None}
         if missing := wanted - layouts.keys():
@@ -55,7 +65,7 @@ async def store(session: AsyncSession, found: Resolved, known: Directory) -> Bat
 
 
 async def _name_signals(session: AsyncSession, found: Resolved, known: Directory) -> None:
-    numbers = await repository.signals(session, found.series.keys())
+    numbers = await repository.signals(session, list(found.series))
     for block, keys in zip(found.batch.blocks, found.keys, strict=True):
         for key, identity in keys.items():
             if identity in numbers:

@@ -1,4 +1,4 @@
-"""OTLP/HTTP metrics, protobuf encoding: a request's body becomes a `Batch`. Pure and CPU-bound: about 1 us a number, 12 us a histogram.
+"""OTLP/HTTP metrics, protobuf encoding: a request's body becomes a `Batch`. Pure and CPU-bound.
 
 The specification: https://opentelemetry.io/docs/specs/otlp/ and the data model it names.
 """
@@ -19,7 +19,7 @@ from plumbline_analysis.sources.batch import Batch, Head, Histogram, Kind, Layou
 from plumbline_common.errors import TooLarge
 
 SOURCE = "otlp"
-MAX_POINTS = 200_000
+MAX_POINTS = 100_000
 MAX_METRICS = 50_000
 TEMPORALITIES = {1: Temporality.DELTA, 2: Temporality.CUMULATIVE}
 NAN = float("nan")
