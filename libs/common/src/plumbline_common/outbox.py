@@ -30,8 +30,9 @@ log = logging.getLogger(__name__)
 BATCH = 500
 ROUND = 10 * BATCH
 """How many events the relay takes on at once at the most."""
-GATHER_SECONDS = 0.02
-"""Events that are staged within this time of each other are relayed together."""
+BUSY_SECONDS = 0.2
+GATHER_SECONDS = 0.05
+"""A lone event leaves at once; while they come within `BUSY_SECONDS` of each other, this long they gather first."""
 POLL_SECONDS = 1.0
 RECONCILE_SECONDS = 10.0
 KEEP_DAYS = 30
@@ -138,6 +139,7 @@ class Relay:
 
     def __init__(self, engine: AsyncEngine, broker: bus.Broker, producer: str) -> None:
         self._engine = engine
+        self._autocommit = engine.execution_options(isolation_level="AUTOCOMMIT")
         self._broker = broker
         self._producer = producer
         self._wake = asyncio.Event()
@@ -166,7 +168,7 @@ class Relay:
 
     async def _lead(self) -> None:
         loop = asyncio.get_running_loop()
-        reconcile_at, seen = 0.0, -1
+        reconcile_at, seen, worked_at = 0.0, -1, 0.0
         while True:
             self._check_listening()
             if loop.time() >= reconcile_at or seen != self._broker.connections:
@@ -174,11 +176,15 @@ class Relay:
                 await self.reconcile()
                 await self._prune()
                 reconcile_at = loop.time() + RECONCILE_SECONDS
-            if await self.publish_next() == 0:
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._wake.wait(), POLL_SECONDS)
+            if await self.publish_next() >= ROUND:
+                continue
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._wake.wait(), POLL_SECONDS)
+                if loop.time() - worked_at < BUSY_SECONDS:
                     await asyncio.sleep(GATHER_SECONDS)
-                self._wake.clear()
+                worked_at = loop.time()
+            # Cleared before the log is read: what is staged from now on wakes again.
+            self._wake.clear()
 
     @contextlib.asynccontextmanager
     async def _listening(self) -> AsyncIterator[Any]:
@@ -239,7 +245,7 @@ class Relay:
             unacknowledged = sent
         await unacknowledged.stored()
         if reached != published:
-            async with self._engine.begin() as connection:
+            async with self._autocommit.connect() as connection:
                 await connection.execute(
                     _PUBLISHED, {"name": self._producer, "reached": reached, "before": published}
                 )
