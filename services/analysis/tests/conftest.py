@@ -1,18 +1,31 @@
+import json
 from collections.abc import AsyncIterator, Callable
+from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 import httpx
+import numpy as np
 import pytest
 from asgi_lifespan import LifespanManager
 from fastapi import FastAPI
+from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine, async_sessionmaker
 
+from plumbline_analysis.anomalies import repository as anomaly_repository
+from plumbline_analysis.anomalies.schemas import AnomalySort
 from plumbline_analysis.main import create_app
 from plumbline_analysis.models import Base
+from plumbline_analysis.moments import micros
+from plumbline_analysis.points import resolution, service
 from plumbline_analysis.points.directory import Directory
 from plumbline_analysis.settings import Settings
-from plumbline_analysis.worker import Maintenance
+from plumbline_analysis.sources import batch
+from plumbline_analysis.sources.batch import Batch, Head, Histogram, Kind, Layout, Temporality, Window
+from plumbline_analysis.watched import service as watched
+from plumbline_analysis.worker import Evaluator, Maintenance
 from plumbline_common import db, migrate
+from plumbline_common.schemas import RequirementSnapshot
 
 Client = Callable[..., httpx.AsyncClient]
 
@@ -103,3 +116,176 @@ def viewer(caller: Client) -> httpx.AsyncClient:
 def collector(caller: Client) -> httpx.AsyncClient:
     """Who may only send telemetry."""
     return caller("ingest")
+
+
+EVER = Window(0, 2**62, 0, 0)
+BOUNDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0)
+
+
+class World:
+    """A shop with two workers, the clock of its day, and the evaluator that watches it."""
+
+    step = 2
+    """Seconds a slice."""
+    start = datetime.now(UTC).replace(minute=0, second=0, microsecond=0) - timedelta(hours=1)
+    requirement_id = UUID("0190a8a0-0000-7000-8000-000000000001")
+
+    def __init__(self, sessions: db.Sessions, read_sessions: db.Sessions, settings: Settings) -> None:
+        self.sessions, self.read_sessions, self.settings = sessions, read_sessions, settings
+        self.now = self.start
+        self.evaluator = Evaluator(sessions, read_sessions, settings, lambda: self.now)
+        self.directory = Directory()
+        self.random = np.random.default_rng(5)
+        self.counts: dict[tuple[str, str], np.ndarray] = {}
+
+    async def keep(self, snapshot: RequirementSnapshot) -> None:
+        async with self.sessions.begin() as session:
+            await watched.keep(session, snapshot)
+
+    async def forget(self, revision: int = 9) -> None:
+        async with self.sessions.begin() as session:
+            await watched.forget(session, self.requirement_id, revision)
+
+    def export(self, seconds: float, errors: float, requests: int) -> Batch:
+        """What the workers export after one more slice in which they took `seconds` for most requests."""
+        found = Batch()
+        at = micros(self.now)
+        for worker in ("1", "2"):
+            for status in ("200", "500"):
+                share = errors if status == "500" else 1 - errors
+                taken = seconds * self.random.lognormal(0, 0.3, self.random.poisson(requests * share))
+                row = self.counts.setdefault((worker, status), np.zeros(len(BOUNDS) + 1, np.int64))
+                row += np.bincount(np.searchsorted(BOUNDS, taken), minlength=len(BOUNDS) + 1)
+                point = Histogram(
+                    int(row.sum()), 1.0, float("nan"), float("nan"), Layout(BOUNDS), tuple(row.tolist())
+                )
+                head = Head(
+                    "otlp",
+                    "http.server.request.duration",
+                    "s",
+                    Kind.HISTOGRAM,
+                    Temporality.CUMULATIVE,
+                    True,
+                    "",
+                    (("service.instance.id", worker), ("service.name", "shop")),
+                )
+                keys = [(("status", status),)]
+                start, time = (np.array([each], np.uint64) for each in (micros(self.start) * 1000 - 10**9, at * 1000))
+                batch.add(found, EVER, head, dict, list(keys), start, time, [point])
+        return found
+
+    async def send(self, telemetry: Batch) -> None:
+        async with self.sessions.begin() as session:
+            await service.store(session, resolution.resolve(telemetry, self.directory), self.directory)
+
+    async def live(
+        self, slices: int, seconds: float = 0.02, errors: float = 0.0, requests: int = 40, evaluate: bool = True
+    ) -> None:
+        """Let time pass, slice by slice."""
+        for _ in range(slices):
+            self.now += timedelta(seconds=self.step)
+            if requests:
+                await self.send(self.export(seconds, errors, requests))
+            if evaluate:
+                await self.evaluator.round()
+
+    async def events(self) -> list[tuple[str, dict[str, Any]]]:
+        async with self.sessions() as session:
+            rows = await session.execute(text("SELECT subject, data FROM outbox ORDER BY seq"))
+            return [(row.subject.removeprefix("analysis.").removesuffix(".v1"), json.loads(row.data)) for row in rows]
+
+    async def verdicts(self) -> list[str]:
+        """The states in the order in which they were told."""
+        return [data["verdict"]["state"] for subject, data in await self.events() if subject == "verdict.changed"]
+
+    async def current(self) -> dict[str, Any] | None:
+        async with self.sessions() as session:
+            found = (await session.execute(text("SELECT verdict FROM current_verdicts"))).scalar_one_or_none()
+            return found and dict(found)
+
+    async def anomalies(self) -> list[Any]:
+        async with self.sessions() as session:
+            found, _ = await anomaly_repository.page(session, None, None, None, AnomalySort.OLDEST, 0, 100)
+            return list(found)
+
+    @staticmethod
+    def latency_slo(**members: Any) -> dict[str, Any]:
+        """p95 within 250 ms in 9 of 10 slices."""
+        query = {
+            "metric": "http.server.request.duration",
+            "attributes": {"service.name": "shop"},
+            "aggregation": "p95",
+        }
+        return {
+            "name": "latency",
+            "indicator": {"thresholdMetric": {"metricSource": {"spec": query}}},
+            "timeWindow": [{"duration": "2m"}],
+            "objectives": [{"op": "lte", "value": 0.25, "target": 0.9}],
+        } | members
+
+    @staticmethod
+    def ratio_slo(**members: Any) -> dict[str, Any]:
+        """9 of 10 requests without a server error."""
+
+        def requests(**attributes: str) -> dict[str, Any]:
+            return {
+                "metricSource": {
+                    "spec": {
+                        "metric": "http.server.request.duration",
+                        "attributes": {"service.name": "shop"} | attributes,
+                    }
+                }
+            }
+
+        return {
+            "name": "errors",
+            "indicator": {"ratioMetric": {"bad": requests(status="500"), "total": requests()}},
+            "timeWindow": [{"duration": "2m"}],
+            "objectives": [{"target": 0.9}],
+        } | members
+
+    @staticmethod
+    def requirement(*slos: dict[str, Any], **members: Any) -> RequirementSnapshot:
+        given: dict[str, Any] = {
+            "id": World.requirement_id,
+            "key": "REQ-1",
+            "revision": 1,
+            "title": "The shop answers quickly",
+            "description": "",
+            "statement": "",
+            "rationale": "",
+            "type": "latency",
+            "priority": "must",
+            "owner_team": "payments",
+            "service": "shop",
+            "slos": list(slos),
+            "verification_method": "",
+            "labels": {},
+            "fingerprint": "f",
+            "status": "active",
+            "created_at": World.start,
+            "created_by": "alice",
+            "updated_at": World.start,
+            "updated_by": "alice",
+        }
+        return RequirementSnapshot.model_validate(given | members)
+
+
+@pytest.fixture
+def quick(settings: Settings) -> Settings:
+    return settings.model_copy(
+        update={
+            "evaluation_interval_seconds": World.step,
+            "settle_seconds": 0.0,
+            "lateness_seconds": 10.0,
+            "backfill_seconds": 600.0,
+            "stale_seconds": 20.0,
+            "short_floor_seconds": 6.0,
+            "long_floor_seconds": 20.0,
+        }
+    )
+
+
+@pytest.fixture
+def world(sessions: db.Sessions, read_sessions: db.Sessions, quick: Settings) -> World:
+    return World(sessions, read_sessions, quick)

@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from uuid import UUID
 
 from opentelemetry.context import Context
 from opentelemetry.trace import Span, use_span
@@ -74,9 +75,7 @@ class Evaluator:
             requirements = await repository.in_force(session)
             abandoned = await repository.abandoned(session)
         for id in abandoned:
-            async with self._sessions.begin() as session:
-                if await repository.still_holds(session, self._holder, token):
-                    await service.stage(session, await service.retire(session, id, micros(self._clock())))
+            await self.retire(id, token)
         behind = False
         for requirement in requirements:
             if time.monotonic() - claimed > self._lease / 3:
@@ -110,6 +109,13 @@ class Evaluator:
                     await service.stage(session, events)
         _duration.record((time.time_ns() - began) / 1e9)
         return work.behind
+
+    async def retire(self, requirement_id: UUID, token: int) -> None:
+        """Let go of a requirement that is no longer in force."""
+        async with self._sessions.begin() as session:
+            if await repository.still_holds(session, self._holder, token):
+                events = await service.retire(session, requirement_id, micros(self._clock()))
+                await service.stage(session, events)
 
     async def prune(self) -> None:
         """Drop running totals that no window reaches any more."""

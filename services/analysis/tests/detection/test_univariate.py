@@ -88,6 +88,23 @@ def test_departures_below_the_minima_are_nobodys_concern() -> None:
         assert step(state, 131, config)[1].score >= 1
 
 
+def test_the_band_does_not_reach_past_a_limit_that_the_series_normally_keeps() -> None:
+    noisy = 0.05 * np.random.default_rng(3).lognormal(0, 1, 60)
+    state, _ = run(NEW, noisy, Config(direction="up"))
+    assert step(state, 0.3, Config(direction="up"))[1].upper > 0.25
+    limited = step(state, 0.3, Config(direction="up", limit=0.25))[1]
+    assert limited.upper == pytest.approx(0.25)
+    assert limited.score >= 1
+    falling = step(state, 0.0, Config(direction="down", limit=0.02))[1]
+    assert falling.lower == pytest.approx(0.02)
+
+
+def test_a_limit_that_is_normally_passed_or_nearly_so_makes_no_alarm_of_it() -> None:
+    state, _ = run(NEW, np.random.default_rng(4).normal(0.3, 0.005, 60), Config())
+    for limit in (0.25, 0.301):
+        assert step(state, 0.31, Config(direction="up", limit=limit))[1].score < 1
+
+
 def test_any_change_of_a_constant_series_is_unusual_but_bounded() -> None:
     config = Config(min_relative=0.0)
     state, _ = run(NEW, np.zeros(30), config)

@@ -3,8 +3,12 @@
 For a point x, with m the median and q25, q75 the quartiles of the n points in memory:
 
     spread up = (q75 - m) / 0.6745, spread down = (m - q25) / 0.6745          (a normal distribution's sigma)
-    width     = max(sensitivity * (1 + 10 / n) * spread, min_relative * |m|, min_absolute)
+    least     = max(min_relative * |m|, min_absolute)
+    width     = max(least, min(sensitivity * (1 + 5 / n) * spread, limit - m))
     score     = how far x lies from m on the side that matters, in widths; >= 1 is anomalous
+
+The limit is a value that must not be passed. It counts on the side on which m keeps it: what passes it twice running
+while the series normally does not is an anomaly, however noisy the series is.
 
 Quartiles ignore up to a quarter of outliers on a side, so start-up noise in the memory does not widen the band.
 Points outside the band are not remembered: an anomaly does not teach the detector that it is normal. But a band
@@ -34,12 +38,13 @@ MAX_SCORE = 100.0
 
 @dataclass(frozen=True)
 class Config:
-    """What counts as a departure. The two minima are in the unit of the series and as a part of its level."""
+    """What counts as a departure. `min_absolute` and `limit` are in the unit of the series."""
 
     direction: Literal["up", "down", "both"] = "both"
     sensitivity: float = 6.0
     min_absolute: float = 0.0
     min_relative: float = 0.3
+    limit: float | None = None
     learning_points: int = 15
     memory: int = 240
     heal_window: int = 180
@@ -123,9 +128,14 @@ def run(state: State, values: Float64, config: Config) -> tuple[State, list[Judg
 def _band(normal: Float64, config: Config) -> tuple[float, float, float]:
     """The level and the widths below and above it; both widths are positive."""
     low, level, high = _quartiles(np.sort(normal))
-    factor = config.sensitivity * (1 + 10 / len(normal)) / _SIGMA
+    factor = config.sensitivity * (1 + 5 / len(normal)) / _SIGMA
     least = max(config.min_relative * abs(level), config.min_absolute, np.finfo(np.float64).tiny)
-    return level, max(factor * (level - low), least), max(factor * (high - level), least)
+    down, up = factor * (level - low), factor * (high - level)
+    if config.limit is not None and config.limit > level:
+        up = min(up, config.limit - level)
+    if config.limit is not None and config.limit < level:
+        down = min(down, level - config.limit)
+    return level, max(down, least), max(up, least)
 
 
 def _quartiles(ascending: Float64) -> tuple[float, float, float]:

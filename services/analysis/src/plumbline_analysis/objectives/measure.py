@@ -80,10 +80,12 @@ def detector_config(slo: Slo) -> univariate.Config:
     if slo.indicator.ratio_metric is not None:
         budget = min(1 - objective.target for objective in slo.objectives)
         return univariate.Config(direction="up", min_absolute=budget)
-    thresholds = [abs(objective.value) for objective in slo.objectives if objective.value is not None]
+    thresholds = [objective.value for objective in slo.objectives if objective.value is not None]
     upward = slo.objectives[0].op in ("lte", "lt")
     return univariate.Config(
-        direction="up" if upward else "down", min_absolute=MINIMUM_SHARE * min(thresholds, default=0.0)
+        direction="up" if upward else "down",
+        min_absolute=MINIMUM_SHARE * min(map(abs, thresholds)),
+        limit=min(thresholds) if upward else max(thresholds),
     )
 
 
@@ -148,7 +150,7 @@ def _threshold_units(
     good where that share of the shorter slices inside it is."""
     if objective.op is None or objective.value is None:
         raise ValueError("a threshold metric has an operator and a value")
-    sampled = grid
+    sampled, parts = grid, 1
     if asked.slo.budgeting_method is BudgetingMethod.TIMESLICES and objective.time_slice_target is not None:
         parts = max(1, grid.step // asked.step)
         sampled = Grid(grid.start, grid.step // parts, grid.count * parts)
@@ -158,7 +160,7 @@ def _threshold_units(
     good = np.nan_to_num(good, nan=0.0)
     if sampled is grid:
         return good, total
-    shape = (grid.count, sampled.count // grid.count)
+    shape = (grid.count, parts)
     return rules.time_slices(
         good.reshape(shape).sum(axis=1), total.reshape(shape).sum(axis=1), rules.slice_share(objective)
     )

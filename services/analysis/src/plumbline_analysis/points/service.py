@@ -13,7 +13,9 @@ from plumbline_analysis.settings import Settings
 from plumbline_analysis.sources import encoding
 from plumbline_analysis.sources.batch import Batch, Window
 from plumbline_analysis.threads import sized
-from plumbline_common import offload
+from plumbline_common import offload, telemetry
+
+_points = telemetry.meter.create_counter("plumbline.analysis.points", "{point}", "Points received, by outcome")
 
 
 def window(settings: Settings) -> Window:
@@ -61,6 +63,8 @@ async def store(session: AsyncSession, found: Resolved, known: Directory) -> Bat
             for layout in there:
                 known.remember_layout(layout, made[layout])
         await repository.copy_histograms(session, histograms, layouts)
+    _points.add(found.batch.accepted, {"plumbline.outcome": "accepted"})
+    _points.add(found.batch.rejected, {"plumbline.outcome": "rejected"})
     return found.batch
 
 

@@ -23,6 +23,7 @@ LOOKBACK = timedelta(hours=1)
 """How far before a range the point is looked for from which the first increase is counted."""
 MAX_POINTS = 500_000
 MAX_HISTOGRAMS = 50_000
+_ARRAYS_AT_ONCE = 4_000
 
 
 # --- Signals --------------------------------------------------------------------------------------------
@@ -144,11 +145,13 @@ async def _histograms(session: AsyncSession, signals: list[int], after: datetime
     connection = await driver(session)
     found: list[Point] = []
     layouts: dict[int, Layout] = {}
-    # A few signals at a time: decoding a hundred thousand arrays in one go would hold the event loop.
-    for place in range(0, len(signals), 8):
-        rows = await connection.fetch(
-            _HISTOGRAMS, signals[place : place + 8], after, until, after - LOOKBACK, MAX_HISTOGRAMS
-        )
+    # Some signals at a time: decoding a hundred thousand arrays in one go would hold the event loop. Few senders
+    # export more often than every second.
+    expected = 1 + int((until - after).total_seconds())
+    at_once = max(1, _ARRAYS_AT_ONCE // expected)
+    for place in range(0, len(signals), at_once):
+        part = signals[place : place + at_once]
+        rows = await connection.fetch(_HISTOGRAMS, part, after, until, after - LOOKBACK, MAX_HISTOGRAMS)
         missing = {row[3] for row in rows} - layouts.keys()
         if missing:
             layouts |= await _layouts(connection, list(missing))

@@ -1,0 +1,128 @@
+"""The evaluation as a whole, on a clock that the test turns: telemetry in, verdicts, anomalies and events out."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+
+
+async def test_a_latency_fault_becomes_an_anomaly_and_a_verdict_and_both_recover(world: Any) -> None:
+    await world.keep(world.requirement(world.latency_slo()))
+    await world.live(25)
+    assert await world.verdicts() == ["NO_DATA", "MET"]
+    assert await world.anomalies() == []
+
+    await world.live(8, seconds=0.6)
+    (anomaly,) = await world.anomalies()
+    assert (anomaly.state, anomaly.direction, anomaly.severity) == ("open", "up", "critical")
+    assert anomaly.onset == world.start + timedelta(seconds=26 * world.step)
+    assert anomaly.value > 0.4
+    assert anomaly.lower <= anomaly.expected <= anomaly.upper < 0.2
+    assert anomaly.title.startswith("Latency (p95 of http.server.request.duration) of shop rose to ")
+    assert (anomaly.requirement_id, anomaly.requirement_revision) == (world.requirement_id, 1)
+    assert (await world.verdicts())[2] in ("AT_RISK", "VIOLATED")
+    current = await world.current()
+    assert current is not None
+    assert current["anomalies"] == [str(anomaly.id)]
+
+    await world.live(75)
+    (anomaly,) = await world.anomalies()
+    assert anomaly.state == "resolved"
+    assert (
+        world.start + timedelta(seconds=33 * world.step)
+        <= anomaly.end
+        <= world.start + timedelta(seconds=35 * world.step)
+    )
+    assert (await world.verdicts())[-1] == "MET"
+    subjects = [subject for subject, _ in await world.events()]
+    assert subjects[0] == "verdict.changed"
+    for told in ("anomaly.detected", "anomaly.resolved", "objective.recovered"):
+        assert subjects.count(told) == 1
+    assert {"objective.burning", "objective.exhausted"} & set(subjects)
+
+
+async def test_errors_burn_the_budget_and_exhaust_it(world: Any) -> None:
+    await world.keep(world.requirement(world.ratio_slo()))
+    await world.live(55)
+    await world.live(4, errors=0.95)
+    states = await world.verdicts()
+    assert states == ["MET", "AT_RISK"]
+    await world.live(6, errors=0.95)
+    assert (await world.verdicts())[-1] == "VIOLATED"
+    evidence = (await world.current() or {})["objectives"][0]
+    assert evidence["budget_remaining"] <= 0
+    assert evidence["good"] < 0.9 * evidence["total"]
+    told = [(subject, data) for subject, data in await world.events() if subject.startswith("objective.")]
+    assert [subject for subject, _ in told] == ["objective.burning", "objective.exhausted"]
+    assert told[1][1]["requirement_id"] == str(world.requirement_id)
+
+
+async def test_the_evidence_counts_every_request_once(world: Any) -> None:
+    await world.keep(world.requirement(world.ratio_slo()))
+    await world.live(40, errors=0.02)
+    evidence = (await world.current() or {})["objectives"][0]
+    total = sum(int(row.sum()) for row in world.counts.values())
+    bad = sum(int(row.sum()) for (_, status), row in world.counts.items() if status == "500")
+    assert evidence["total"] == total
+    assert evidence["good"] == total - bad
+
+
+async def test_without_telemetry_there_is_no_verdict_but_no_data(world: Any) -> None:
+    await world.keep(world.requirement(world.latency_slo()))
+    await world.live(3, requests=0)
+    assert await world.verdicts() == ["NO_DATA"]
+    assert "no data" in (await world.current() or {})["reason"]
+
+
+async def test_telemetry_that_stops_becomes_no_data_after_a_while(world: Any) -> None:
+    await world.keep(world.requirement(world.latency_slo()))
+    await world.live(20)
+    await world.live(9, requests=0)
+    assert (await world.verdicts())[-1] == "MET"
+    await world.live(6, requests=0)
+    assert (await world.verdicts())[-1] == "NO_DATA"
+
+
+async def test_a_new_revision_has_a_verdict_of_its_own_and_keeps_what_was_counted(world: Any) -> None:
+    await world.keep(world.requirement(world.ratio_slo()))
+    await world.live(20)
+    stricter = world.ratio_slo(objectives=[{"target": 0.95}])
+    await world.keep(world.requirement(stricter, revision=2, updated_at=world.now))
+    await world.live(2)
+    current = await world.current()
+    assert current is not None
+    assert (current["revision"], current["state"], current["previous"]) == (2, "MET", "MET")
+    assert current["objectives"][0]["total"] == sum(int(row.sum()) for row in world.counts.values())
+    assert await world.verdicts() == ["MET", "MET"]
+
+
+@pytest.mark.parametrize("how", ["retired", "deleted"])
+async def test_a_requirement_that_is_no_longer_in_force_is_let_go(world: Any, how: str) -> None:
+    await world.keep(world.requirement(world.latency_slo()))
+    await world.live(25)
+    await world.live(3, seconds=0.6)
+    if how == "retired":
+        await world.keep(world.requirement(world.latency_slo(), revision=2, status="retired", updated_at=world.now))
+    else:
+        await world.forget()
+    await world.live(2, seconds=0.6)
+    (anomaly,) = await world.anomalies()
+    assert anomaly.state == "resolved"
+    assert await world.current() is None
+    async with world.sessions() as session:
+        for table in ("objectives", "objective_slices", "detectors"):
+            assert (await session.execute(text(f"SELECT count(*) FROM {table}"))).scalar_one() == 0
+
+
+async def test_time_slices_are_judged_when_they_are_over(world: Any) -> None:
+    objective = {"target": 0.5, "timeSliceTarget": 0.9, "timeSliceWindow": "10s"}
+    threshold = world.latency_slo(budgetingMethod="Timeslices", objectives=[objective | {"op": "lte", "value": 0.25}])
+    ratio = world.ratio_slo(budgetingMethod="Timeslices", objectives=[objective])
+    await world.keep(world.requirement(threshold, ratio))
+    await world.live(20)
+    await world.live(5, seconds=0.6, errors=0.5)
+    await world.live(3)
+    found = {each["slo"]: each for each in (await world.current() or {})["objectives"]}
+    for slo in ("latency", "errors"):
+        assert (found[slo]["good"], found[slo]["total"]) == (4, 5)

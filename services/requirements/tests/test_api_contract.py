@@ -1,0 +1,42 @@
+"""Each operation of the service's OpenAPI document, tried with right and wrong requests."""
+
+from typing import Any
+
+import pytest
+from fastapi import FastAPI
+from hypothesis import given
+from hypothesis import strategies as st
+
+import contract
+from plumbline_common import openapi
+
+ONE = "/api/v1/requirements/{id}"
+OPERATIONS = ["POST /api/v1/requirements", "GET /api/v1/requirements", f"GET {ONE}", f"PATCH {ONE}", f"DELETE {ONE}"]
+
+
+@pytest.fixture(scope="module")
+def operations(app: FastAPI) -> dict[str, Any]:
+    return contract.operations_of(app)
+
+
+def test_every_operation_is_tried(operations: dict[str, Any]) -> None:
+    assert set(operations) == set(OPERATIONS)
+
+
+def test_only_health_and_documents_are_open_to_all(app: FastAPI) -> None:
+    assert {place for place, roles in openapi.routes(app).items() if roles == ("public",)} == {
+        ("GET", "/healthz"),
+        ("GET", "/readyz"),
+        ("GET", "/docs"),
+        ("GET", "/asyncapi.json"),
+    }
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+@pytest.mark.parametrize("mode", contract.MODES)
+@contract.examples(40)
+@given(data=st.data())
+async def test_answers_are_as_documented(
+    caller: Any, operations: dict[str, Any], operation: str, mode: Any, data: st.DataObject
+) -> None:
+    await contract.check(caller("editor"), operations[operation], mode, data)
