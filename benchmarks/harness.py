@@ -135,6 +135,7 @@ async def uvicorn(
     """One uvicorn worker. Yields its URL once `ready` answers 200."""
     port = ports.choose()
     command = [sys.executable, "-m", "uvicorn", app, "--host", "127.0.0.1", "--port", str(port), "--no-access-log"]
+    command += ["--timeout-keep-alive", "75"]
     log = folder / f"{app.split(':')[0].split('.')[0]}.log"
     async with process(*command, *(["--factory"] if factory else []), environment=environment, log=log) as child:
         url = f"http://127.0.0.1:{port}"
