@@ -1,0 +1,110 @@
+"""The main job: a requirement in force, a real fault at the gateway, an anomaly, a verdict, recovery, search."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx
+
+PATH = "/api/v1/requirements"
+P95 = {
+    "name": "gateway-p95",
+    "indicator": {
+        "thresholdMetric": {
+            "metricSource": {
+                "spec": {
+                    "metric": "http.server.request.duration",
+                    "attributes": {"service.name": "plumbline-gateway"},
+                    "aggregation": "p95",
+                }
+            }
+        }
+    },
+    "timeWindow": [{"duration": "1h"}],
+    "budgetingMethod": "Timeslices",
+    "objectives": [{"op": "lte", "value": 0.4, "target": 0.95, "timeSliceTarget": 1.0, "timeSliceWindow": "2s"}],
+}
+
+
+@contextlib.asynccontextmanager
+async def traffic(client: httpx.AsyncClient, fault: dict[str, str]) -> AsyncIterator[None]:
+    """20 requests a second; with the headers of `fault`, which the test fills and empties."""
+
+    async def flow() -> None:
+        async with asyncio.TaskGroup() as group:
+            while True:
+                group.create_task(client.get(PATH, params={"limit": 1}, headers=dict(fault)))
+                await asyncio.sleep(0.05)
+
+    task = asyncio.create_task(flow())
+    try:
+        yield
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+
+async def test_a_fault_turns_the_verdict_and_the_requirement_recovers(caller: Any, stack: Any, until: Any) -> None:
+    alice = caller("editor", subject="alice", teams=["platform"])
+    rita = caller("reviewer", subject="rita")
+    body = {
+        "title": "The front door answers quickly",
+        "statement": "The gateway shall keep its p95 latency at or below 400 ms in 95 % of the time.",
+        "owner_team": "platform",
+        "service": "gateway",
+        "slos": [P95],
+    }
+    requirement = (await alice.post(PATH, json=body)).json()
+    one = f"{PATH}/{requirement['id']}"
+    for client, state in ((alice, "in_review"), (rita, "approved"), (alice, "active")):
+        now = await client.get(one)
+        moved = await client.patch(one, json={"status": state}, headers={"If-Match": now.headers["etag"]})
+        assert moved.status_code == 200, moved.text
+
+    async def verdict() -> Any:
+        return (await alice.get(one)).json()["verdict"]
+
+    async def in_state(*states: str) -> Any:
+        found = await verdict()
+        return found if found and found["state"] in states else None
+
+    async def anomaly() -> Any:
+        items = (await alice.get("/api/v1/anomalies", params={"requirement_id": requirement["id"]})).json()["items"]
+        return items[0] if items else None
+
+    async def banded() -> bool:
+        signals = (await alice.get("/api/v1/signals", params={"limit": 100})).json()["items"]
+        mine = [signal for signal in signals if signal["requirement_id"] == requirement["id"]]
+        points = [
+            point
+            for signal in mine
+            for point in (await alice.get(f"/api/v1/signals/{signal['id']}/series")).json()["points"]
+        ]
+        return any(point["upper"] is not None for point in points)
+
+    fault: dict[str, str] = {}
+    async with traffic(caller("viewer"), fault):
+        await until(lambda: in_state("MET"), 60, "the verdict MET")
+        await until(banded, 60, "an expected band")
+        fault |= stack.fault_header | {"x-plumbline-fault-delay-ms": "900"}
+        turned = await until(lambda: in_state("AT_RISK", "VIOLATED"), 40, "the verdict turns")
+        found = await until(anomaly, 30, "an anomaly of this requirement")
+        fault.clear()
+        assert turned["revision"] == 4
+        assert (found["requirement_id"], found["requirement_revision"]) == (requirement["id"], 4)
+        assert found["value"] > 0.4 > found["upper"]
+
+        async def resolved() -> bool:
+            return bool((await anomaly())["state"] == "resolved")
+
+        await until(resolved, 60, "the anomaly ends")
+        await until(lambda: in_state("MET"), 60, "the verdict is MET again")
+
+    async def both() -> bool:
+        query = {"query": "people wait too long for replies", "limit": 20}
+        items = (await alice.post("/api/v1/search", json=query)).json()["items"]
+        return {requirement["id"], found["id"]} <= {item["entity_id"] for item in items}
+
+    await until(both, 20, "the search finds the requirement and the anomaly")
