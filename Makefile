@@ -4,7 +4,7 @@ UV := $(or $(shell command -v uv 2>/dev/null),.uv/bin/uv)
 RUN := .venv/bin/
 NAME ?=
 # Each suite is a process with servers of its own: what one leaves in a stream is no other's business.
-SUITES := libs/common libs/stack services/requirements services/search services/analysis tests/e2e
+SUITES := libs/common libs/stack services/requirements services/search services/analysis cli tests/e2e
 export UV_PYTHON_DOWNLOADS = never
 export UV_COMPILE_BYTECODE = 1
 

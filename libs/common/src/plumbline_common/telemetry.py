@@ -173,14 +173,18 @@ def observe_engine(engine: AsyncEngine, name: str) -> None:
 
 
 _SUMMARY = re.compile(
-    r"(?is)^\s*(?:with\b.*?\b)?(insert\s+into|update|delete\s+from|select)\b(?:.*?\bfrom)?\s+\"?([a-z_][\w.]*)?"
+    r"(?is)\b(insert)\s+into\s+\"?([a-z_][\w.]*)|\b(update)\s+\"?([a-z_][\w.]*)|\b(delete)\s+from\s+\"?([a-z_][\w.]*)"
+    r"|^\s*(select)\b(?:.*?\bfrom\s+\"?([a-z_][\w.]*))?"
 )
 
 
 def _summary(statement: str) -> str:
-    """`INSERT outbox`: the operation and its table, semantic conventions' low-cardinality name of a query."""
-    found = _SUMMARY.match(statement)
-    return f"{found[1].split()[0].upper()} {found[2] or ''}".strip() if found else statement.split()[0].upper()
+    """`INSERT outbox`: the first writing operation and its table, or the table that is read from."""
+    found = _SUMMARY.search(statement)
+    if found is None:
+        return statement.split(maxsplit=1)[0].upper()
+    verb, *table = (group for group in found.groups() if group)
+    return " ".join([verb.upper(), *table])
 
 
 def _statement_begins(
