@@ -1,3 +1,4 @@
+import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime, timedelta
@@ -76,7 +77,14 @@ def read_sessions(sessions: db.Sessions, engine: AsyncEngine) -> db.Sessions:
 @pytest.fixture(scope="session")
 async def running_app(settings: Settings, engine: AsyncEngine) -> AsyncIterator[FastAPI]:
     app = create_app(settings)
+    async with engine.begin() as connection:
+        await connection.execute(text("DELETE FROM evaluator_lease"))
     async with LifespanManager(app):
+        # Its evaluator's one round in an hour is over once it has the lease, which each test then takes away.
+        async with asyncio.timeout(10), engine.connect() as connection:
+            while (await connection.execute(text("SELECT 1 FROM evaluator_lease"))).first() is None:
+                await connection.rollback()
+                await asyncio.sleep(0.02)
         yield app
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from datetime import timedelta
+from types import SimpleNamespace
 from typing import Any
 from uuid import UUID
 
@@ -11,7 +12,8 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from sqlalchemy import text
 
-from plumbline_analysis.objectives import repository
+from plumbline_analysis import worker
+from plumbline_analysis.objectives import judge, repository
 from plumbline_analysis.points.directory import Directory
 from plumbline_analysis.worker import Evaluator
 from plumbline_common import telemetry
@@ -73,23 +75,43 @@ async def test_a_process_that_lost_its_lease_writes_nothing(world: Any) -> None:
     world.now += timedelta(seconds=world.step)
     async with world.read_sessions() as session:
         (row,) = await repository.in_force(session)
-    await world.evaluator.evaluate(row, token=1)
+    await world.evaluator.evaluate([row], token=1)
     assert await world.current() == before
 
 
-async def test_one_requirement_that_fails_does_not_keep_the_others_from_their_verdict(
+async def test_one_requirement_that_cannot_be_read_does_not_keep_the_others_from_their_verdict(
     world: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     await world.keep(world.requirement(world.latency_slo()))
     broken = UUID("0190a8a0-0000-7000-8000-000000000000")
-    await world.keep(world.requirement(world.latency_slo(), id=broken))
+    await world.keep(world.requirement(world.latency_slo(), id=broken, key="REQ-0"))
     async with world.sessions.begin() as session:
         await session.execute(
             text("UPDATE watched_requirements SET slos = '[{\"name\": 1}]' WHERE id = :id"), {"id": broken}
         )
     await world.live(2)
     assert await world.current() is not None
-    assert "the evaluation of REQ-1 failed" in caplog.text
+    assert "the SLOs of REQ-0 can't be read" in caplog.text
+
+
+async def test_where_an_evaluation_fails_each_requirement_is_tried_alone(
+    world: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    poison = UUID("0190a8a0-0000-7000-8000-000000000000")
+
+    def judge_or_fail(request: Any, watch: Any) -> Any:
+        if request.slo.name == "poison":
+            raise ZeroDivisionError
+        return judge.judge(request, watch)
+
+    monkeypatch.setattr(worker, "judge", SimpleNamespace(judge=judge_or_fail))
+    await world.keep(world.requirement(world.latency_slo(name="poison"), id=poison, key="REQ-0"))
+    await world.keep(world.requirement(world.latency_slo()))
+    await world.live(3)
+    current = await world.current()
+    assert current is not None
+    assert current["requirement_id"] == str(world.requirement_id)
+    assert "the evaluation of REQ-0 failed" in caplog.text
 
 
 async def test_an_evaluation_that_finds_something_begins_a_trace_of_its_own(

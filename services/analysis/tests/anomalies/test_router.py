@@ -51,7 +51,7 @@ async def test_the_signal_of_an_anomaly_has_a_series_with_its_band(viewer: httpx
     (anomaly, _) = (await listed(viewer))["items"]
     signal = (await viewer.get(f"/api/v1/signals/{anomaly['signal_id']}")).json()
     assert (signal["kind"], signal["requirement_id"]) == ("indicator", str(faulty.requirement_id))
-    asked = {"from": utc(faulty.start), "to": utc(faulty.now), "step": 2}
+    asked: dict[str, Any] = {"from": utc(faulty.start), "to": utc(faulty.now), "step": 2}
     series = (await viewer.get(f"/api/v1/signals/{signal['id']}/series", params=asked)).json()
     points = series["points"]
     assert len(points) == 40
@@ -68,7 +68,7 @@ async def test_the_signal_of_an_anomaly_has_a_series_with_its_band(viewer: httpx
 async def test_an_indicator_has_only_its_own_aggregation(viewer: httpx.AsyncClient, faulty: Any) -> None:
     (anomaly, _) = (await listed(viewer))["items"]
     place = f"/api/v1/signals/{anomaly['signal_id']}/series"
-    asked = {"from": utc(faulty.now - timedelta(minutes=1)), "to": utc(faulty.now), "step": 2}
+    asked: dict[str, Any] = {"from": utc(faulty.now - timedelta(minutes=1)), "to": utc(faulty.now), "step": 2}
     assert (await viewer.get(place, params=asked | {"aggregation": "p95"})).status_code == 200
     assert (await viewer.get(place, params=asked | {"aggregation": "p50"})).status_code == 422
 

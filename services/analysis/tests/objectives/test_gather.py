@@ -64,3 +64,16 @@ async def test_another_query_counts_anew_and_ends_the_old_anomaly(world: Any) ->
     assert anomaly.state == "resolved"
     async with world.sessions() as session:
         assert (await session.execute(text("SELECT count(*) FROM detectors"))).scalar_one() == 1
+
+
+async def test_an_objective_that_is_gone_is_forgotten(world: Any) -> None:
+    two = world.ratio_slo(objectives=[{"target": 0.9}, {"target": 0.99}])
+    await world.keep(world.requirement(two, world.latency_slo()))
+    await world.live(5)
+    await world.keep(world.requirement(world.ratio_slo(), revision=2, updated_at=world.now))
+    await world.live(2)
+    async with world.sessions() as session:
+        left = (await session.execute(text("SELECT slo, objective FROM objectives"))).all()
+        slices = (await session.execute(text("SELECT count(DISTINCT objective) FROM objective_slices"))).scalar_one()
+    assert ([tuple(row) for row in left], slices) == ([("errors", 0)], 1)
+    assert [each["slo"] for each in (await world.current() or {})["objectives"]] == ["errors"]

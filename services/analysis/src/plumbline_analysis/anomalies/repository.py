@@ -1,6 +1,6 @@
 """The SQL of anomalies."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from uuid import UUID
 
 from sqlalchemy import ColumnElement, func, select
@@ -43,11 +43,11 @@ async def page(
     return rows.scalars().all(), total
 
 
-async def ongoing(session: AsyncSession, requirement_id: UUID) -> Sequence[Anomaly]:
-    """The anomalies of a requirement that have not ended, oldest first, locked."""
+async def ongoing(session: AsyncSession, requirements: Collection[UUID]) -> Sequence[Anomaly]:
+    """The anomalies of the requirements that have not ended, oldest first, locked."""
     rows = await session.execute(
         select(Anomaly)
-        .where(Anomaly.requirement_id == requirement_id, Anomaly.end.is_(None))
+        .where(Anomaly.requirement_id.in_(requirements), Anomaly.end.is_(None))
         .order_by(Anomaly.onset, Anomaly.id)
         .with_for_update()
     )

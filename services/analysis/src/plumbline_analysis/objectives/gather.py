@@ -1,10 +1,13 @@
-"""The reading part of an evaluation: what is new since the last one, for one requirement."""
+"""The reading part of an evaluation: what is new since the last one, for many requirements in a few statements."""
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from uuid import UUID
 
 import orjson
+from pydantic import ValidationError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from plumbline_analysis.detection import alarm, univariate
@@ -14,23 +17,27 @@ from plumbline_analysis.objectives import measure, repository, rules
 from plumbline_analysis.objectives.judge import Watch
 from plumbline_analysis.objectives.repository import Indicator
 from plumbline_analysis.objectives.rules import SECOND, Counts
-from plumbline_analysis.series.derived import SignalInfo
+from plumbline_analysis.series.derived import Points, SignalInfo
 from plumbline_analysis.series.slices import Grid
 from plumbline_analysis.settings import Settings
 from plumbline_analysis.signals import repository as signals
-from plumbline_common.schemas import Slo
+from plumbline_common.schemas import SignalQuery, Slo
+
+log = logging.getLogger(__name__)
 
 MAX_SLICES = 1_000
 """Older history is taken in over several evaluations."""
 _POINTS = 100_000
 
+Tracked = Mapping[tuple[UUID, str, int], TrackedObjective]
+Matching = Mapping[tuple[str, str], list[SignalInfo]]
+
 
 @dataclass(frozen=True)
-class SloWork:
+class Plan:
     """One SLO: what is stored of it, and what there is to measure. Sequences go by objective.
 
-    `continued` are the stored rows whose counting goes on, None where it begins anew; `before` the running totals
-    where each grid begins.
+    `continued` are the stored rows whose counting goes on, None where it begins anew.
     """
 
     slo: Slo
@@ -38,13 +45,30 @@ class SloWork:
     indicator: Indicator | None
     stored: Sequence[TrackedObjective | None]
     continued: Sequence[TrackedObjective | None]
-    before: Sequence[Counts]
-    request: measure.Request
-    watch: Watch
+    grids: Sequence[Grid]
+    watched: Grid
+    signals: Mapping[str, Sequence[SignalInfo]]
 
     @property
     def matched(self) -> list[SignalInfo]:
-        return list(self.request.points.signals.values())
+        """Every signal that the SLO means, once."""
+        return list({signal.number: signal for found in self.signals.values() for signal in found}.values())
+
+    @property
+    def span(self) -> tuple[int, int]:
+        """The time that the slices cover, in microseconds."""
+        grids = (*self.grids, self.watched)
+        return min(grid.start for grid in grids), max(grid.end for grid in grids)
+
+
+@dataclass(frozen=True)
+class SloWork:
+    """A plan with what it needs: `before`, the running totals where each grid begins, and the points."""
+
+    plan: Plan
+    before: Sequence[Counts]
+    request: measure.Request
+    watch: Watch
 
 
 @dataclass(frozen=True)
@@ -57,96 +81,108 @@ class Work:
     slos: Sequence[SloWork]
     outdated: Sequence[Indicator]
     """Indicators that are still watched but that no SLO names any more."""
+    dropped: Sequence[int]
+    """Objectives that are still tracked but that no SLO has any more."""
 
 
 async def gather(
-    session: AsyncSession, requirement: WatchedRequirement, now: datetime, settings: Settings
-) -> Work | None:
-    """What to judge of a requirement; None where nothing is new."""
+    session: AsyncSession, requirements: Sequence[WatchedRequirement], now: datetime, settings: Settings
+) -> list[Work]:
+    """What there is to judge of those requirements of which something is new."""
     step = settings.evaluation_interval_seconds * SECOND
     until = (micros(now) - int(settings.settle_seconds * SECOND)) // step * step
-    tracked = await repository.tracked(session, requirement.id)
-    known = {each.identity: each for each in await repository.indicators(session, requirement.id)}
-    slos = [Slo.model_validate(slo) for slo in requirement.slos]
-    works = [await _slo(session, requirement, slo, tracked, known, until, settings) for slo in slos]
-    if not any(grid.count for work in works for grid in (*work.request.grids, work.request.watched)):
+    slos = {requirement.id: slos for requirement in requirements if (slos := _slos(requirement)) is not None}
+    tracked = await repository.tracked(session, list(slos))
+    known = await repository.indicators(session, list(slos))
+    matching = await signals.matching(session, {_named(query) for each in slos.values() for query in _queries(each)})
+    plans = {
+        id: [_plan(id, slo, tracked, known, matching, until, settings) for slo in each] for id, each in slos.items()
+    }
+    plans = {id: each for id, each in plans.items() if any(grid.count for plan in each for grid in _grids(plan))}
+    flat = [plan for each in plans.values() for plan in each]
+    before = iter(await _before(session, flat))
+    points = await _points(session, flat)
+    works = []
+    for requirement in requirements:
+        if requirement.id in plans:
+            own = plans[requirement.id]
+            named = {plan.identity for plan in own}
+            works.append(
+                Work(
+                    requirement=requirement,
+                    until=until,
+                    behind=any(grid.end + grid.step <= until for plan in own for grid in _grids(plan)),
+                    slos=[_work(plan, next(before), points[plan.span], until, settings) for plan in own],
+                    outdated=[
+                        each
+                        for each in known.values()
+                        if each.requirement_id == requirement.id and each.detector and each.identity not in named
+                    ],
+                    dropped=_dropped(requirement.id, tracked, own),
+                )
+            )
+    return works
+
+
+def _dropped(requirement_id: UUID, tracked: Tracked, plans: Sequence[Plan]) -> list[int]:
+    kept = {row.number for plan in plans for row in plan.stored if row is not None}
+    return [row.number for key, row in tracked.items() if key[0] == requirement_id and row.number not in kept]
+
+
+def _slos(requirement: WatchedRequirement) -> list[Slo] | None:
+    """None where this version of the service can't read them: the others must not suffer for it."""
+    try:
+        return [Slo.model_validate(slo) for slo in requirement.slos]
+    except ValidationError as error:
+        log.error("the SLOs of %s can't be read, so it is not evaluated: %s", requirement.key, error)
         return None
-    named = {work.identity for work in works}
-    return Work(
-        requirement=requirement,
-        until=until,
-        behind=any(
-            _end(grid) + grid.step <= until for work in works for grid in (*work.request.grids, work.request.watched)
-        ),
-        slos=works,
-        outdated=[each for each in known.values() if each.detector is not None and each.identity not in named],
-    )
 
 
-def _end(grid: Grid) -> int:
-    return grid.start + grid.step * grid.count
+def _queries(slos: Sequence[Slo]) -> list[SignalQuery]:
+    return [query for slo in slos for query in measure.queries(slo).values()]
 
 
-async def _slo(
-    session: AsyncSession,
-    requirement: WatchedRequirement,
+def _named(query: SignalQuery) -> tuple[str, str]:
+    return query.metric, orjson.dumps(query.attributes, option=orjson.OPT_SORT_KEYS).decode()
+
+
+def _grids(plan: Plan) -> tuple[Grid, ...]:
+    return (*plan.grids, plan.watched)
+
+
+def _plan(
+    requirement_id: UUID,
     slo: Slo,
-    tracked: dict[tuple[str, int], TrackedObjective],
-    known: dict[bytes, Indicator],
+    tracked: Tracked,
+    known: Mapping[bytes, Indicator],
+    matching: Matching,
     until: int,
     settings: Settings,
-) -> SloWork:
+) -> Plan:
     seconds = settings.evaluation_interval_seconds
-    matched = {}
-    for role, query in measure.queries(slo).items():
-        attributes = orjson.dumps(query.attributes).decode()
-        matched[role] = await signals.matching(session, query.metric, attributes)
-    distinct = list({signal.number: signal for found in matched.values() for signal in found}.values())
-    most = max(1, min(MAX_SLICES, _POINTS // max(1, len(distinct))))
+    found = {role: matching[_named(query)] for role, query in measure.queries(slo).items()}
+    most = max(1, min(MAX_SLICES, _POINTS // max(1, sum(map(len, found.values())))))
     window = rules.seconds(slo.time_window[0].duration)
     origin = until - int(min(window, settings.backfill_seconds)) * SECOND
+    late = int(settings.lateness_seconds * SECOND)
 
-    stored = [tracked.get((slo.name, index)) for index in range(len(slo.objectives))]
+    stored = [tracked.get((requirement_id, slo.name, index)) for index in range(len(slo.objectives))]
     continued = [
         row if row is not None and row.definition == measure.definition(slo, objective, seconds) else None
         for row, objective in zip(stored, slo.objectives, strict=True)
     ]
-    late = int(settings.lateness_seconds * SECOND)
-    grids = [
-        _grid(
-            micros(row.evaluated_to) if row is not None else origin,
-            until,
-            measure.slice_seconds(slo, objective, seconds) * SECOND,
-            most,
-            late if row is not None else 0,
-        )
-        for row, objective in zip(continued, slo.objectives, strict=True)
-    ]
-    identity = measure.indicator_identity(requirement.id, slo)
+    grids = []
+    for row, objective in zip(continued, slo.objectives, strict=True):
+        step = measure.slice_seconds(slo, objective, seconds) * SECOND
+        if row is None:
+            grids.append(_grid(origin, until, step, most))
+        else:
+            grids.append(_grid(micros(row.evaluated_to), until, step, most, late))
+    identity = measure.indicator_identity(requirement_id, slo)
     indicator = known.get(identity)
     detector = indicator.detector if indicator is not None else None
     watched = _grid(micros(detector.evaluated_to) if detector else origin, until, seconds * SECOND, most)
-
-    after = min(grid.start for grid in (*grids, watched))
-    before_until = max(_end(grid) for grid in (*grids, watched))
-    return SloWork(
-        slo=slo,
-        identity=identity,
-        indicator=indicator,
-        stored=stored,
-        continued=continued,
-        before=await _before(session, continued, grids),
-        request=measure.Request(
-            slo=slo,
-            grids=grids,
-            watched=watched,
-            step=seconds * SECOND,
-            signals=matched,
-            points=await signals.points(session, distinct, moment(after), moment(before_until)),
-            least=settings.quantile_observations,
-        ),
-        watch=_watch(indicator, until),
-    )
+    return Plan(slo, identity, indicator, stored, continued, grids, watched, found)
 
 
 def _grid(done: int, until: int, step: int, most: int, late: int = 0) -> Grid:
@@ -156,12 +192,39 @@ def _grid(done: int, until: int, step: int, most: int, late: int = 0) -> Grid:
     return Grid(start, step, max(0, (min(until, end) - start) // step))
 
 
-async def _before(
-    session: AsyncSession, continued: Sequence[TrackedObjective | None], grids: Sequence[Grid]
-) -> list[Counts]:
-    asked = [(row.number, moment(grid.start)) for row, grid in zip(continued, grids, strict=True) if row is not None]
-    found = iter(await repository.running_totals(session, asked))
-    return [Counts(0, 0) if row is None else next(found) for row in continued]
+async def _before(session: AsyncSession, plans: Sequence[Plan]) -> list[list[Counts]]:
+    pairs = [
+        (row.number, moment(grid.start))
+        for plan in plans
+        for row, grid in zip(plan.continued, plan.grids, strict=True)
+        if row is not None
+    ]
+    found = iter(await repository.running_totals(session, pairs))
+    return [[Counts(0, 0) if row is None else next(found) for row in plan.continued] for plan in plans]
+
+
+async def _points(session: AsyncSession, plans: Sequence[Plan]) -> dict[tuple[int, int], Points]:
+    """The points of each span: mostly all plans share one, for they were last evaluated together."""
+    wanted: dict[tuple[int, int], dict[int, SignalInfo]] = {}
+    for plan in plans:
+        wanted.setdefault(plan.span, {}).update({signal.number: signal for signal in plan.matched})
+    return {
+        (after, until): await signals.points(session, list(found.values()), moment(after), moment(until))
+        for (after, until), found in wanted.items()
+    }
+
+
+def _work(plan: Plan, before: Sequence[Counts], points: Points, until: int, settings: Settings) -> SloWork:
+    request = measure.Request(
+        slo=plan.slo,
+        grids=plan.grids,
+        watched=plan.watched,
+        step=settings.evaluation_interval_seconds * SECOND,
+        signals=plan.signals,
+        points=points.of(plan.matched),
+        least=settings.quantile_observations,
+    )
+    return SloWork(plan, before, request, _watch(plan.indicator, until))
 
 
 def _watch(indicator: Indicator | None, until: int) -> Watch:

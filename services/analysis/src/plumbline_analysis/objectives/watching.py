@@ -1,13 +1,15 @@
-"""What the detectors said of one requirement's indicators, written down: their state, judgements, anomalies."""
+"""What the detectors said of the requirements' indicators, written down: their state, judgements, anomalies."""
 
 from collections.abc import Sequence
+from math import isfinite
+from typing import Any
 from uuid import UUID
 
-import numpy as np
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from plumbline_analysis.anomalies import service as anomalies
 from plumbline_analysis.detection.alarm import Change
+from plumbline_analysis.detection.univariate import Judgement
 from plumbline_analysis.models import Anomaly
 from plumbline_analysis.moments import moment
 from plumbline_analysis.objectives import measure, repository
@@ -17,55 +19,66 @@ from plumbline_common.events import Event
 
 
 async def record(
-    session: AsyncSession, work: Work, judged: Sequence[Judged], ongoing: dict[UUID, Anomaly]
-) -> list[Event]:
-    """Store what is new and return the events that tell of it.
+    session: AsyncSession,
+    works: Sequence[Work],
+    judged: Sequence[Sequence[Judged]],
+    ongoing: dict[UUID, Anomaly],
+) -> dict[UUID, list[Event]]:
+    """Store what is new and return the events that tell of it, by requirement.
 
     `ongoing`, the anomalies that go on by their signal, is brought up to date.
     """
-    events: list[Event] = []
-    for slo, result in zip(work.slos, judged, strict=True):
-        # Before there is a signal, there is nothing to watch and no unit to name.
-        if slo.matched or slo.indicator is not None:
-            events += await _record(session, work, slo, result, ongoing)
-    for indicator in work.outdated:
-        if (anomaly := ongoing.pop(indicator.id, None)) is not None:
-            events.append(anomalies.end(anomaly, work.until))
-        await repository.drop_detector(session, indicator.number)
+    events: dict[UUID, list[Event]] = {}
+    detectors: list[dict[str, Any]] = []
+    said: list[tuple[int, int, float, Judgement]] = []
+    for work, results in zip(works, judged, strict=True):
+        told = events.setdefault(work.requirement.id, [])
+        for slo, result in zip(work.slos, results, strict=True):
+            # Before there is a signal, there is nothing to watch and no unit to name.
+            if slo.plan.watched.count and (slo.plan.matched or slo.plan.indicator is not None):
+                subject = _subject(work, slo)
+                number, id = await _indicator(session, slo, subject)
+                detectors.append(_detector(number, work, slo, result))
+                ends, values = slo.plan.watched.ends.tolist(), result.measured.watched.tolist()
+                for at, value, judgement in zip(ends, values, result.judgements, strict=True):
+                    if isfinite(value):
+                        said.append((number, at, value, judgement))
+                told += await _alarms(session, id, subject, result, ongoing)
+        for indicator in work.outdated:
+            if (anomaly := ongoing.pop(indicator.id, None)) is not None:
+                told.append(anomalies.end(anomaly, work.until))
+    await repository.save_detectors(session, detectors)
+    await repository.save_detections(session, said)
+    await repository.drop_detectors(session, [each.number for work in works for each in work.outdated])
     return events
 
 
-async def _record(
-    session: AsyncSession, work: Work, slo: SloWork, judged: Judged, ongoing: dict[UUID, Anomaly]
-) -> list[Event]:
-    grid, subject = slo.request.watched, _subject(work, slo)
-    if slo.indicator is not None:
-        number, id = slo.indicator.number, slo.indicator.id
-    else:
-        number, id = await repository.add_indicator(
-            session,
-            identity=slo.identity,
-            metric=subject.metric,
-            unit=subject.unit,
-            service=subject.service,
-            attributes=subject.attributes,
-            requirement_id=subject.requirement_id,
-            slo=slo.slo.name,
-            aggregation=subject.aggregation,
-        )
-    await repository.save_detector(
+async def _indicator(session: AsyncSession, slo: SloWork, subject: anomalies.Subject) -> tuple[int, UUID]:
+    if slo.plan.indicator is not None:
+        return slo.plan.indicator.number, slo.plan.indicator.id
+    return await repository.add_indicator(
         session,
-        signal=number,
-        requirement_id=work.requirement.id,
-        slo=slo.slo.name,
-        watching_since=moment(judged.watch.since),
-        evaluated_to=moment(grid.start + grid.step * grid.count),
-        state=judged.watch.state.to_bytes(),
-        alarm=judged.watch.alarm.to_json(),
+        identity=slo.plan.identity,
+        metric=subject.metric,
+        unit=subject.unit,
+        service=subject.service,
+        attributes=subject.attributes,
+        requirement_id=subject.requirement_id,
+        slo=slo.plan.slo.name,
+        aggregation=subject.aggregation,
     )
-    said = zip(grid.ends.tolist(), judged.measured.watched.tolist(), judged.judgements, strict=True)
-    await repository.save_detections(session, number, [each for each in said if np.isfinite(each[1])])
-    return await _alarms(session, id, subject, judged, ongoing)
+
+
+def _detector(number: int, work: Work, slo: SloWork, judged: Judged) -> dict[str, Any]:
+    return {
+        "signal": number,
+        "requirement_id": work.requirement.id,
+        "slo": slo.plan.slo.name,
+        "watching_since": moment(judged.watch.since),
+        "evaluated_to": moment(slo.plan.watched.end),
+        "state": judged.watch.state.to_bytes(),
+        "alarm": judged.watch.alarm.to_json(),
+    }
 
 
 async def _alarms(
@@ -86,16 +99,16 @@ async def _alarms(
 
 
 def _subject(work: Work, slo: SloWork) -> anomalies.Subject:
-    query = measure.subject(slo.slo)
-    if slo.indicator is not None:
-        unit = slo.indicator.unit
-    elif slo.slo.indicator.ratio_metric is not None:
+    query = measure.subject(slo.plan.slo)
+    if slo.plan.indicator is not None:
+        unit = slo.plan.indicator.unit
+    elif slo.plan.slo.indicator.ratio_metric is not None:
         unit = "1"
     else:
-        unit = "" if query.le is not None else slo.matched[0].unit
+        unit = "" if query.le is not None else slo.plan.matched[0].unit
     return anomalies.Subject(
         metric=query.metric,
-        aggregation=measure.aggregation(slo.slo),
+        aggregation=measure.aggregation(slo.plan.slo),
         unit=unit,
         service=query.attributes.get("service.name") or work.requirement.service,
         attributes=query.attributes,

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -50,6 +51,21 @@ class Points:
         newest += [max(point.time for point in self.histograms)] if self.histograms else []
         return max(newest, default=None)
 
+    @cached_property
+    def observed(self) -> list[Observed]:
+        """What each histogram point adds, in the order of time."""
+        found: list[Observed] = []
+        for cumulative in (True, False):
+            numbers = {
+                signal.number
+                for signal in self.signals.values()
+                if (signal.temporality is Temporality.CUMULATIVE) is cumulative
+            }
+            own = [point for point in self.histograms if point.signal in numbers]
+            found += slices.observed(own, cumulative=cumulative)
+        found.sort(key=lambda each: each.time)
+        return found
+
     def of(self, signals: Sequence[SignalInfo]) -> "Points":
         """The points of some of the signals."""
         chosen = {signal.number: signal for signal in signals}
@@ -67,7 +83,7 @@ class Points:
 def values(points: Points, grid: Grid, aggregation: Aggregation, le: float | None, *, least: int = 1) -> Float64:
     """One number a slice, NaN where there is none; shape (grid.count,). `least` observations make a quantile."""
     if points.histograms:
-        seen = _observed(points)
+        seen = points.observed
         if le is not None:
             return _of_counters(slices.count_samples(seen, le), grid, aggregation)
         return slices.distribution(seen, grid, aggregation, least=least)
@@ -83,7 +99,7 @@ def counts(points: Points, grid: Grid, le: float | None, *, counter: bool) -> Fl
     `counter` is OpenSLO's: whether gauges, too, only ever grow. Where not, their values are themselves the counts.
     """
     if points.histograms:
-        return slices.total(slices.count_samples(_observed(points), le), grid)
+        return slices.total(slices.count_samples(points.observed, le), grid)
     found = slices.total(_counters(points, gauges=counter), grid)
     if counter:
         return found
@@ -132,18 +148,3 @@ def _levels(points: Points) -> Samples:
     levels = [signal for signal in points.signals.values() if not (signal.is_counter or signal.is_histogram)]
     rows = _rows(points, [signal.number for signal in levels])
     return slices.level_samples(points.signal[rows], points.time[rows], points.value[rows])
-
-
-def _observed(points: Points) -> list[Observed]:
-    found: list[Observed] = []
-    for cumulative in (True, False):
-        numbers = {
-            signal.number
-            for signal in points.signals.values()
-            if (signal.temporality is Temporality.CUMULATIVE) is cumulative
-        }
-        found += slices.observed(
-            [point for point in points.histograms if point.signal in numbers], cumulative=cumulative
-        )
-    found.sort(key=lambda each: each.time)
-    return found

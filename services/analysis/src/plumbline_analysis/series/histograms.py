@@ -6,6 +6,7 @@ assumption). What lies beyond the outermost finite bounds is known only to lie t
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -49,12 +50,7 @@ def buckets(point: Point) -> Buckets:
     """The disjoint buckets of one point, ascending."""
     layout = point.layout
     if layout.scale is None:
-        bounds = np.array(layout.bounds, np.float64)
-        lower = np.concatenate(([-np.inf], bounds))
-        upper = np.concatenate((bounds, [np.inf]))
-        if len(bounds) and bounds[0] > 0:
-            # No unit that is measured in such bounds goes below zero (latency, size): Prometheus assumes the same.
-            lower[0] = 0.0
+        lower, upper = _explicit_edges(layout)
         return Buckets(lower, upper, np.array(point.counts, np.float64))
     # Bucket i of an exponential histogram is (base^i, base^(i+1)] with base = 2^(2^-scale).
     above = _powers(layout.scale, point.offset, len(point.counts))
@@ -67,6 +63,19 @@ def buckets(point: Point) -> Buckets:
     )
 
 
+@lru_cache(maxsize=1024)
+def _explicit_edges(layout: Layout) -> tuple[Float64, Float64]:
+    """Shared by all points of the layout, which is how `merged` knows that they have the same buckets."""
+    bounds = np.array(layout.bounds, np.float64)
+    lower, upper = np.concatenate(([-np.inf], bounds)), np.concatenate((bounds, [np.inf]))
+    if len(bounds) and bounds[0] > 0:
+        # No unit that is measured in such bounds goes below zero (latency, size): Prometheus assumes the same.
+        lower[0] = 0.0
+    lower.setflags(write=False)
+    upper.setflags(write=False)
+    return lower, upper
+
+
 def _powers(scale: int, offset: int, count: int) -> Float64:
     """The count + 1 bounds of `count` exponential buckets; empty for none."""
     if count == 0:
@@ -77,15 +86,18 @@ def _powers(scale: int, offset: int, count: int) -> Float64:
 
 
 def merged(parts: Sequence[Buckets]) -> Buckets:
-    """The sum of histograms; equal buckets become one. They may overlap where layouts differ."""
-    if not parts:
+    """The sum of histograms. Buckets may overlap where layouts differ."""
+    alike: dict[int, list[Buckets]] = {}
+    for part in parts:
+        alike.setdefault(id(part.lower), []).append(part)
+    if not alike:
         return Buckets(np.empty(0), np.empty(0), np.empty(0))
-    lower = np.concatenate([part.lower for part in parts])
-    upper = np.concatenate([part.upper for part in parts])
-    count = np.concatenate([part.count for part in parts])
-    edges, place = np.unique(np.stack((lower, upper), axis=1), axis=0, return_inverse=True)
-    sums = np.bincount(place.ravel(), weights=count, minlength=len(edges)).astype(np.float64)
-    return Buckets(edges[:, 0], edges[:, 1], sums)
+    groups = list(alike.values())
+    return Buckets(
+        np.concatenate([group[0].lower for group in groups]),
+        np.concatenate([group[0].upper for group in groups]),
+        np.concatenate([np.sum([part.count for part in group], axis=0) for group in groups]),
+    )
 
 
 def at_most(histogram: Buckets, bounds: Float64, *, strictly_below: bool = False) -> Float64:

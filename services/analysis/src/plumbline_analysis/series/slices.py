@@ -44,6 +44,10 @@ class Grid:
     def ends(self) -> Int64:
         return self.start + self.step * np.arange(1, self.count + 1, dtype=np.int64)
 
+    @property
+    def end(self) -> int:
+        return self.start + self.step * self.count
+
     def place(self, time: Int64) -> Int64:
         """The slice of each time; outside 0 .. count - 1 where it is in none."""
         return -((self.start - time) // self.step) - 1

@@ -1,12 +1,12 @@
 """The SQL of signals, and of reading points back."""
 
 import io
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Row, func, select, text
+from sqlalchemy import ARRAY, Row, Text, bindparam, func, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from plumbline_analysis.models import Signal
@@ -68,17 +68,26 @@ async def latest_points(session: AsyncSession, numbers: Sequence[int]) -> dict[i
 
 
 _MATCHING = text(
-    "SELECT number, unit, kind, temporality, monotonic FROM signals"
-    " WHERE metric = :metric AND kind <> 'indicator' AND attributes @> CAST(:attributes AS jsonb) ORDER BY number"
-)
+    "SELECT asked.place, number, unit, kind, temporality, monotonic"
+    " FROM unnest(:metrics, :attributes) WITH ORDINALITY AS asked (metric, attributes, place)"
+    " JOIN signals ON signals.metric = asked.metric AND kind <> 'indicator'"
+    "  AND signals.attributes @> asked.attributes::jsonb ORDER BY number"
+).bindparams(bindparam("metrics", type_=ARRAY(Text)), bindparam("attributes", type_=ARRAY(Text)))
 
 
-async def matching(session: AsyncSession, metric: str, attributes_json: str) -> list[SignalInfo]:
-    """The signals of a metric whose attributes hold all of the given ones."""
-    rows = await session.execute(_MATCHING, {"metric": metric, "attributes": attributes_json})
-    return [
-        SignalInfo(row.number, row.unit, Kind(row.kind), Temporality(row.temporality), row.monotonic) for row in rows
-    ]
+async def matching(
+    session: AsyncSession, asked: Collection[tuple[str, str]]
+) -> dict[tuple[str, str], list[SignalInfo]]:
+    """For each metric and attributes (a JSON object), the signals whose attributes hold all of these."""
+    places = list(asked)
+    found: dict[tuple[str, str], list[SignalInfo]] = {each: [] for each in places}
+    rows = await session.execute(
+        _MATCHING, {"metrics": [each[0] for each in places], "attributes": [each[1] for each in places]}
+    )
+    for row in rows:
+        signal = SignalInfo(row.number, row.unit, Kind(row.kind), Temporality(row.temporality), row.monotonic)
+        found[places[row.place - 1]].append(signal)
+    return found
 
 
 def info(signal: Signal) -> SignalInfo:

@@ -1,6 +1,7 @@
 """Which slices a question about a series means. Pure."""
 
 from datetime import datetime, timedelta
+from math import ceil
 
 from plumbline_analysis.series.derived import SignalInfo
 from plumbline_analysis.series.slices import Grid
@@ -29,12 +30,11 @@ def asked_range(start: datetime | None, end: datetime | None, now: datetime) -> 
 def grid(after: int, until: int, step_seconds: int | None, native_seconds: int) -> Grid:
     """Slices aligned to whole steps since the epoch that cover (after, until]; microseconds.
 
-    Without a step, the smallest multiple of the evaluation interval that gives at most 300. Raises `Invalid` where
+    Without a step, the smallest multiple of the evaluation interval that gives about 300. Raises `Invalid` where
     the step gives more than 5000.
     """
     if step_seconds is None:
-        wanted = (until - after) / _SECOND / _DEFAULT_SLICES
-        step_seconds = native_seconds * max(1, -(-int(wanted) // native_seconds))
+        step_seconds = native_seconds * ceil((until - after) / (_SECOND * _DEFAULT_SLICES * native_seconds))
     step = step_seconds * _SECOND
     start = after // step * step
     count = -(-(until - start) // step)

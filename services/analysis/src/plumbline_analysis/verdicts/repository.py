@@ -1,6 +1,6 @@
 """The SQL of verdicts."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from uuid import UUID
 
@@ -34,28 +34,34 @@ async def page(
     return rows.all(), total
 
 
-async def current(session: AsyncSession, requirement_id: UUID) -> CurrentVerdict | None:
-    return (
-        await session.execute(select(CurrentVerdict).where(CurrentVerdict.requirement_id == requirement_id))
-    ).scalar_one_or_none()
+async def current(session: AsyncSession, requirements: Collection[UUID]) -> dict[UUID, CurrentVerdict]:
+    """The latest verdict of each requirement that has one."""
+    rows = await session.scalars(select(CurrentVerdict).where(CurrentVerdict.requirement_id.in_(requirements)))
+    return {row.requirement_id: row for row in rows}
 
 
-async def save(session: AsyncSession, verdict: Verdict, changed_at: datetime, evaluated_at: datetime) -> None:
-    values = {
-        "requirement_id": verdict.requirement_id,
-        "revision": verdict.revision,
-        "state": verdict.state,
-        "changed_at": changed_at,
-        "evaluated_at": evaluated_at,
-        "verdict": verdict.model_dump(mode="json"),
-    }
-    statement = insert(CurrentVerdict).values(**values)
-    await session.execute(
-        statement.on_conflict_do_update(
-            index_elements=["requirement_id"],
-            set_={name: statement.excluded[name] for name in values if name != "requirement_id"},
-        )
-    )
+_INSERT = insert(CurrentVerdict)
+_SAVE = _INSERT.on_conflict_do_update(
+    index_elements=["requirement_id"],
+    set_={name: _INSERT.excluded[name] for name in ("revision", "state", "changed_at", "evaluated_at", "verdict")},
+)
+
+
+async def save(session: AsyncSession, verdicts: Sequence[tuple[Verdict, datetime, datetime]]) -> None:
+    """Each verdict, since when it stands, and when it was concluded."""
+    rows = [
+        {
+            "requirement_id": verdict.requirement_id,
+            "revision": verdict.revision,
+            "state": verdict.state,
+            "changed_at": changed_at,
+            "evaluated_at": evaluated_at,
+            "verdict": verdict.model_dump(mode="json"),
+        }
+        for verdict, changed_at, evaluated_at in verdicts
+    ]
+    if rows:
+        await session.execute(_SAVE, rows)
 
 
 async def record(session: AsyncSession, verdict: Verdict, changed_at: datetime) -> None:

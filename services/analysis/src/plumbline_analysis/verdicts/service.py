@@ -1,6 +1,7 @@
 """Verdicts: concluded by the evaluation, read by people."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
@@ -34,35 +35,43 @@ async def page(
     )
 
 
-async def conclude(
-    session: AsyncSession,
-    requirement: WatchedRequirement,
-    objectives: Sequence[ObjectiveEvidence],
-    anomalies: Sequence[Anomaly],
-    window_start: datetime,
-    window_end: datetime,
-) -> VerdictChanged | None:
-    """Keep the verdict of this evaluation. A change of state or revision is recorded, and is an event to stage."""
-    before = await repository.current(session, requirement.id)
-    state = rules.state(objectives, len(anomalies))
-    changed = before is None or (before.state, before.revision) != (state, requirement.revision)
-    verdict = Verdict(
-        requirement_id=requirement.id,
-        revision=requirement.revision,
-        state=state,
-        previous=_previous(before.state, before.verdict["previous"], changed) if before else None,
-        window_start=window_start,
-        window_end=window_end,
-        objectives=list(objectives),
-        anomalies=[anomaly.id for anomaly in anomalies],
-        reason=rules.reason(objectives, [anomaly.title for anomaly in anomalies], state),
-    )
-    changed_at = window_end if before is None or changed else before.changed_at
-    await repository.save(session, verdict, changed_at, window_end)
-    if not changed:
-        return None
-    await repository.record(session, verdict, window_end)
-    return VerdictChanged(verdict=verdict, changed_at=window_end)
+@dataclass(frozen=True)
+class Conclusion:
+    """What an evaluation found of one requirement, and over which window."""
+
+    requirement: WatchedRequirement
+    objectives: Sequence[ObjectiveEvidence]
+    anomalies: Sequence[Anomaly]
+    window_start: datetime
+    window_end: datetime
+
+
+async def conclude(session: AsyncSession, conclusions: Sequence[Conclusion]) -> list[VerdictChanged]:
+    """Keep the verdicts of an evaluation. A change of state or revision is recorded, and is an event to stage."""
+    standing = await repository.current(session, [each.requirement.id for each in conclusions])
+    saved, changes = [], []
+    for each in conclusions:
+        before = standing.get(each.requirement.id)
+        state = rules.state(each.objectives, len(each.anomalies))
+        changed = before is None or (before.state, before.revision) != (state, each.requirement.revision)
+        verdict = Verdict(
+            requirement_id=each.requirement.id,
+            revision=each.requirement.revision,
+            state=state,
+            previous=_previous(before.state, before.verdict["previous"], changed) if before else None,
+            window_start=each.window_start,
+            window_end=each.window_end,
+            objectives=list(each.objectives),
+            anomalies=[anomaly.id for anomaly in each.anomalies],
+            reason=rules.reason(each.objectives, [anomaly.title for anomaly in each.anomalies], state),
+        )
+        changed_at = each.window_end if before is None or changed else before.changed_at
+        saved.append((verdict, changed_at, each.window_end))
+        if changed:
+            await repository.record(session, verdict, each.window_end)
+            changes.append(VerdictChanged(verdict=verdict, changed_at=each.window_end))
+    await repository.save(session, saved)
+    return changes
 
 
 def _previous(state: str, previous: str | None, changed: bool) -> VerdictState | None:
