@@ -26,7 +26,7 @@ class Settings(ServiceSettings):
     """How long after its end a slice is first evaluated: the time that telemetry takes to arrive."""
     lateness_seconds: Annotated[float, Field(ge=0)] = 60
     """Slices this far back are evaluated again, so that late points still count."""
-    backfill_seconds: Annotated[float, Field(ge=0)] = 3600
+    backfill_seconds: Annotated[float, Field(ge=0, le=30 * 86_400)] = 3600
     """How much stored history a new objective takes in, at most its own window."""
     stale_seconds: _Seconds = 300
     """Without a point for this long, an objective has no data."""

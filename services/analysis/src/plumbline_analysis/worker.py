@@ -176,7 +176,9 @@ class Maintenance:
         self.done = False
 
     async def once(self) -> None:
-        now, past = datetime.now(UTC), timedelta(hours=self._settings.past_limit_hours)
+        now = datetime.now(UTC)
+        # Points come from as far back as the limit, judgements from as far back as new objectives look.
+        past = timedelta(seconds=max(self._settings.past_limit_hours * 3600, self._settings.backfill_seconds))
         retention = max(timedelta(days=self._settings.retention_days), past + timedelta(days=1))
         async with self._sessions.begin() as session:
             await partitions.maintain(session, (now - past).date(), (now + _AHEAD).date(), (now - retention).date())

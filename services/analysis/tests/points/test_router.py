@@ -1,6 +1,5 @@
 import asyncio
 import gzip
-import json
 import time
 from typing import Any
 
@@ -242,63 +241,3 @@ async def test_days_without_tables_are_tried_again_later(
     assert reply.status_code == 503
     assert reply.headers["retry-after"]
     assert await stored(sessions) == []
-
-
-# --- JSON push --------------------------------------------------------------------------------------------
-
-
-def pushed(**members: Any) -> dict[str, Any]:
-    given = {
-        "metric": "queue.length",
-        "unit": "{item}",
-        "time": f"{time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime())}",
-    }
-    return given | {"value": 4.5, "attributes": {"queue": "mail"}, "resource": {"service.name": "shop"}} | members
-
-
-async def test_pushed_measurements_are_stored(caller: Any, viewer: httpx.AsyncClient, sessions: db.Sessions) -> None:
-    for role in ("operator", "ingest"):
-        reply = await caller(role).post("/api/v1/telemetry/points", json={"points": [pushed()]})
-        assert (reply.status_code, reply.json()) == (200, {"accepted": 1, "rejected": []})
-    assert [row.value for row in await stored(sessions)] == [4.5]
-    (signal,) = (await viewer.get("/api/v1/signals")).json()["items"]
-    assert (signal["source"], signal["service"], signal["kind"]) == ("push", "shop", "gauge")
-    assert signal["attributes"] == {"queue": "mail", "service.name": "shop"}
-
-
-async def test_each_pushed_point_that_is_not_taken_is_named(caller: Any, sessions: db.Sessions) -> None:
-    points = [pushed(), pushed(time="2001-01-01T00:00:00Z"), pushed(time="2999-01-01T00:00:00+02:00")]
-    reply = await caller("operator").post("/api/v1/telemetry/points", json={"points": points})
-    assert reply.json()["accepted"] == 1
-    assert [each["index"] for each in reply.json()["rejected"]] == [1, 2]
-    assert "past" in reply.json()["rejected"][0]["detail"]
-
-
-@pytest.mark.parametrize(
-    ("change", "pointer"),
-    [
-        ({"value": "many"}, "/points/0/value"),
-        ({"value": None}, "/points/0/value"),
-        ({"time": "yesterday"}, "/points/0/time"),
-        ({"time": "2026-01-01T00:00:00"}, "/points/0/time"),
-        ({"metric": ""}, "/points/0/metric"),
-        ({"metric": "a\x00b"}, "/points/0/metric"),
-        ({"metric": "x" * 10_000}, "/points/0/metric"),
-        ({"attributes": {"a": 1}}, "/points/0/attributes/a"),
-        ({"surprise": 1}, "/points/0/surprise"),
-    ],
-)
-async def test_malformed_measurements_are_refused_whole(
-    caller: Any, sessions: db.Sessions, change: dict[str, Any], pointer: str
-) -> None:
-    reply = await caller("operator").post("/api/v1/telemetry/points", json={"points": [pushed(**change), pushed()]})
-    assert reply.status_code == 422
-    assert reply.json()["errors"][0]["pointer"] == pointer
-    assert await stored(sessions) == []
-
-
-@pytest.mark.parametrize("word", ["NaN", "Infinity", "1e999"])
-async def test_what_is_no_number_is_refused(caller: Any, word: str) -> None:
-    body = json.dumps({"points": [pushed()]}).replace("4.5", word)
-    reply = await caller("operator").post("/api/v1/telemetry/points", content=body, headers=JSON)
-    assert reply.status_code == 422
