@@ -9,12 +9,11 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Mapping
-from concurrent.futures import TimeoutError as PoolTimeout
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from typing import Any, ParamSpec, Self, TypeVar
 
 from opentelemetry import context as otel_context
-from pebble import ProcessExpired
-from pebble import ProcessPool as PebblePool
 from starlette.concurrency import run_in_threadpool
 
 from plumbline_common import telemetry
@@ -38,28 +37,24 @@ class ProcessPool:
     """Processes for CPU-heavy functions: `async with ProcessPool(2) as pool: await pool.run(function, *args)`.
 
     Functions, arguments and results are pickled. `initializer` runs once in each process. Processes end with their
-    parent, however it ends.
+    parent, however it ends. Each is an executor of its own, so that one can be killed without the others.
     """
 
     def __init__(self, workers: int, initializer: Callable[[], object] | None = None) -> None:
         self._workers = workers
         self._initializer = initializer
-        self._pool: PebblePool | None = None
+        self._idle: asyncio.Queue[ProcessPoolExecutor] = asyncio.Queue()
+        self._all: set[ProcessPoolExecutor] = set()
 
     async def __aenter__(self) -> Self:
-        self._pool = PebblePool(
-            max_workers=self._workers,
-            # A fork would take over locks that other threads hold.
-            context=multiprocessing.get_context("spawn"),
-            initializer=_begin,
-            initargs=(os.getpid(), self._initializer),
-        )
+        for _ in range(self._workers):
+            self._idle.put_nowait(self._new())
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        if self._pool is not None:
-            self._pool.stop()  # type: ignore[no-untyped-call]
-            await asyncio.to_thread(self._pool.join)
+        for executor in list(self._all):
+            self._end(executor)
+            await asyncio.to_thread(executor.shutdown)
 
     async def run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """The result of the function. Raises what it raised, and `WorkerDied` where its process died.
@@ -72,16 +67,48 @@ class ProcessPool:
         self, seconds: float | None, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs
     ) -> T:
         """Like `run`; after `seconds` of work the process is killed and `TimeoutError` raised."""
-        if self._pool is None:
-            raise RuntimeError("the pool is not entered")
-        future = self._pool.schedule(_traced, args=(telemetry.inject(), function, args, kwargs), timeout=seconds)
+        executor = await self._idle.get()
+        processes: list[Any] = []
         try:
-            result: T = await asyncio.wrap_future(future)
-        except PoolTimeout:
-            raise TimeoutError(f"the work took longer than {seconds} s") from None
-        except ProcessExpired as error:
-            raise WorkerDied(f"it ended with exit code {error.exitcode}") from error
-        return result
+            future = executor.submit(_traced, telemetry.inject(), function, args, kwargs)
+            processes += _processes(executor)
+            return await asyncio.wait_for(asyncio.wrap_future(future), seconds)
+        except BrokenProcessPool as error:
+            codes = [process.exitcode for process in processes]
+            executor = self._replaced(executor)
+            raise WorkerDied(f"it ended with exit code {codes}") from error
+        except (asyncio.CancelledError, TimeoutError):
+            executor = self._replaced(executor)
+            raise
+        finally:
+            self._idle.put_nowait(executor)
+
+    def _new(self) -> ProcessPoolExecutor:
+        executor = ProcessPoolExecutor(
+            max_workers=1,
+            # A fork would take over locks that other threads hold.
+            mp_context=multiprocessing.get_context("spawn"),
+            initializer=_begin,
+            initargs=(os.getpid(), self._initializer),
+        )
+        self._all.add(executor)
+        return executor
+
+    def _replaced(self, executor: ProcessPoolExecutor) -> ProcessPoolExecutor:
+        self._end(executor)
+        self._all.discard(executor)
+        return self._new()
+
+    def _end(self, executor: ProcessPoolExecutor) -> None:
+        processes = _processes(executor)
+        executor.shutdown(wait=False, cancel_futures=True)
+        for process in processes:
+            process.kill()
+
+
+def _processes(executor: ProcessPoolExecutor) -> list[Any]:
+    # Python 3.14 has kill_workers(); before it, the executor's own table is the way to them.
+    return list((getattr(executor, "_processes", None) or {}).values())
 
 
 def _begin(parent: int, initializer: Callable[[], object] | None) -> None:
