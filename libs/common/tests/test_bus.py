@@ -20,9 +20,9 @@ async def running(engine: Any, broker: bus.Broker, consumer: bus.Consumer) -> As
     finally:
         consumer.stop()
         await asyncio.wait_for(consuming, 10)
-        relay.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await relay
+        while not relay.done():
+            relay.cancel()
+            await asyncio.wait({relay}, timeout=1)
 
 
 @pytest.fixture

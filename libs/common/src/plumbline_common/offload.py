@@ -72,7 +72,8 @@ class ProcessPool:
         try:
             future = executor.submit(_traced, telemetry.inject(), function, args, kwargs)
             processes += _processes(executor)
-            return await asyncio.wait_for(asyncio.wrap_future(future), seconds)
+            async with asyncio.timeout(seconds):
+                return await asyncio.wrap_future(future)
         except BrokenProcessPool as error:
             codes = [process.exitcode for process in processes]
             executor = self._replaced(executor)

@@ -117,7 +117,9 @@ class _Sent:
         """Wait for the stream's acknowledgement of each. Raises what any of them failed with."""
         try:
             if self.futures:
-                await asyncio.wait_for(asyncio.gather(*self.futures), 10)
+                # Not wait_for: before Python 3.12 it can swallow a cancellation.
+                async with asyncio.timeout(10):
+                    await asyncio.gather(*self.futures)
         finally:
             self.end()
 
@@ -179,7 +181,8 @@ class Relay:
             if await self.publish_next() >= ROUND:
                 continue
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), POLL_SECONDS)
+                async with asyncio.timeout(POLL_SECONDS):
+                    await self._wake.wait()
                 if loop.time() - worked_at < BUSY_SECONDS:
                     await asyncio.sleep(GATHER_SECONDS)
                 worked_at = loop.time()

@@ -175,9 +175,10 @@ async def _background(
         if stop is not None:
             stop()
             await asyncio.wait({task}, timeout=bus.DRAIN_SECONDS)
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
+        # Again and again: a library under the task may swallow a cancellation.
+        while not task.done():
+            task.cancel()
+            await asyncio.wait({task}, timeout=1)
 
 
 # --- Health ---------------------------------------------------------------------------------------------
