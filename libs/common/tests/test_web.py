@@ -48,7 +48,7 @@ async def fail(kind: str, session: web.Session) -> None:
 @pytest.fixture(scope="module")
 async def app(settings: Any) -> AsyncIterator[FastAPI]:
     app = web.create_app("requirements", settings, routers=[router], body_limits={"/things": 1000})
-    async with LifespanManager(app):
+    async with LifespanManager(app, startup_timeout=60, shutdown_timeout=60):
         yield app
 
 

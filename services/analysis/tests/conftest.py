@@ -79,7 +79,7 @@ async def running_app(settings: Settings, engine: AsyncEngine) -> AsyncIterator[
     app = create_app(settings)
     async with engine.begin() as connection:
         await connection.execute(text("DELETE FROM evaluator_lease"))
-    async with LifespanManager(app):
+    async with LifespanManager(app, startup_timeout=60, shutdown_timeout=60):
         # Its evaluator's one round in an hour is over once it has the lease, which each test then takes away.
         async with asyncio.timeout(10), engine.connect() as connection:
             while (await connection.execute(text("SELECT 1 FROM evaluator_lease"))).first() is None:

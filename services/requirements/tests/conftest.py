@@ -26,7 +26,7 @@ async def app(postgres: Any, nats_server: Any, issuer: Any) -> AsyncIterator[Fas
     )
     await migrate.upgrade("plumbline_requirements", settings.database_url)
     app = create_app(settings)
-    async with LifespanManager(app):
+    async with LifespanManager(app, startup_timeout=60, shutdown_timeout=60):
         yield app
 
 

@@ -192,9 +192,11 @@ class Consumer:
         tasks.add(asyncio.create_task(self._watch()))
         try:
             await asyncio.wait({stopping, *tasks}, return_when=asyncio.FIRST_COMPLETED)
-            for task in tasks - self._busy:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            # Again and again: the client library may swallow a cancellation (asyncio.wait_for before Python 3.12).
+            while pending := {task for task in tasks if not task.done()}:
+                for task in pending - self._busy:
+                    task.cancel()
+                await asyncio.wait(pending, timeout=0.5)
         finally:
             stopping.cancel()
             for task in tasks:
