@@ -16,7 +16,7 @@ async def test_a_subscriber_needs_the_asyncapi_document_and_nats_alone(caller: A
     channel = document["channels"]["requirements.requirement.created.v1"]
     message = document["components"]["messages"]["RequirementCreated"]
     heard: asyncio.Queue[Any] = asyncio.Queue()
-    connection = await nats.connect(stack.nats_url("search"))
+    connection = await nats.connect(stack.nats_url("subscriber"))
     await connection.subscribe(channel["address"], cb=heard.put)
     await connection.flush()
     created = (await caller("editor").post(PATH, json={"title": "Strangers are told"})).json()

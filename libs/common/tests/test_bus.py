@@ -123,6 +123,26 @@ async def test_a_message_that_is_no_event_goes_to_the_dead_letters_at_once(
     assert letter.headers["plumbline-dlq-reason"].startswith("not a readable event")
 
 
+async def test_an_event_that_cannot_be_read_is_buried_once_and_leaves_no_gap(
+    engine: Any, broker: Any, consumer: Any, done: Any, stage: Any, deleted: Any, until: Any, monkeypatch: Any
+) -> None:
+    monkeypatch.setattr(bus, "GAP_GRACE", 0.1)
+    monkeypatch.setattr(bus, "GAP_CHECK_SECONDS", 0.1)
+    handler, effects = done
+    await stage(deleted(1), deleted(2), deleted(3))
+    async with engine.begin() as connection:
+        await connection.execute(
+            text("UPDATE outbox SET data = replace(data, :whole, :broken)"),
+            {"whole": '"revision":2', "broken": '"revision":"two"'},
+        )
+    async with running(engine, broker, consumer(handler)):
+        await until(lambda: progressed(engine, 3))
+        await asyncio.sleep(0.5)
+    assert sorted(effects) == [1, 3]
+    [letter] = await dead_letters(broker)
+    assert "revision" in letter.headers["plumbline-dlq-reason"]
+
+
 async def test_a_database_that_is_away_kills_no_event(
     engine: Any, broker: Any, consumer: Any, stage: Any, deleted: Any, until: Any, monkeypatch: Any
 ) -> None:

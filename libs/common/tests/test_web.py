@@ -143,6 +143,20 @@ async def test_a_database_that_is_too_slow_is_not_our_fault(client: httpx.AsyncC
     assert response.headers["retry-after"] == "1"
 
 
+async def test_a_database_that_takes_no_connection_is_not_our_fault(settings: Any, issuer: Any) -> None:
+    away = settings.model_copy(update={"database_url": "postgresql+asyncpg://common:common@127.0.0.1:1/plumbline"})
+    app = web.create_app("requirements", away, routers=[router])
+    headers = {"Authorization": f"Bearer {issuer.token('viewer')}"}
+    async with (
+        LifespanManager(app, startup_timeout=60, shutdown_timeout=60),
+        httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test", headers=headers) as client,
+    ):
+        response = await client.get(f"/things/{UUID(int=1)}")
+        problem(response, 503, "unavailable")
+        assert response.headers["retry-after"] == "1"
+        assert (await client.get("/readyz")).json()["checks"]["database"] == "Unavailable"
+
+
 async def test_the_request_id_is_kept_or_made(client: httpx.AsyncClient) -> None:
     kept = await client.get("/healthz", headers={"X-Request-Id": "abc-1"})
     assert kept.headers["x-request-id"] == "abc-1"

@@ -4,9 +4,7 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
-import nats
 import pytest
-from nats.js import JetStreamContext
 from sqlalchemy import select, text
 
 from plumbline_analysis.consumer import subscription
@@ -130,10 +128,11 @@ async def test_a_double_has_no_effect(arrivals: Arrivals, sessions: db.Sessions)
 
 
 async def test_events_that_are_published_arrive(app: Any, nats_server: Any, arrivals: Arrivals) -> None:
-    client = await nats.connect(nats_server.url("requirements"))
-    stream: JetStreamContext = client.jetstream()
+    producer = bus.Broker(nats_server.url("requirements"), "test")
+    await producer.connect()
+    await producer.ensure_streams(["requirements"])
     for position, event in enumerate((created(snapshot(1, "draft")), transitioned(snapshot(1, after=1))), 1):
-        await stream.publish(
+        await producer.js.publish(
             f"plumbline.{event.subject}",
             event.model_dump_json().encode(),
             headers={
@@ -143,7 +142,7 @@ async def test_events_that_are_published_arrive(app: Any, nats_server: Any, arri
                 "ce-sequence": str(position),
             },
         )
-    await client.drain()
+    await producer.close()
     async with asyncio.timeout(15):
         while (found := await arrivals.watched()) is None or not found.in_force:
             await asyncio.sleep(0.05)

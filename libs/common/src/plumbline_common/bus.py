@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
+from urllib.parse import urlsplit
 from uuid import UUID
 
 import nats
@@ -77,6 +78,19 @@ def headers_of(row: Any, producer: str, hop: Mapping[str, str], origin: Mapping[
     return headers
 
 
+def _placed(headers: Mapping[str, str], producer: str) -> Received[Any] | None:
+    """An event that cannot be read, with the place in its producer's log where that can. Else None."""
+    try:
+        position = int(headers["ce-sequence"])
+    except (KeyError, ValueError):
+        return None
+    try:
+        id = UUID(headers["ce-id"])
+    except (KeyError, ValueError):
+        id = UUID(int=0)
+    return Received(id=id, producer=producer, position=position, time=datetime.now(UTC), data=Event())
+
+
 @dataclass(frozen=True)
 class Subscription:
     """What one durable consumer does with the events that it handles; all others of a producer it only notes."""
@@ -96,6 +110,8 @@ class Broker:
     def __init__(self, url: str, name: str, replicas: int = 1) -> None:
         self._url = url
         self._name = name
+        # An inbox that no other user may listen to.
+        self._inbox = f"_INBOX_{urlsplit(url).username or 'anyone'}"
         self._replicas = replicas
         self._ready = asyncio.Event()
         self._callbacks: list[Callable[[], None]] = []
@@ -122,6 +138,7 @@ class Broker:
                 self.nc = await nats.connect(
                     self._url,
                     name=self._name,
+                    inbox_prefix=self._inbox,
                     max_reconnect_attempts=-1,
                     reconnect_time_wait=0.5,
                     connect_timeout=2,
@@ -207,7 +224,7 @@ class Consumer:
 
     async def _bind(self, producer: str) -> JetStreamContext.PullSubscription:
         consumer, stream = self.subscription.consumer, stream_of(producer)
-        await self.broker.ensure_streams([producer, "dlq"])
+        await self.broker.ensure_streams(["dlq"])  # the producer's own is made by its relay
         config = ConsumerConfig(
             durable_name=consumer,
             filter_subject=f"{PREFIX}.{producer}.>",
@@ -233,10 +250,12 @@ class Consumer:
             except ConnectionClosedError:
                 return
             except Exception as error:
-                # The stream or the consumer is gone, or the server is: make them anew and go on.
-                log.warning("consumer %s of %s starts again: %r", self.subscription.consumer, producer, error)
+                # The stream or the consumer is gone, or the server is: make them anew and go on. A stream that is
+                # not there yet will be: `_watch` reports it once, not each worker.
+                level = logging.DEBUG if isinstance(error, NotFoundError) else logging.WARNING
+                log.log(level, "consumer %s of %s starts again: %r", self.subscription.consumer, producer, error)
                 await asyncio.sleep(wait)
-                wait = min(wait * 2, 5)
+                wait = min(wait * 2, 2)
 
     async def _work(self, producer: str) -> None:
         me = asyncio.current_task()
@@ -270,7 +289,7 @@ class Consumer:
                 data=kind.model_validate_json(message.data, extra="ignore") if kind and handler else Event(),
             )
         except (KeyError, ValueError, ValidationError) as error:
-            await self._bury(message, f"not a readable event: {error}", None)
+            await self._bury(message, f"not a readable event: {error}", _placed(headers, producer))
             return
         if handler is None:
             async with self.sessions.begin() as session:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+import asyncpg
 import orjson
 import sqlalchemy.dialects.postgresql.asyncpg  # noqa: F401 - here, not when the first engine is made on the loop
 import uuid_utils.compat
@@ -14,6 +15,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 
+from plumbline_common import errors
 from plumbline_common.settings import ServiceSettings
 
 Sessions = async_sessionmaker[AsyncSession]
@@ -42,6 +44,14 @@ def new_id() -> UUID:
     return uuid_utils.compat.uuid7()
 
 
+async def _connect(*args: Any, **options: Any) -> asyncpg.Connection:
+    """SQLAlchemy wraps what a statement fails with, but not what connecting fails with."""
+    try:
+        return await asyncpg.connect(*args, **options)
+    except (OSError, TimeoutError, asyncpg.PostgresConnectionError, *_NO_CONNECTION) as error:
+        raise errors.Unavailable("the database takes no connection; nothing was changed; try again") from error
+
+
 def create_engine(settings: ServiceSettings, application: str, **options: Any) -> AsyncEngine:
     """A pool of exactly `database_pool_size` connections; no statement or lock wait outlives its limit."""
     return create_async_engine(
@@ -53,6 +63,7 @@ def create_engine(settings: ServiceSettings, application: str, **options: Any) -
         json_serializer=lambda value: orjson.dumps(value).decode(),
         json_deserializer=orjson.loads,
         connect_args={
+            "async_creator_fn": _connect,
             "timeout": 5,
             "server_settings": {
                 "application_name": application,
@@ -73,6 +84,8 @@ def newest_migration(package: str) -> str:
     return max(path.name.partition("_")[0] for path in versions.glob("[0-9]*_*.py"))
 
 
+_NO_CONNECTION = (asyncpg.OperatorInterventionError, asyncpg.InsufficientResourcesError)  # starting up; no slot left
+
 # Connection faults (08), resources (53), intervention (57), I/O (58), lock not to be had in time (55P03),
 # and the two that a retry settles: serialization failure and deadlock.
 _TRANSIENT = ("08", "53", "57", "58")
@@ -81,7 +94,7 @@ _TRANSIENT_STATES = {"55P03", "40001", "40P01"}
 
 def is_transient(error: BaseException) -> bool:
     """Whether the same statement may succeed later: the server was away, busy, or the pool was empty."""
-    if isinstance(error, PoolTimeout | OSError | TimeoutError):
+    if isinstance(error, PoolTimeout | OSError | TimeoutError | errors.Unavailable):
         return True
     if not isinstance(error, DBAPIError):
         return False

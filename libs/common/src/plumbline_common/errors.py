@@ -1,4 +1,4 @@
-"""Errors name the fact, not the status: only `web.py` knows which HTTP status a kind becomes."""
+"""Errors name the fact, not the status: only `problems.py` knows which HTTP status a kind becomes."""
 
 from typing import Any, ClassVar
 

