@@ -2,16 +2,20 @@
 
 import asyncio
 import gzip
+import json
 import tempfile
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import httpx
+import nats
 import pytest
 import uvicorn
+from jsonschema import Draft202012Validator, FormatChecker
+from nats.aio.msg import Msg
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span as ProtoSpan
 from starlette.applications import Starlette
@@ -20,7 +24,8 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from plumbline_stack import ports
-from plumbline_stack.config import StackConfig
+from plumbline_stack.config import DEFAULT_PORTS, StackConfig
+from plumbline_stack.keys import Issuer
 from plumbline_stack.supervisor import Stack
 
 
@@ -37,8 +42,9 @@ class Span:
 
 @dataclass
 class Receiver:
-    """Takes OTLP/HTTP traces and keeps their spans."""
+    """Takes OTLP/HTTP traces at `endpoint` and keeps their spans."""
 
+    endpoint: str
     spans: list[Span] = field(default_factory=list)
 
     async def take(self, request: Request) -> Response:
@@ -54,6 +60,18 @@ class Receiver:
 
     def of(self, trace_id: str) -> list[Span]:
         return [span for span in self.spans if span.trace_id == trace_id]
+
+    async def whole(self, trace_id: str, expected: Collection[tuple[str, str]]) -> list[Span]:
+        """The spans of a trace once it has all that are expected, by service and name.
+
+        Each process sends its spans when its own batch is due: some seconds lie between the first and the last.
+        """
+
+        async def missing_none() -> bool:
+            return set(expected) <= {(span.service, span.name) for span in self.of(trace_id)}
+
+        await until(missing_none, 20, f"each of {sorted(expected)} in {self.of(trace_id)}")
+        return self.of(trace_id)
 
 
 def _span(span: ProtoSpan, service: str) -> Span:
@@ -72,29 +90,29 @@ def _span(span: ProtoSpan, service: str) -> Span:
 
 
 @pytest.fixture(scope="session")
-async def receiver() -> AsyncIterator[tuple[Receiver, str]]:
-    """The receiver and its endpoint."""
-    receiver = Receiver()
+async def receiver() -> AsyncIterator[Receiver]:
     port = ports.choose()
+    receiver = Receiver(f"http://127.0.0.1:{port}/v1/traces")
     app = Starlette(routes=[Route("/v1/traces", receiver.take, methods=["POST"])])
     server = uvicorn.Server(uvicorn.Config(app, port=port, log_config=None, lifespan="off"))
     task = asyncio.create_task(server.serve())
     while not server.started:
         await asyncio.sleep(0.02)
-    yield receiver, f"http://127.0.0.1:{port}/v1/traces"
+    yield receiver
     server.should_exit = True
     await task
 
 
 @pytest.fixture(scope="session")
-async def stack(receiver: tuple[Receiver, str]) -> AsyncIterator[Stack]:
+async def stack(receiver: Receiver) -> AsyncIterator[Stack]:
     with tempfile.TemporaryDirectory(prefix="plumbline-e2e-") as name:
         folder = Path(name)
         folder.chmod(0o755)
         config = StackConfig(
             folder=folder / "stack",
             durable=False,
-            otlp_traces_endpoint=receiver[1],
+            ports={name: ports.choose() for name in DEFAULT_PORTS},
+            otlp_traces_endpoint=receiver.endpoint,
             extra_env={
                 "PLUMBLINE_ANALYSIS_EVALUATION_INTERVAL_SECONDS": "2",
                 "PLUMBLINE_ANALYSIS_SHORT_FLOOR_SECONDS": "6",
@@ -103,6 +121,12 @@ async def stack(receiver: tuple[Receiver, str]) -> AsyncIterator[Stack]:
         )
         async with Stack(config) as stack:
             yield stack
+
+
+@pytest.fixture(scope="session")
+def signer(stack: Stack) -> Issuer:
+    """Signs what the stack's own issuer would not: tokens with other claims."""
+    return Issuer(stack.folder / "secrets")
 
 
 @pytest.fixture
@@ -125,6 +149,77 @@ async def caller(stack: Stack) -> AsyncIterator[Callable[..., httpx.AsyncClient]
     yield make
     for client in made:
         await client.aclose()
+
+
+@dataclass(frozen=True)
+class Heard:
+    """A message as NATS delivers it; `channel` is its name in the AsyncAPI document."""
+
+    channel: str
+    headers: dict[str, str]
+    body: Any
+
+
+class Stranger:
+    """A subscriber who knows the AsyncAPI document and nats-py, and nothing of Plumbline's code."""
+
+    def __init__(self, document: dict[str, Any]) -> None:
+        self._document = document
+        self.heard: list[Heard] = []
+        self._messages: dict[str, dict[str, Any]] = {}
+        """By channel."""
+        self._channels: dict[str, str] = {}
+        """By address."""
+        for operation in document["operations"].values():
+            if operation["action"] == "send":
+                channel = operation["channel"]["$ref"].removeprefix("#/channels/")
+                self._channels[document["channels"][channel]["address"]] = channel
+                self._messages[channel] = self._resolved(operation["messages"][0])
+
+    def _resolved(self, reference: dict[str, Any]) -> dict[str, Any]:
+        while "$ref" in reference:
+            found: Any = self._document
+            for part in reference["$ref"].removeprefix("#/").split("/"):
+                found = found[part]
+            reference = found
+        return reference
+
+    @property
+    def channels(self) -> dict[str, str]:
+        """What is published: the channels by address."""
+        return self._channels
+
+    async def hear(self, message: Msg) -> None:
+        body = json.loads(message.data)
+        self.heard.append(Heard(self._channels[message.subject], dict(message.headers or {}), body))
+
+    def told(self, channel: str, subject: str) -> list[Heard]:
+        """What was said on `channel` about the entity `subject`, in the order of arrival."""
+        return [each for each in self.heard if (each.channel, each.headers["ce-subject"]) == (channel, subject)]
+
+    def misfits(self) -> list[str]:
+        """What is wrong with the messages heard so far, by the document's schemas."""
+        found: list[str] = []
+        for each in self.heard:
+            declared = self._messages[each.channel]
+            for part, value in (("payload", each.body), ("headers", each.headers)):
+                schema = declared[part] | {"components": self._document["components"]}
+                errors = Draft202012Validator(schema, format_checker=FormatChecker()).iter_errors(value)
+                found += [f"{each.channel} {part}: {error.json_path}: {error.message}" for error in errors]
+        return found
+
+
+@pytest.fixture(scope="session")
+async def stranger(stack: Stack) -> AsyncIterator[Stranger]:
+    """Hears every channel that the gateway's document names, from here to the end of the session."""
+    async with httpx.AsyncClient(base_url=stack.urls["gateway"], trust_env=False) as client:
+        stranger = Stranger((await client.get("/asyncapi.json")).raise_for_status().json())
+    connection = await nats.connect(stack.nats_url("subscriber"))
+    for address in stranger.channels:
+        await connection.subscribe(address, cb=stranger.hear)
+    await connection.flush()
+    yield stranger
+    await connection.close()
 
 
 async def until(look: Callable[[], Awaitable[Any]], seconds: float, what: str) -> Any:
