@@ -1,11 +1,22 @@
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from plumbline_common import asyncapi
 from plumbline_common.events import Event, registry
 from plumbline_common.specs import SERVICES
+
+
+def holds(whole: Any, part: Any) -> bool:
+    """Whether `whole` has all that `part` has; members that were added since may be there too."""
+    if isinstance(part, dict):
+        return isinstance(whole, dict) and all(name in whole and holds(whole[name], part[name]) for name in part)
+    if isinstance(part, list):
+        return isinstance(whole, list) and len(whole) == len(part) and all(map(holds, whole, part))
+    return bool(whole == part)
+
 
 SAMPLES = Path(__file__).parent / "events"
 
@@ -17,8 +28,7 @@ def test_what_was_once_published_can_be_read_for_ever(subject: str) -> None:
     kind = registry()[subject]
     event = kind.model_validate(sample, extra="ignore")
     assert event.key
-    dumped = json.loads(event.model_dump_json())
-    assert {name: dumped[name] for name in sample} == sample
+    assert holds(json.loads(event.model_dump_json()), sample)
 
 
 @pytest.mark.parametrize("subject", list(registry()))

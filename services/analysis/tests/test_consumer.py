@@ -109,6 +109,27 @@ async def test_an_older_state_never_overwrites_a_newer_one(arrivals: Arrivals) -
     assert (found.revision, found.in_force) == (3, True)
 
 
+async def test_what_is_in_force_stays_watched_while_a_change_is_drafted(arrivals: Arrivals) -> None:
+    active = snapshot(4, in_force=4)
+    drafted = RequirementUpdated(
+        requirement=snapshot(5, "draft", after=1, in_force=4), in_force=active, changed=["title"]
+    )
+    # In either order: the draft may be heard of before what it changes.
+    await arrivals.arrive(drafted)
+    await arrivals.arrive(transitioned(active))
+    found = await arrivals.watched()
+    assert found is not None
+    assert (found.revision, found.title, found.in_force, found.head_revision) == (4, "Revision 4", True, 5)
+    await arrivals.arrive(transitioned(snapshot(8, after=2, in_force=8)))
+    found = await arrivals.watched()
+    assert found is not None
+    assert (found.revision, found.title, found.in_force) == (8, "Revision 8", True)
+    await arrivals.arrive(transitioned(snapshot(10, "retired", after=3)))
+    found = await arrivals.watched()
+    assert found is not None
+    assert not found.in_force
+
+
 async def test_a_deletion_is_remembered_whenever_it_arrives(arrivals: Arrivals) -> None:
     await arrivals.arrive(RequirementDeleted(requirement_id=ID, revision=2, actor="alice"))
     await arrivals.arrive(created(snapshot(1)))

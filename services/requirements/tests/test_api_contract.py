@@ -11,7 +11,16 @@ import contract
 from plumbline_common import openapi
 
 ONE = "/api/v1/requirements/{id}"
-OPERATIONS = ["POST /api/v1/requirements", "GET /api/v1/requirements", f"GET {ONE}", f"PATCH {ONE}", f"DELETE {ONE}"]
+OPERATIONS = [
+    "POST /api/v1/requirements",
+    "GET /api/v1/requirements",
+    f"GET {ONE}",
+    f"PATCH {ONE}",
+    f"DELETE {ONE}",
+    f"POST {ONE}/transitions",
+    f"POST {ONE}/restore",
+    f"POST {ONE}/discard",
+]
 
 
 @pytest.fixture(scope="module")

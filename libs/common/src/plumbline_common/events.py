@@ -12,7 +12,7 @@ from uuid import UUID
 
 from pydantic import AwareDatetime
 
-from plumbline_common.schemas import AnomalySnapshot, RequirementSnapshot, Schema, Verdict
+from plumbline_common.schemas import AnomalySnapshot, RequirementSnapshot, Schema, Verdict, VerdictState
 
 PREFIX = "plumbline"
 
@@ -32,6 +32,8 @@ E = TypeVar("E", bound=Event)
 
 class _AboutRequirement(Event):
     requirement: RequirementSnapshot
+    in_force: RequirementSnapshot | None = None
+    """What production is held against, where that is not `requirement` itself: a change of it is being drafted."""
 
     @property
     def key(self) -> str:
@@ -52,6 +54,27 @@ class RequirementTransitioned(_AboutRequirement):
     subject = "requirements.requirement.transitioned.v1"
     previous: str
     actor: str
+    reason: str = ""
+
+
+class RequirementJudged(Event):
+    """The verdict that a requirement shows has changed."""
+
+    subject = "requirements.requirement.judged.v1"
+    requirement_id: UUID
+    revision: int
+    """The revision that was judged."""
+    state: VerdictState
+    stale: bool
+    """Whether it judged another revision than the one in force."""
+    service: str | None
+    owner_team: str | None
+    reason: str
+    changed_at: AwareDatetime
+
+    @property
+    def key(self) -> str:
+        return str(self.requirement_id)
 
 
 class RequirementDeleted(Event):

@@ -63,28 +63,31 @@ def add_tables(metadata: MetaData) -> None:
     )
 
 
+NOTIFY = "pg_notify('outbox_' || current_user, '')"
 # One round trip: the insert and the wake-up, which PostgreSQL delivers at commit.
 _STAGE = text(
-    "WITH staged AS (INSERT INTO outbox (id, subject, key, data, trace)"
+    "WITH staged AS (INSERT INTO outbox (id, subject, key, data, trace)"  # noqa: S608 - own names
     " VALUES (:id, :subject, :key, :data, :trace))"
-    " SELECT pg_notify('outbox_' || current_user, '')"
+    f" SELECT {NOTIFY}"
 )
 
 
 async def stage(session: AsyncSession, event: Event) -> UUID:
     """Write `event` to the log in the caller's transaction, with the current trace context. Returns its id."""
-    id = db.new_id()
-    await session.execute(
-        _STAGE,
-        {
-            "id": id,
-            "subject": event.subject,
-            "key": event.key,
-            "data": event.model_dump_json(),
-            "trace": json.dumps(telemetry.inject()),
-        },
-    )
-    return id
+    row = row_of(event)
+    await session.execute(_STAGE, row)
+    return UUID(str(row["id"]))
+
+
+def row_of(event: Event) -> dict[str, Any]:
+    """The values of `event` in the log, for who writes it in a larger statement that also selects `NOTIFY`."""
+    return {
+        "id": db.new_id(),
+        "subject": event.subject,
+        "key": event.key,
+        "data": event.model_dump_json(),
+        "trace": json.dumps(telemetry.inject()),
+    }
 
 
 _LOCK = text("SELECT sequenced, published FROM outbox_producer WHERE name = :name FOR UPDATE SKIP LOCKED")

@@ -199,6 +199,8 @@ class RequirementSnapshot(Schema):
     fingerprint: str
     """SHA-256 of what the requirement demands: equal when only bookkeeping changed."""
     status: RequirementStatus
+    in_force: int | None = None
+    """The revision that production is held against: this one, or an earlier one while a change of it is drafted."""
     created_at: AwareDatetime
     created_by: str
     updated_at: AwareDatetime

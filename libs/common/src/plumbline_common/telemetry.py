@@ -14,6 +14,7 @@ import sys
 import uuid
 import warnings
 from collections.abc import Callable, Iterable, Mapping
+from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import Any, Final
 from weakref import WeakKeyDictionary
@@ -80,6 +81,10 @@ def inject(context: Context | None = None) -> dict[str, str]:
 def extract(carrier: Mapping[str, str]) -> Context:
     """The context that a carrier of W3C headers holds."""
     return propagate.extract(carrier)
+
+
+request_id: ContextVar[str] = ContextVar("request_id", default="")
+"""The id of the HTTP request at work; empty outside of one."""
 
 
 def remember_span() -> None:

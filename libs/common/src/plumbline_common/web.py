@@ -134,18 +134,18 @@ async def _start(
         "bus": lambda: _bus_connected(broker),
     }
     stack.push_async_callback(broker.close)
-    await stack.enter_async_context(_background("connection to nats", broker.connect, forever=False))
+    await stack.enter_async_context(background("connection to nats", broker.connect, forever=False))
     relay = outbox.Relay(engine, broker, name)
-    await stack.enter_async_context(_background("outbox relay", relay.run))
+    await stack.enter_async_context(background("outbox relay", relay.run))
     if resources is not None:
         await stack.enter_async_context(resources(app))
     if subscription is not None:
         consumer = bus.Consumer(broker, app.state.sessions, subscription(app))
-        await stack.enter_async_context(_background("consumer", consumer.run, stop=consumer.stop))
+        await stack.enter_async_context(background("consumer", consumer.run, stop=consumer.stop))
 
 
 @contextlib.asynccontextmanager
-async def _background(
+async def background(
     what: str,
     run: Callable[[], Coroutine[Any, Any, None]],
     *,
@@ -276,6 +276,7 @@ class Edge:
         request_id = headers.get(b"x-request-id", b"")
         if not _REQUEST_ID.fullmatch(request_id):
             request_id = str(db.new_id()).encode()
+        telemetry.request_id.set(request_id.decode())
         received = 0
 
         async def bounded() -> Message:

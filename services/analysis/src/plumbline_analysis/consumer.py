@@ -22,7 +22,7 @@ def subscription(sessions: db.Sessions) -> bus.Subscription:
     async def keep(received: Received[Any]) -> None:
         async with sessions.begin() as session:
             if await inbox.first_time(session, received, CONSUMER):
-                await service.keep(session, received.data.requirement)
+                await service.keep(session, received.data.requirement, received.data.in_force)
 
     async def forget(received: Received[RequirementDeleted]) -> None:
         async with sessions.begin() as session:

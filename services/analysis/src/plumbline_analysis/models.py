@@ -146,6 +146,9 @@ class WatchedRequirement(Base):
 
     id: Mapped[UUID] = mapped_column(Uuid, primary_key=True)
     revision: Mapped[int] = mapped_column(Integer)
+    """The one that is kept here: that in force, also while a later one is drafted."""
+    head_revision: Mapped[int] = mapped_column(Integer)
+    """The newest that was told of: an older one never overwrites it."""
     updated_at: Mapped[datetime] = mapped_column(db.timestamp())
     deleted: Mapped[bool] = mapped_column(Boolean, server_default=sa.false())
     in_force: Mapped[bool] = mapped_column(Boolean, index=True)

@@ -49,7 +49,7 @@ def test_budget_and_burn_rate_are_what_exact_arithmetic_says(slices: list[tuple[
         return
     exact = Fraction(bad, good + bad) / (1 - target)
     assert rules.burn_rate(counts, float(target)) == pytest.approx(float(exact))
-    assert rules.budget_remaining(counts, float(target)) == pytest.approx(float(1 - exact), abs=1e-9)
+    assert rules.budget_remaining(counts, float(target)) == pytest.approx(float(1 - exact), rel=1e-9, abs=1e-9)
 
 
 def test_durations_are_read() -> None:

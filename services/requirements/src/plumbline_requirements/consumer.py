@@ -2,7 +2,7 @@
 
 from plumbline_common import bus, db, inbox
 from plumbline_common.events import Received, VerdictChanged
-from plumbline_requirements import service
+from plumbline_requirements.requirements import service
 
 CONSUMER = "requirements"
 

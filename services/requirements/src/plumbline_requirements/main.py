@@ -6,12 +6,12 @@ from uuid import UUID
 
 from fastapi import FastAPI
 
-from plumbline_common import web
+from plumbline_common import audit, web
 from plumbline_common.batching import Batcher
 from plumbline_common.events import VerdictChanged
-from plumbline_requirements import repository
 from plumbline_requirements.consumer import subscription
-from plumbline_requirements.router import router
+from plumbline_requirements.requirements import repository
+from plumbline_requirements.requirements.router import router
 from plumbline_requirements.settings import Settings
 
 
@@ -22,7 +22,8 @@ async def resources(app: FastAPI) -> AsyncIterator[None]:
             return await repository.documents(session, ids)
 
     app.state.documents = Batcher(load)
-    yield
+    async with web.background("sealer of the audit log", lambda: audit.keep_sealing(app.state.sessions)):
+        yield
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:

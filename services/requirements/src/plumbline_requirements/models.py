@@ -5,11 +5,11 @@ from typing import Any
 from uuid import UUID
 
 import sqlalchemy as sa
-from sqlalchemy import BigInteger, Identity, String
+from sqlalchemy import ARRAY, BigInteger, Identity, Index, SmallInteger, String, Text, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from plumbline_common import db, inbox, outbox
+from plumbline_common import audit, db, idempotency, inbox, outbox
 
 
 class Base(DeclarativeBase):
@@ -18,12 +18,31 @@ class Base(DeclarativeBase):
 
 outbox.add_tables(Base.metadata)
 inbox.add_tables(Base.metadata)
+idempotency.add_table(Base.metadata)
+audit.add_table(Base.metadata)
 
 
 class Requirement(Base):
     """One requirement at its present revision."""
 
     __tablename__ = "requirements"
+    __table_args__ = (
+        # Each filter that leaves few rows reads its page in the order of ids.
+        Index("ix_requirements_status_id", "status", "id"),
+        Index("ix_requirements_service_id", "service", "id"),
+        Index("ix_requirements_owner_team_id", "owner_team", "id"),
+        Index("ix_requirements_updated_at_id", "updated_at", "id"),
+        Index(
+            "ix_requirements_labels", "labels", postgresql_using="gin", postgresql_ops={"labels": "jsonb_path_ops"}
+        ),
+        Index("ix_requirements_title_words", text("to_tsvector('simple', title)"), postgresql_using="gin"),
+        Index(
+            "ix_requirements_reviewers",
+            "reviewers",
+            postgresql_using="gin",
+            postgresql_where=text("status = 'in_review'"),
+        ),
+    )
 
     id: Mapped[UUID] = mapped_column(primary_key=True, default=db.new_id)
     number: Mapped[int] = mapped_column(BigInteger, Identity(), unique=True)
@@ -34,19 +53,23 @@ class Requirement(Base):
     rationale: Mapped[str]
     type: Mapped[str]
     priority: Mapped[str]
-    owner_team: Mapped[str | None] = mapped_column(index=True)
-    service: Mapped[str | None] = mapped_column(index=True)
+    owner_team: Mapped[str | None]
+    service: Mapped[str | None]
     slos: Mapped[list[dict[str, Any]]] = mapped_column(JSONB)
     verification_method: Mapped[str]
     labels: Mapped[dict[str, str]] = mapped_column(JSONB)
     fingerprint: Mapped[str]
-    status: Mapped[str] = mapped_column(index=True)
+    status: Mapped[str]
     created_at: Mapped[datetime] = mapped_column(db.timestamp())
     created_by: Mapped[str]
     updated_at: Mapped[datetime] = mapped_column(db.timestamp())
     updated_by: Mapped[str]
-    authored_by: Mapped[str]
-    """Who wrote the present content; a change of state keeps it."""
+    authors: Mapped[list[str]] = mapped_column(ARRAY(Text))
+    """Who wrote what is not in force yet: none of them may approve it."""
+    in_force: Mapped[int | None]
+    """The revision that production is held against: this one, or an earlier one while a change of it is drafted."""
+    reviewers: Mapped[list[str]] = mapped_column(ARRAY(Text), server_default="{}")
+    """Who was asked to review the present content."""
     verdict: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
     """The newest verdict, as analysis told it: a projection, no part of the revision."""
     document: Mapped[str] = mapped_column(sa.Text)
@@ -55,3 +78,91 @@ class Requirement(Base):
     @property
     def key(self) -> str:
         return f"REQ-{self.number}"
+
+
+class Revision(Base):
+    """What a requirement was at one revision. Never changed; kept when the requirement is deleted."""
+
+    __tablename__ = "requirement_revisions"
+
+    requirement_id: Mapped[UUID] = mapped_column(primary_key=True)
+    revision: Mapped[int] = mapped_column(primary_key=True)
+    at: Mapped[datetime] = mapped_column(db.timestamp())
+    actor: Mapped[str] = mapped_column(Text)
+    reason: Mapped[str] = mapped_column(Text)
+    status: Mapped[str] = mapped_column(Text)
+    changed: Mapped[list[str]] = mapped_column(ARRAY(Text))
+    """The members that differ from the revision before; all that differ from their defaults for the first."""
+    document: Mapped[str] = mapped_column(Text)
+    """The snapshot as JSON. A deletion is the last revision, without a document."""
+
+
+class Review(Base):
+    """What one reviewer said of one revision."""
+
+    __tablename__ = "reviews"
+    __table_args__ = (
+        Index("ix_reviews_requirement_id_id", "requirement_id", "id"),
+        Index(
+            "uq_reviews_decision",
+            "requirement_id",
+            "revision",
+            "reviewer",
+            unique=True,
+            postgresql_where=text("decision <> 'comment'"),
+        ),
+    )
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=db.new_id)
+    requirement_id: Mapped[UUID]
+    revision: Mapped[int]
+    reviewer: Mapped[str] = mapped_column(Text)
+    decision: Mapped[str] = mapped_column(Text)
+    comment: Mapped[str] = mapped_column(Text)
+    at: Mapped[datetime] = mapped_column(db.timestamp())
+
+
+class ReviewPolicy(Base):
+    """What a team asks of a review; a team without one asks for one approval."""
+
+    __tablename__ = "review_policies"
+
+    team: Mapped[str] = mapped_column(Text, primary_key=True)
+    required_approvals: Mapped[int] = mapped_column(SmallInteger)
+    revision: Mapped[int]
+    updated_at: Mapped[datetime] = mapped_column(db.timestamp())
+    updated_by: Mapped[str] = mapped_column(Text)
+
+
+class CountDelta(Base):
+    """A requirement that came to (+1) or left (-1) one combination of facets, not yet folded into the counts."""
+
+    __tablename__ = "requirement_count_deltas"
+
+    seq: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
+    change: Mapped[int] = mapped_column(SmallInteger)
+    status: Mapped[str] = mapped_column(Text)
+    type: Mapped[str] = mapped_column(Text)
+    priority: Mapped[str] = mapped_column(Text)
+    service: Mapped[str | None] = mapped_column(Text)
+    owner_team: Mapped[str | None] = mapped_column(Text)
+
+
+class Count(Base):
+    """How many requirements have these facets. `grouping` tells which of them count: 0 is all five, 31 none."""
+
+    __tablename__ = "requirement_counts"
+    __table_args__ = (
+        sa.UniqueConstraint(
+            "grouping", "status", "type", "priority", "service", "owner_team", postgresql_nulls_not_distinct=True
+        ),
+    )
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
+    grouping: Mapped[int] = mapped_column(SmallInteger)
+    status: Mapped[str | None] = mapped_column(Text)
+    type: Mapped[str | None] = mapped_column(Text)
+    priority: Mapped[str | None] = mapped_column(Text)
+    service: Mapped[str | None] = mapped_column(Text)
+    owner_team: Mapped[str | None] = mapped_column(Text)
+    total: Mapped[int] = mapped_column(BigInteger)

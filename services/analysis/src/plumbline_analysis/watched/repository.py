@@ -10,12 +10,13 @@ from plumbline_analysis.models import WatchedRequirement
 from plumbline_common.schemas import RequirementSnapshot
 
 
-async def keep(session: AsyncSession, requirement: RequirementSnapshot) -> None:
-    """Keep this state of a requirement, unless a newer one or its end is known."""
+async def keep(session: AsyncSession, requirement: RequirementSnapshot, head: RequirementSnapshot) -> None:
+    """Keep this revision of a requirement, unless something newer than `head` or its end is known."""
     values = {
         "id": requirement.id,
         "revision": requirement.revision,
-        "updated_at": requirement.updated_at,
+        "head_revision": head.revision,
+        "updated_at": head.updated_at,
         "in_force": requirement.status.in_force,
         "key": requirement.key,
         "title": requirement.title,
@@ -24,8 +25,8 @@ async def keep(session: AsyncSession, requirement: RequirementSnapshot) -> None:
         "slos": [slo.model_dump(mode="json") for slo in requirement.slos],
     }
     statement = insert(WatchedRequirement).values(**values)
-    newer = tuple_(statement.excluded.revision, statement.excluded.updated_at) >= tuple_(
-        WatchedRequirement.revision, WatchedRequirement.updated_at
+    newer = tuple_(statement.excluded.head_revision, statement.excluded.updated_at) >= tuple_(
+        WatchedRequirement.head_revision, WatchedRequirement.updated_at
     )
     await session.execute(
         statement.on_conflict_do_update(
@@ -39,7 +40,15 @@ async def keep(session: AsyncSession, requirement: RequirementSnapshot) -> None:
 async def forget(session: AsyncSession, id: UUID, revision: int) -> None:
     """Mark a requirement as gone, for ever: ids are not used again."""
     statement = insert(WatchedRequirement).values(
-        id=id, revision=revision, updated_at=func.now(), deleted=True, in_force=False, key="", title="", slos=[]
+        id=id,
+        revision=revision,
+        head_revision=revision,
+        updated_at=func.now(),
+        deleted=True,
+        in_force=False,
+        key="",
+        title="",
+        slos=[],
     )
     await session.execute(
         statement.on_conflict_do_update(
@@ -47,7 +56,7 @@ async def forget(session: AsyncSession, id: UUID, revision: int) -> None:
             set_={
                 "deleted": True,
                 "in_force": False,
-                "revision": func.greatest(WatchedRequirement.revision, statement.excluded.revision),
+                "head_revision": func.greatest(WatchedRequirement.head_revision, statement.excluded.head_revision),
             },
         )
     )

@@ -8,9 +8,12 @@ from plumbline_analysis.watched import repository
 from plumbline_common.schemas import RequirementSnapshot
 
 
-async def keep(session: AsyncSession, requirement: RequirementSnapshot) -> None:
-    """Events may come twice and in any order: the newest state wins."""
-    await repository.keep(session, requirement)
+async def keep(
+    session: AsyncSession, requirement: RequirementSnapshot, in_force: RequirementSnapshot | None = None
+) -> None:
+    """Events may come twice and in any order: the newest state wins. While a change of a requirement is drafted,
+    what is in force stays watched."""
+    await repository.keep(session, in_force or requirement, requirement)
 
 
 async def forget(session: AsyncSession, id: UUID, revision: int) -> None:

@@ -9,12 +9,16 @@ from plumbline_common import web
 from plumbline_common.auth import UserInfo, require
 from plumbline_common.batching import Batcher
 from plumbline_common.schemas import Name, Priority, RequirementStatus, RequirementType, Team
-from plumbline_requirements import repository, rules, service
-from plumbline_requirements.schemas import (
+from plumbline_requirements.requirements import repository, rules, service
+from plumbline_requirements.requirements.schemas import (
+    DiscardRequest,
+    Reason,
     RequirementContent,
     RequirementPage,
     RequirementPatch,
     RequirementResponse,
+    RestoreRequest,
+    TransitionRequest,
 )
 
 router = APIRouter(prefix="/api/v1/requirements", tags=["requirements"])
@@ -23,6 +27,7 @@ Viewer = Annotated[UserInfo, Depends(require("viewer"))]
 Editor = Annotated[UserInfo, Depends(require("editor"))]
 EditorOrReviewer = Annotated[UserInfo, Depends(require("editor", "reviewer"))]
 IfMatch = Annotated[str | None, Header(max_length=200, description="The ETag that was read")]
+ReasonQuery = Annotated[Reason, Query(description="Why; it stands in the history and in the audit log")]
 
 _ETAG = {"ETag": {"description": "The revision, for If-Match", "schema": {"type": "string"}}}
 
@@ -81,14 +86,65 @@ async def change(
     session: web.Session,
     response: Response,
     if_match: IfMatch = None,
+    reason: ReasonQuery = "",
 ) -> RequirementResponse:
-    """Change members (JSON Merge Patch) of the revision that If-Match names; `status` moves the lifecycle on."""
-    changed = await service.change(session, id, patch, if_match, actor)
+    """Change members (JSON Merge Patch) of the revision that If-Match names.
+
+    New content becomes a draft; what is in force stays so until the draft is active. `status` moves the lifecycle on.
+    """
+    changed = await service.change(session, id, patch, if_match, actor, reason)
     response.headers["ETag"] = rules.etag(changed.revision)
     return changed
 
 
 @router.delete("/{id}", status_code=204)
-async def delete(id: UUID, actor: Editor, session: web.Session, if_match: IfMatch = None) -> None:
-    """Delete the revision that If-Match names."""
-    await service.delete(session, id, if_match, actor)
+async def delete(
+    id: UUID, actor: Editor, session: web.Session, if_match: IfMatch = None, reason: ReasonQuery = ""
+) -> None:
+    """Delete the revision that If-Match names, unless it is in force; what it was can still be read."""
+    await service.delete(session, id, if_match, actor, reason)
+
+
+@router.post("/{id}/transitions", responses={200: {"headers": _ETAG}})
+async def transition(
+    id: UUID,
+    wanted: TransitionRequest,
+    actor: EditorOrReviewer,
+    session: web.Session,
+    response: Response,
+    if_match: IfMatch = None,
+) -> RequirementResponse:
+    """Move the lifecycle on, with a reason; a review may be asked of certain people."""
+    moved = await service.transition(session, id, wanted.to, if_match, actor, wanted.reason, wanted.reviewers)
+    response.headers["ETag"] = rules.etag(moved.revision)
+    return moved
+
+
+@router.post("/{id}/restore", responses={200: {"headers": _ETAG}})
+async def restore(
+    id: UUID,
+    wanted: RestoreRequest,
+    actor: Editor,
+    session: web.Session,
+    response: Response,
+    if_match: IfMatch = None,
+) -> RequirementResponse:
+    """Make what an earlier revision said a new draft."""
+    restored = await service.restore(session, id, wanted.revision, if_match, actor, wanted.reason)
+    response.headers["ETag"] = rules.etag(restored.revision)
+    return restored
+
+
+@router.post("/{id}/discard", responses={200: {"headers": _ETAG}})
+async def discard(
+    id: UUID,
+    wanted: DiscardRequest,
+    actor: Editor,
+    session: web.Session,
+    response: Response,
+    if_match: IfMatch = None,
+) -> RequirementResponse:
+    """Give up the drafted change of a requirement that is in force."""
+    kept = await service.discard(session, id, if_match, actor, wanted.reason)
+    response.headers["ETag"] = rules.etag(kept.revision)
+    return kept

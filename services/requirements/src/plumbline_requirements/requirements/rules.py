@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from plumbline_common.auth import UserInfo
@@ -37,8 +37,28 @@ class NotYourTeam(Forbidden):
     title = "A team's requirements are changed by that team or an admin"
 
 
-def check_transition(now: Status, to: Status, author: str, actor: UserInfo) -> None:
-    """Raise unless `actor` may take a requirement whose content `author` wrote from `now` to `to`."""
+class NotEditable(Conflict):
+    slug = "not-editable"
+    title = "What the requirement says cannot be changed in this state"
+
+
+class InForce(Conflict):
+    slug = "in-force"
+    title = "Production is held against the requirement"
+
+
+class NothingDrafted(Conflict):
+    slug = "nothing-drafted"
+    title = "There is no drafted change to give up"
+
+
+class ApprovalsMissing(Conflict):
+    slug = "approvals-missing"
+    title = "More reviewers must approve"
+
+
+def check_transition(now: Status, to: Status, authors: Sequence[str], actor: UserInfo) -> None:
+    """Raise unless `actor` may take a requirement whose content `authors` wrote from `now` to `to`."""
     if to not in LEGAL[now]:
         legal = [state.value for state in LEGAL[now]]
         raise IllegalTransition(
@@ -46,10 +66,38 @@ def check_transition(now: Status, to: Status, author: str, actor: UserInfo) -> N
             pointer="/status",
             legal=legal,
         )
-    if to in _DECISIONS and not actor.may("reviewer"):
+    if to in _DECISIONS:
+        check_reviewer(authors, actor)
+
+
+def check_reviewer(authors: Sequence[str], actor: UserInfo) -> None:
+    """Raise unless `actor` may decide on content that `authors` wrote."""
+    if not actor.may("reviewer"):
         raise Forbidden("a reviewer approves or rejects")
-    if to in _DECISIONS and actor.subject == author:
+    if actor.subject in authors:
         raise OwnRevision("another reviewer must decide on it")
+
+
+def check_mover(now: Status, to: Status, owner_team: str | None, actor: UserInfo) -> None:
+    """Raise unless `actor` may move the requirement at all: reviewers decide and send back, editors do the rest."""
+    if now is Status.IN_REVIEW and actor.may("reviewer"):
+        return
+    if to in _DECISIONS:
+        raise Forbidden("a reviewer approves or rejects")
+    if not actor.may("editor"):
+        raise Forbidden("an editor of the team that owns it moves it on")
+    check_changeable(owner_team, actor)
+
+
+def check_approvals(approved_by: Collection[str], actor: UserInfo, required: int) -> None:
+    """Raise unless `actor`'s approval is the last that was missing."""
+    given = {*approved_by, actor.subject}
+    if len(given) < required:
+        raise ApprovalsMissing(
+            f"{len(given)} of {required} approvals with yours; give it as a review, and the last one approves",
+            required=required,
+            approved_by=sorted(approved_by),
+        )
 
 
 def check_changeable(owner_team: str | None, actor: UserInfo) -> None:
@@ -58,12 +106,32 @@ def check_changeable(owner_team: str | None, actor: UserInfo) -> None:
         raise NotYourTeam(f"it belongs to the team {owner_team}")
 
 
-def check_content_changeable(changed: set[str], owner_team: str | None, actor: UserInfo) -> None:
-    """Raise unless `actor` may write the members `changed`; reviewers only decide."""
-    if changed - {"status"} and not actor.may("editor"):
+def check_editable(status: Status, owner_team: str | None, actor: UserInfo) -> None:
+    """Raise unless `actor` may change what the requirement says."""
+    if not actor.may("editor"):
         raise Forbidden("an editor changes what a requirement says")
-    if not actor.may("reviewer") or changed - {"status"}:
-        check_changeable(owner_team, actor)
+    check_changeable(owner_team, actor)
+    if status in (Status.DEPRECATED, Status.RETIRED):
+        raise NotEditable(f"it is {status.value}; write another requirement", pointer="/status")
+
+
+def check_deletable(in_force: int | None) -> None:
+    """Raise where production is held against some revision of it."""
+    if in_force is not None:
+        raise InForce(f"its revision {in_force} is in force: deprecate and retire it, its history stays")
+
+
+def check_discardable(revision: int, in_force: int | None) -> None:
+    """Raise where no earlier revision is in force to go back to."""
+    if in_force is None or in_force == revision:
+        raise NothingDrafted("there is no drafted change of a requirement that is in force")
+
+
+def in_force_after(revision: int, status: Status, before: int | None) -> int | None:
+    """The revision in force once `revision` is in `status`, where `before` was: drafts leave it as it is."""
+    if status.in_force:
+        return revision
+    return None if status is Status.RETIRED else before
 
 
 def etag(revision: int) -> str:

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from plumbline_common.auth import UserInfo
 from plumbline_common.errors import Forbidden, PreconditionMissing, Stale
 from plumbline_common.schemas import RequirementStatus as Status
-from plumbline_requirements import rules
+from plumbline_requirements.requirements import rules
 
 ALICE = UserInfo("alice", frozenset({"editor"}), frozenset({"payments"}))
 RITA = UserInfo("rita", frozenset({"reviewer"}), frozenset())
@@ -32,12 +32,12 @@ def test_only_the_legal_transitions_pass(now: Status, to: Status) -> None:
 def test_the_author_cannot_decide_on_the_own_revision() -> None:
     author = UserInfo("alice", frozenset({"editor", "reviewer"}), frozenset())
     with pytest.raises(rules.OwnRevision):
-        rules.check_transition(Status.IN_REVIEW, Status.APPROVED, "alice", author)
+        rules.check_transition(Status.IN_REVIEW, Status.APPROVED, ["bob", "alice"], author)
 
 
 def test_an_editor_does_not_approve() -> None:
     with pytest.raises(Forbidden, match="reviewer"):
-        rules.check_transition(Status.IN_REVIEW, Status.APPROVED, "bob", ALICE)
+        rules.check_transition(Status.IN_REVIEW, Status.APPROVED, ["bob"], ALICE)
 
 
 def test_a_team_changes_its_own_requirements_only() -> None:
@@ -49,9 +49,24 @@ def test_a_team_changes_its_own_requirements_only() -> None:
 
 
 def test_a_reviewer_decides_but_does_not_write() -> None:
-    rules.check_content_changeable({"status"}, "payments", RITA)
+    for to in (Status.APPROVED, Status.REJECTED, Status.DRAFT):
+        rules.check_mover(Status.IN_REVIEW, to, "payments", RITA)
+    for now, to in ((Status.APPROVED, Status.ACTIVE), (Status.ACTIVE, Status.DEPRECATED)):
+        with pytest.raises(Forbidden):
+            rules.check_mover(now, to, "payments", RITA)
     with pytest.raises(Forbidden):
-        rules.check_content_changeable({"title"}, None, RITA)
+        rules.check_editable(Status.DRAFT, None, RITA)
+
+
+@given(st.lists(st.sampled_from(Status), max_size=8))
+def test_one_revision_is_in_force_from_active_to_retired(path: list[Status]) -> None:
+    in_force: int | None = None
+    for revision, status in enumerate(path, 1):
+        in_force = rules.in_force_after(revision, status, in_force)
+        since_retired = path[:revision][::-1]
+        ended = since_retired.index(Status.RETIRED) if Status.RETIRED in since_retired else len(since_retired)
+        newest = [revision - back for back, each in enumerate(since_retired[:ended]) if each.in_force]
+        assert in_force == (newest[0] if newest else None)
 
 
 @pytest.mark.parametrize("header", ['"3"', '"1", "3"', "*"])

@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import select, text
 
 from plumbline_requirements.models import Requirement
-from plumbline_requirements.schemas import RequirementResponse
+from plumbline_requirements.requirements.schemas import RequirementResponse
 
 PATH = "/api/v1/requirements"
 LATENCY = {

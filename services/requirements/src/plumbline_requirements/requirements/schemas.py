@@ -61,7 +61,7 @@ class RequirementPatch(Schema):
 
 
 class VerdictView(Schema):
-    """The newest verdict on a requirement; `stale` when it judged another revision than the present one."""
+    """The newest verdict on a requirement; `stale` when it judged another revision than the one in force."""
 
     state: VerdictState
     previous: VerdictState | None
@@ -76,7 +76,29 @@ class VerdictView(Schema):
 
 
 class RequirementResponse(RequirementSnapshot):
+    reviewers: list[str]
+    """Who was asked to review the present content."""
     verdict: VerdictView | None
+
+
+Reason = Annotated[str, StringConstraints(max_length=2000), Storable]
+Subject = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200), Storable]
+
+
+class TransitionRequest(Schema):
+    to: RequirementStatus
+    reason: Reason = ""
+    reviewers: Annotated[list[Subject], Field(max_length=20)] = []
+    """Who is asked, where `to` is in_review."""
+
+
+class RestoreRequest(Schema):
+    revision: Annotated[int, Field(ge=1, le=2**31 - 1)]
+    reason: Reason = ""
+
+
+class DiscardRequest(Schema):
+    reason: Reason = ""
 
 
 class RequirementPage(Schema):

@@ -1,0 +1,1 @@
+"""Requirements: the head of each, its lifecycle, and lists of them."""

@@ -1,0 +1,258 @@
+"""The SQL of requirements. A write is one statement: row, revision, audit entry, counts and events."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import ARRAY, SmallInteger, Text, TextClause, Uuid, any_, bindparam, select, text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from plumbline_common import audit, outbox
+from plumbline_common.errors import NotFound
+from plumbline_common.events import Event, RequirementJudged
+from plumbline_common.schemas import RequirementSnapshot
+from plumbline_requirements.models import Requirement, Review, ReviewPolicy, Revision
+
+FACETS = ("status", "type", "priority", "service", "owner_team")
+"""What requirements are counted by."""
+FILTERS = FACETS
+
+# On the table, not on the class, and built once: the ORM's own work would cost more than the query.
+_TABLE = Requirement.__table__
+_COLUMNS = [column for column in _TABLE.columns if column.name != "id"]
+_DOCUMENTS = select(_TABLE.c.id, _TABLE.c.revision, _TABLE.c.document).where(
+    _TABLE.c.id == any_(bindparam("ids", type_=ARRAY(Uuid)))
+)
+
+
+def missing(id: UUID) -> NotFound:
+    """What to raise where `id` leads nowhere."""
+    return NotFound(f"no requirement has the id {id}")
+
+
+# --- Reading --------------------------------------------------------------------------------------------
+
+
+async def documents(session: AsyncSession, ids: Sequence[UUID]) -> dict[UUID, tuple[int, str]]:
+    """The revision and the rendered document of each of `ids` that there is."""
+    rows = await session.execute(_DOCUMENTS, {"ids": ids})
+    return {row.id: (row.revision, row.document) for row in rows}
+
+
+@lru_cache
+def _page(filters: tuple[str, ...]) -> TextClause:
+    """One statement, one snapshot, one round trip; the documents come as bytes, as they are sent."""
+    wanted = " AND ".join(f"{name} = :{name}" for name in filters) or "true"
+    return text(
+        "SELECT convert_to(coalesce(string_agg(document, ','), ''), 'UTF8') AS documents,"  # noqa: S608 - own names
+        f" (SELECT count(*) FROM requirements WHERE {wanted}) AS total"
+        f" FROM (SELECT document FROM requirements WHERE {wanted}"
+        "  ORDER BY id DESC OFFSET :skip LIMIT :limit) AS newest"
+    )
+
+
+async def page(session: AsyncSession, filters: Mapping[str, str], skip: int, limit: int) -> tuple[bytes, int]:
+    """The rendered documents of one page, newest first and joined with commas, and how many there are in all."""
+    names = tuple(name for name in FILTERS if name in filters)
+    row = (await session.execute(_page(names), {**filters, "skip": skip, "limit": limit})).one()
+    return row.documents, row.total
+
+
+async def locked(session: AsyncSession, id: UUID) -> Requirement:
+    """The row, held against other writers until the transaction ends. Raises `NotFound`."""
+    requirement = await find_locked(session, id)
+    if requirement is None:
+        raise missing(id)
+    return requirement
+
+
+async def find_locked(session: AsyncSession, id: UUID) -> Requirement | None:
+    """Like `locked`, for those who expect that it may be gone."""
+    requirement = await session.get(Requirement, id, with_for_update=True)
+    if requirement is not None:
+        session.expunge(requirement)  # what is written into it goes to the table by `save` alone
+    return requirement
+
+
+async def snapshot(session: AsyncSession, id: UUID, revision: int) -> RequirementSnapshot:
+    """One revision. Raises `NotFound`, also for that of a deletion."""
+    found = await session.scalar(
+        select(Revision.document).where(Revision.requirement_id == id, Revision.revision == revision)
+    )
+    if not found:
+        raise NotFound(f"the requirement {id} has no revision {revision}")
+    return RequirementSnapshot.model_validate_json(found)
+
+
+async def approved_by(session: AsyncSession, id: UUID, revision: int) -> set[str]:
+    """Who has approved this revision."""
+    statement = select(Review.reviewer).where(
+        Review.requirement_id == id, Review.revision == revision, Review.decision == "approve"
+    )
+    return set(await session.scalars(statement))
+
+
+async def required_approvals(session: AsyncSession, team: str | None) -> int:
+    """How many approvals the team asks for."""
+    if team is None:
+        return 1
+    statement = select(ReviewPolicy.required_approvals).where(ReviewPolicy.team == team)
+    return await session.scalar(statement) or 1
+
+
+_NUMBER = text("SELECT nextval(pg_get_serial_sequence('requirements', 'number'))")
+
+
+async def draw_number(session: AsyncSession) -> int:
+    """The number of the next requirement. Beforehand, so that the row is written once, with its document."""
+    number: int = (await session.execute(_NUMBER)).scalar_one()
+    return number
+
+
+# --- Writing --------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Change:
+    """What is told of a write beside the row itself."""
+
+    snapshot: RequirementSnapshot
+    action: str
+    actor: str
+    reason: str
+    changed: Sequence[str]
+    events: Sequence[Event]
+
+
+_OUTBOX = (
+    "INSERT INTO outbox (id, subject, key, data, trace) SELECT id, subject, key, data, trace"
+    " FROM unnest(:event_ids, :event_subjects, :event_keys, :event_data, :event_traces)"
+    " WITH ORDINALITY AS event (id, subject, key, data, trace, place) ORDER BY place"
+)
+_BESIDE = (
+    ", revision AS (INSERT INTO requirement_revisions"  # noqa: S608 - own names
+    "  (requirement_id, revision, at, actor, reason, status, changed, document)"
+    "  VALUES (:id, :new_revision, :at, :actor, :reason, :new_status, :changed, :snapshot)),"
+    f" audited AS ({audit.INSERT}),"
+    " counted AS (INSERT INTO requirement_count_deltas (change, status, type, priority, service, owner_team)"
+    "  SELECT * FROM unnest(:count_changes, :count_statuses, :count_types, :count_priorities, :count_services,"
+    "   :count_owner_teams)),"
+    f" staged AS ({_OUTBOX})"
+    f" SELECT {outbox.NOTIFY}"
+)
+
+
+def _with_types(statement: str, columns: Sequence[Any] = ()) -> TextClause:
+    arrays = {
+        "event_ids": Uuid,
+        **dict.fromkeys(("event_subjects", "event_keys", "event_data", "event_traces", "changed"), Text),
+        "count_changes": SmallInteger,
+        **dict.fromkeys(
+            ("count_statuses", "count_types", "count_priorities", "count_services", "count_owner_teams"), Text
+        ),
+    }
+    params: list[Any] = [
+        bindparam(name, type_=ARRAY(kind)) for name, kind in arrays.items() if f":{name}" in statement
+    ]
+    params += [bindparam(column.name, type_=column.type) for column in columns]
+    params += [bindparam("id", type_=Uuid)] if ":id" in statement else []
+    return text(statement).bindparams(*params)
+
+
+_INSERT = _with_types(
+    f"WITH written AS (INSERT INTO requirements (id, {', '.join(column.name for column in _COLUMNS)})"  # noqa: S608
+    f" OVERRIDING SYSTEM VALUE VALUES (:id, {', '.join(f':{column.name}' for column in _COLUMNS)}))" + _BESIDE,
+    _COLUMNS,
+)
+_WRITTEN = [column for column in _COLUMNS if column.name not in ("number", "created_at", "created_by", "verdict")]
+_UPDATE = _with_types(
+    "WITH written AS (UPDATE requirements SET "  # noqa: S608 - own names
+    + ", ".join(f"{column.name} = :{column.name}" for column in _WRITTEN)
+    + " WHERE id = :id)"
+    + _BESIDE,
+    _WRITTEN,
+)
+_DELETE = _with_types("WITH written AS (DELETE FROM requirements WHERE id = :id)" + _BESIDE)  # noqa: S608
+_VERDICT = _with_types(
+    "WITH written AS (UPDATE requirements SET verdict = :verdict, document = :document WHERE id = :id),"  # noqa: S608
+    f" staged AS ({_OUTBOX}) SELECT {outbox.NOTIFY}",
+    [_TABLE.c.verdict, _TABLE.c.document],
+)
+
+
+async def insert(session: AsyncSession, requirement: Requirement, change: Change) -> None:
+    """Write a new requirement and all that goes with it."""
+    after = {name: getattr(requirement, name) for name in FACETS}
+    values = {column.name: getattr(requirement, column.name) for column in _COLUMNS}
+    await session.execute(_INSERT, values | _beside(change, None, after))
+
+
+async def save(session: AsyncSession, requirement: Requirement, before: Mapping[str, Any], change: Change) -> None:
+    """Write the next revision of a locked requirement and all that goes with it."""
+    after = {name: getattr(requirement, name) for name in FACETS}
+    values = {column.name: getattr(requirement, column.name) for column in _WRITTEN}
+    await session.execute(_UPDATE, values | _beside(change, before, after))
+
+
+async def remove(session: AsyncSession, before: Mapping[str, Any], change: Change) -> None:
+    """Delete a locked requirement; its deletion is a revision without a document."""
+    await session.execute(_DELETE, _beside(change, before, None))
+
+
+async def save_verdict(session: AsyncSession, requirement: Requirement, judged: RequirementJudged) -> None:
+    """Write the verdict, which is no part of a revision."""
+    values = {"id": requirement.id, "verdict": requirement.verdict, "document": requirement.document}
+    await session.execute(_VERDICT, values | _events([judged]))
+
+
+def _events(events: Sequence[Event]) -> dict[str, Any]:
+    rows = [outbox.row_of(event) for event in events]
+    return {
+        "event_ids": [row["id"] for row in rows],
+        "event_subjects": [row["subject"] for row in rows],
+        "event_keys": [row["key"] for row in rows],
+        "event_data": [row["data"] for row in rows],
+        "event_traces": [row["trace"] for row in rows],
+    }
+
+
+def _beside(change: Change, before: Mapping[str, Any] | None, after: Mapping[str, Any] | None) -> dict[str, Any]:
+    snapshot = change.snapshot
+    document = "" if after is None else snapshot.model_dump_json()
+    entry = audit.row_of(
+        change.action,
+        "requirement",
+        str(snapshot.id),
+        change.actor,
+        snapshot.updated_at,
+        revision=snapshot.revision,
+        reason=change.reason,
+        changed=change.changed,
+        document=document,
+    )
+    moved = [(-1, before), (1, after)] if _facets(before) != _facets(after) else []
+    counts = [(sign, facets) for sign, facets in moved if facets is not None]
+    return (
+        _events(change.events)
+        | entry
+        | {
+            "id": snapshot.id,
+            "new_revision": snapshot.revision,
+            "new_status": "deleted" if after is None else snapshot.status.value,
+            "reason": change.reason,
+            "changed": list(change.changed),
+            "snapshot": document,
+            "count_changes": [sign for sign, _ in counts],
+            "count_statuses": [facets["status"] for _, facets in counts],
+            "count_types": [facets["type"] for _, facets in counts],
+            "count_priorities": [facets["priority"] for _, facets in counts],
+            "count_services": [facets["service"] for _, facets in counts],
+            "count_owner_teams": [facets["owner_team"] for _, facets in counts],
+        }
+    )
+
+
+def _facets(content: Mapping[str, Any] | None) -> tuple[Any, ...] | None:
+    return None if content is None else tuple(content[name] for name in FACETS)

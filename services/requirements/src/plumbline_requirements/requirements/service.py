@@ -1,0 +1,311 @@
+"""What can be done with requirements: decide, write, stage."""
+
+from collections.abc import Collection, Sequence
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+from pydantic import ValidationError
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from plumbline_common import db
+from plumbline_common.auth import UserInfo
+from plumbline_common.errors import Invalid
+from plumbline_common.events import (
+    Event,
+    RequirementCreated,
+    RequirementDeleted,
+    RequirementJudged,
+    RequirementTransitioned,
+    RequirementUpdated,
+    VerdictChanged,
+)
+from plumbline_common.schemas import RequirementSnapshot, RequirementStatus
+from plumbline_requirements.models import Requirement
+from plumbline_requirements.requirements import repository, rules
+from plumbline_requirements.requirements.schemas import (
+    RequirementContent,
+    RequirementPatch,
+    RequirementResponse,
+    VerdictView,
+)
+
+
+async def create(
+    session: AsyncSession, content: RequirementContent, actor: UserInfo, reason: str = ""
+) -> RequirementResponse:
+    rules.check_changeable(content.owner_team, actor)
+    if content.status is not RequirementStatus.DRAFT:
+        raise rules.IllegalTransition(
+            "a requirement begins as draft", pointer="/status", legal=[RequirementStatus.DRAFT.value]
+        )
+    now = datetime.now(UTC)
+    values = content.model_dump(mode="json")
+    requirement = Requirement(
+        id=db.new_id(),
+        number=await repository.draw_number(session),
+        revision=1,
+        fingerprint=rules.fingerprint(values),
+        in_force=None,
+        created_at=now,
+        created_by=actor.subject,
+        updated_at=now,
+        updated_by=actor.subject,
+        authors=[actor.subject],
+        reviewers=[],
+        verdict=None,
+        **values,
+    )
+    response = _rendered(requirement)
+    snapshot = _snapshot(requirement)
+    changed = [name for name in RequirementContent.model_fields if name in content.model_fields_set]
+    await repository.insert(
+        session,
+        requirement,
+        repository.Change(
+            snapshot, "created", actor.subject, reason, changed, [RequirementCreated(requirement=snapshot)]
+        ),
+    )
+    return response
+
+
+async def change(
+    session: AsyncSession,
+    id: UUID,
+    patch: RequirementPatch,
+    if_match: str | None,
+    actor: UserInfo,
+    reason: str = "",
+) -> RequirementResponse:
+    """Apply a merge patch. What changes the content opens a draft; `status` then moves it on."""
+    requirement = await repository.locked(session, id)
+    rules.check_match(requirement.revision, if_match)
+    wanted = patch.model_dump(mode="json", exclude_unset=True)
+    to = RequirementStatus(wanted.pop("status") or "draft") if "status" in wanted else None
+    before = content_of(requirement)
+    changed = await _edit(requirement, before, wanted, actor) if wanted else set()
+    if to is not None and to != requirement.status:
+        await _move(session, requirement, to, actor)
+    elif not wanted and to is not None:
+        rules.check_mover(to, to, requirement.owner_team, actor)
+    if not changed and requirement.status == before["status"]:
+        return _rendered(requirement)
+    return await _changed(session, requirement, before, changed, actor, reason)
+
+
+async def transition(
+    session: AsyncSession,
+    id: UUID,
+    to: RequirementStatus,
+    if_match: str | None,
+    actor: UserInfo,
+    reason: str = "",
+    reviewers: Sequence[str] = (),
+) -> RequirementResponse:
+    """Move a requirement on. Raises `IllegalTransition` with the legal states, also where it is there already."""
+    requirement = await repository.locked(session, id)
+    rules.check_match(requirement.revision, if_match)
+    before = content_of(requirement)
+    await _move(session, requirement, to, actor)
+    if to is RequirementStatus.IN_REVIEW:
+        requirement.reviewers = sorted(set(reviewers))
+    return await _changed(session, requirement, before, set(), actor, reason)
+
+
+async def restore(
+    session: AsyncSession, id: UUID, revision: int, if_match: str | None, actor: UserInfo, reason: str
+) -> RequirementResponse:
+    """Make what an earlier revision said the draft of a new one."""
+    requirement = await repository.locked(session, id)
+    rules.check_match(requirement.revision, if_match)
+    earlier = await repository.snapshot(session, id, revision)
+    before = content_of(requirement)
+    wanted = {name: value for name, value in _content(earlier).items() if name != "status"}
+    changed = await _edit(requirement, before, wanted, actor, replace=True)
+    if not changed and requirement.status == before["status"]:
+        return _rendered(requirement)
+    return await _changed(session, requirement, before, changed, actor, reason or f"restores revision {revision}")
+
+
+async def discard(
+    session: AsyncSession, id: UUID, if_match: str | None, actor: UserInfo, reason: str
+) -> RequirementResponse:
+    """Give up a drafted change: what is in force becomes the present revision again."""
+    requirement = await repository.locked(session, id)
+    rules.check_match(requirement.revision, if_match)
+    rules.check_editable(RequirementStatus.DRAFT, requirement.owner_team, actor)
+    rules.check_discardable(requirement.revision, requirement.in_force)
+    assert requirement.in_force is not None
+    in_force = await repository.snapshot(session, id, requirement.in_force)
+    before = content_of(requirement)
+    after = _content(in_force)
+    for name, value in after.items():
+        setattr(requirement, name, value)
+    requirement.authors = []
+    changed = {name for name in after if after[name] != before[name] and name != "status"}
+    return await _changed(session, requirement, before, changed, actor, reason or "discards the drafted change")
+
+
+async def delete(session: AsyncSession, id: UUID, if_match: str | None, actor: UserInfo, reason: str = "") -> None:
+    """Delete a requirement that is not in force; its revisions and the audit log stay."""
+    requirement = await repository.locked(session, id)
+    rules.check_match(requirement.revision, if_match)
+    rules.check_changeable(requirement.owner_team, actor)
+    rules.check_deletable(requirement.in_force)
+    before = content_of(requirement)
+    requirement.revision += 1
+    requirement.updated_at = datetime.now(UTC)
+    snapshot = _snapshot(requirement)
+    event = RequirementDeleted(requirement_id=id, revision=requirement.revision, actor=actor.subject)
+    await repository.remove(
+        session, before, repository.Change(snapshot, "deleted", actor.subject, reason, [], [event])
+    )
+
+
+async def judge(session: AsyncSession, event: VerdictChanged) -> None:
+    """Keep the newest verdict on a requirement; one on a requirement that is gone is of no use to anyone."""
+    requirement = await repository.find_locked(session, event.verdict.requirement_id)
+    if requirement is None:
+        return
+    if requirement.verdict is not None:
+        known = datetime.fromisoformat(requirement.verdict["changed_at"])
+        if known >= event.changed_at:
+            return
+    requirement.verdict = event.verdict.model_dump(mode="json", exclude={"requirement_id"}) | {
+        "changed_at": event.changed_at.isoformat()
+    }
+    verdict = _rendered(requirement).verdict
+    assert verdict is not None
+    judged = RequirementJudged(
+        requirement_id=requirement.id,
+        revision=verdict.revision,
+        state=verdict.state,
+        stale=verdict.stale,
+        service=requirement.service,
+        owner_team=requirement.owner_team,
+        reason=verdict.reason,
+        changed_at=verdict.changed_at,
+    )
+    await repository.save_verdict(session, requirement, judged)
+
+
+async def decide(
+    session: AsyncSession, requirement: Requirement, actor: UserInfo, comment: str, to: RequirementStatus
+) -> None:
+    """What a review decided: move `requirement`, which is locked."""
+    before = content_of(requirement)
+    rules.check_transition(RequirementStatus(requirement.status), to, requirement.authors, actor)
+    requirement.status = to.value
+    await _changed(session, requirement, before, set(), actor, comment)
+
+
+async def _edit(
+    requirement: Requirement, before: dict[str, Any], wanted: Any, actor: UserInfo, *, replace: bool = False
+) -> set[str]:
+    """Write new content into the row; it becomes a draft. Returns the members that changed."""
+    status = RequirementStatus(requirement.status)
+    rules.check_editable(status, requirement.owner_team, actor)
+    after = _validated({**before, **wanted} if replace else rules.merged(before, wanted))
+    changed = {name for name in after if after[name] != before[name]}
+    if not changed:
+        return changed
+    if "owner_team" in changed:
+        rules.check_changeable(after["owner_team"], actor)
+    for name in changed:
+        setattr(requirement, name, after[name])
+    begun = requirement.revision == requirement.in_force
+    requirement.authors = sorted({actor.subject} if begun else {*requirement.authors, actor.subject})
+    requirement.status = RequirementStatus.DRAFT.value
+    requirement.reviewers = []
+    return changed
+
+
+async def _move(session: AsyncSession, requirement: Requirement, to: RequirementStatus, actor: UserInfo) -> None:
+    now = RequirementStatus(requirement.status)
+    rules.check_transition(now, to, requirement.authors, actor)
+    rules.check_mover(now, to, requirement.owner_team, actor)
+    if to is RequirementStatus.APPROVED:
+        approved_by = await repository.approved_by(session, requirement.id, requirement.revision)
+        required = await repository.required_approvals(session, requirement.owner_team)
+        rules.check_approvals(approved_by, actor, required)
+    requirement.status = to.value
+
+
+async def _changed(
+    session: AsyncSession,
+    requirement: Requirement,
+    before: dict[str, Any],
+    changed: Collection[str],
+    actor: UserInfo,
+    reason: str,
+) -> RequirementResponse:
+    """Make the next revision of what was written into the row."""
+    previous, status = before["status"], RequirementStatus(requirement.status)
+    requirement.revision += 1
+    requirement.in_force = rules.in_force_after(requirement.revision, status, requirement.in_force)
+    requirement.fingerprint = rules.fingerprint(content_of(requirement))
+    requirement.updated_at = datetime.now(UTC)
+    requirement.updated_by = actor.subject
+    response = _rendered(requirement)
+    snapshot = _snapshot(requirement)
+    in_force = await _other_in_force(session, requirement)
+    events: list[Event] = []
+    if changed:
+        events.append(RequirementUpdated(requirement=snapshot, in_force=in_force, changed=sorted(changed)))
+    if previous != status:
+        events.append(
+            RequirementTransitioned(
+                requirement=snapshot, in_force=in_force, previous=previous, actor=actor.subject, reason=reason
+            )
+        )
+    action = "updated" if changed else "transitioned"
+    members = sorted({*changed, *({"status"} if previous != status else ())})
+    await repository.save(
+        session,
+        requirement,
+        before,
+        repository.Change(snapshot, action, actor.subject, reason, members, events),
+    )
+    return response
+
+
+async def _other_in_force(session: AsyncSession, requirement: Requirement) -> RequirementSnapshot | None:
+    if requirement.in_force in (None, requirement.revision):
+        return None
+    assert requirement.in_force is not None
+    return await repository.snapshot(session, requirement.id, requirement.in_force)
+
+
+def _validated(content: dict[str, Any]) -> dict[str, Any]:
+    try:
+        return RequirementContent.model_validate(content).model_dump(mode="json")
+    except ValidationError as error:
+        first = error.errors()[0]
+        pointer = "".join(f"/{part}" for part in first["loc"])
+        raise Invalid(first["msg"].removeprefix("Value error, "), pointer=pointer) from None
+
+
+def content_of(requirement: Requirement) -> dict[str, Any]:
+    """What people write, as JSON-ready values."""
+    return {name: getattr(requirement, name) for name in RequirementContent.model_fields}
+
+
+def _content(snapshot: RequirementSnapshot) -> dict[str, Any]:
+    return snapshot.model_dump(mode="json", include=set(RequirementContent.model_fields))
+
+
+def _snapshot(requirement: Requirement) -> RequirementSnapshot:
+    return RequirementSnapshot.model_validate(requirement)
+
+
+def _rendered(requirement: Requirement) -> RequirementResponse:
+    """The API's answer, also kept in the row: every write passes here."""
+    judged = requirement.in_force or requirement.revision
+    verdict = requirement.verdict and VerdictView.model_validate(
+        requirement.verdict | {"stale": requirement.verdict["revision"] != judged}
+    )
+    response = RequirementResponse(
+        **_snapshot(requirement).model_dump(), reviewers=requirement.reviewers, verdict=verdict
+    )
+    requirement.document = response.model_dump_json()
+    return response
