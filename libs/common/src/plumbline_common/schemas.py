@@ -1,6 +1,6 @@
 """The nouns that two services exchange. SLO members carry OpenSLO v1's names (camelCase on the wire)."""
 
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Annotated, Any, Literal, Self
 from uuid import UUID
@@ -31,6 +31,17 @@ def _storable(text: str) -> str:
 Storable = AfterValidator(_storable)
 """Put it last, so that it sees what the constraints left."""
 Text = Annotated[str, Storable]
+
+
+def _in_utc(moment: datetime) -> datetime:
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("must lie between the years 1 and 9999 in UTC") from None
+
+
+Instant = Annotated[AwareDatetime, AfterValidator(_in_utc)]
+"""A time that someone sends: with its zone, and such that PostgreSQL can store it."""
 Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200), Storable]
 Team = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100), Storable]
 

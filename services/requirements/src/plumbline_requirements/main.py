@@ -9,9 +9,12 @@ from fastapi import FastAPI
 from plumbline_common import audit, web
 from plumbline_common.batching import Batcher
 from plumbline_common.events import VerdictChanged
+from plumbline_requirements.audits.router import router as audits
 from plumbline_requirements.consumer import subscription
+from plumbline_requirements.history.router import router as history
 from plumbline_requirements.requirements import repository
-from plumbline_requirements.requirements.router import router
+from plumbline_requirements.requirements.router import router as requirements
+from plumbline_requirements.reviews.router import router as reviews
 from plumbline_requirements.settings import Settings
 
 
@@ -30,7 +33,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     return web.create_app(
         "requirements",
         settings or Settings(),
-        routers=[router],
+        routers=[requirements, history, reviews, audits],
         subscription=lambda app: subscription(app.state.sessions),
         consumes=[VerdictChanged],
         resources=resources,

@@ -20,6 +20,7 @@ O(memory log memory).
 """
 
 import struct
+import sys
 from dataclasses import dataclass
 from typing import Literal
 
@@ -129,7 +130,7 @@ def _band(normal: Float64, config: Config) -> tuple[float, float, float]:
     """The level and the widths below and above it; both widths are positive."""
     low, level, high = _quartiles(np.sort(normal))
     factor = config.sensitivity * (1 + 5 / len(normal)) / _SIGMA
-    least = max(config.min_relative * abs(level), config.min_absolute, np.finfo(np.float64).tiny)
+    least = max(config.min_relative * abs(level), config.min_absolute, sys.float_info.min)
     down, up = factor * (level - low), factor * (high - level)
     if config.limit is not None and config.limit > level:
         up = min(up, config.limit - level)

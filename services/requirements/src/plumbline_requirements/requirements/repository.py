@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from functools import lru_cache
 from typing import Any
 from uuid import UUID
@@ -84,6 +85,19 @@ async def snapshot(session: AsyncSession, id: UUID, revision: int) -> Requiremen
     if not found:
         raise NotFound(f"the requirement {id} has no revision {revision}")
     return RequirementSnapshot.model_validate_json(found)
+
+
+async def document_at(session: AsyncSession, id: UUID, at: datetime) -> tuple[int, str] | None:
+    """The revision that was the present one at `at`, and its snapshot; None where there was none yet."""
+    row = (
+        await session.execute(
+            select(Revision.revision, Revision.document)
+            .where(Revision.requirement_id == id, Revision.at <= at)
+            .order_by(Revision.revision.desc())
+            .limit(1)
+        )
+    ).one_or_none()
+    return None if row is None else (row.revision, row.document)
 
 
 async def approved_by(session: AsyncSession, id: UUID, revision: int) -> set[str]:

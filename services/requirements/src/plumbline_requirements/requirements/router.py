@@ -5,10 +5,10 @@ from uuid import UUID
 
 from fastapi import APIRouter, Depends, Header, Query, Request, Response
 
-from plumbline_common import web
+from plumbline_common import idempotency, web
 from plumbline_common.auth import UserInfo, require
 from plumbline_common.batching import Batcher
-from plumbline_common.schemas import Name, Priority, RequirementStatus, RequirementType, Team
+from plumbline_common.schemas import Instant, Name, Priority, RequirementStatus, RequirementType, Team
 from plumbline_requirements.requirements import repository, rules, service
 from plumbline_requirements.requirements.schemas import (
     DiscardRequest,
@@ -32,15 +32,22 @@ ReasonQuery = Annotated[Reason, Query(description="Why; it stands in the history
 _ETAG = {"ETag": {"description": "The revision, for If-Match", "schema": {"type": "string"}}}
 
 
-@router.post("", status_code=201, responses={201: {"headers": _ETAG}})
+@router.post("", status_code=201, response_model=RequirementResponse, responses={201: {"headers": _ETAG}})
 async def create(
-    content: RequirementContent, actor: Editor, session: web.Session, response: Response
-) -> RequirementResponse:
+    content: RequirementContent,
+    actor: Editor,
+    session: web.Session,
+    request: Request,
+    key: idempotency.Key = None,
+    reason: ReasonQuery = "",
+) -> Response:
     """Create a requirement; it begins as `draft`."""
-    created = await service.create(session, content, actor)
-    response.headers["ETag"] = rules.etag(created.revision)
-    response.headers["Location"] = f"{router.prefix}/{created.id}"
-    return created
+    claimed = await idempotency.claim(session, request, actor.subject, key)
+    if claimed.answered:
+        return claimed.answered
+    created = await service.create(session, content, actor, reason)
+    headers = {"ETag": rules.etag(created.revision), "Location": f"{router.prefix}/{created.id}"}
+    return await claimed.keep(web.json_response(created.model_dump_json().encode(), 201, headers))
 
 
 @router.get("", response_model=RequirementPage)
@@ -69,8 +76,17 @@ async def page(
 
 
 @router.get("/{id}", response_model=RequirementResponse, responses={200: {"headers": _ETAG}})
-async def read(id: UUID, actor: Viewer, request: Request) -> Response:
-    """One requirement with its newest verdict."""
+async def read(
+    id: UUID,
+    actor: Viewer,
+    request: Request,
+    as_of: Annotated[Instant | None, Query(description="What it said then")] = None,
+) -> Response:
+    """One requirement with its newest verdict; as of an earlier time, as it was then, without verdict."""
+    if as_of is not None:
+        async with request.app.state.read_sessions() as session:
+            then = await service.as_of(session, id, as_of)
+        return web.json_response(then.model_dump_json().encode(), headers={"ETag": rules.etag(then.revision)})
     documents: Batcher[UUID, tuple[int, str]] = request.app.state.documents
     if (found := await documents.get(id)) is None:
         raise repository.missing(id)

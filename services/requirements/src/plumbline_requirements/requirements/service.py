@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from plumbline_common import db
 from plumbline_common.auth import UserInfo
-from plumbline_common.errors import Invalid
+from plumbline_common.errors import Invalid, NotFound
 from plumbline_common.events import (
     Event,
     RequirementCreated,
@@ -20,7 +20,7 @@ from plumbline_common.events import (
     RequirementUpdated,
     VerdictChanged,
 )
-from plumbline_common.schemas import RequirementSnapshot, RequirementStatus
+from plumbline_common.schemas import RequirementSnapshot, RequirementStatus, utc
 from plumbline_requirements.models import Requirement
 from plumbline_requirements.requirements import repository, rules
 from plumbline_requirements.requirements.schemas import (
@@ -58,7 +58,7 @@ async def create(
     )
     response = _rendered(requirement)
     snapshot = _snapshot(requirement)
-    changed = [name for name in RequirementContent.model_fields if name in content.model_fields_set]
+    changed = sorted(content.model_fields_set)
     await repository.insert(
         session,
         requirement,
@@ -159,6 +159,16 @@ async def delete(session: AsyncSession, id: UUID, if_match: str | None, actor: U
     event = RequirementDeleted(requirement_id=id, revision=requirement.revision, actor=actor.subject)
     await repository.remove(
         session, before, repository.Change(snapshot, "deleted", actor.subject, reason, [], [event])
+    )
+
+
+async def as_of(session: AsyncSession, id: UUID, at: datetime) -> RequirementResponse:
+    """The revision that was the present one then. Raises `NotFound` where it was not there yet, or no more."""
+    found = await repository.document_at(session, id, at)
+    if found is None or not found[1]:
+        raise NotFound(f"at {utc(at)} there was no requirement with the id {id}")
+    return RequirementResponse(
+        **RequirementSnapshot.model_validate_json(found[1]).model_dump(), reviewers=[], verdict=None
     )
 
 

@@ -1,0 +1,1 @@
+"""Audits: the audit log, to read and to verify."""
