@@ -129,7 +129,7 @@ def _field(error: Mapping[str, Any]) -> FieldProblem:
         parts = [str(part).replace("~", "~0").replace("/", "~1") for part in path]
         pointer = "".join(f"/{part}" for part in parts)
         return FieldProblem(detail=detail, pointer=_clean(pointer)[:500])
-    return FieldProblem(detail=detail, parameter=_clean(".".join(str(part) for part in path))[:200])
+    return FieldProblem(detail=detail, parameter=_clean(str(path[0]) if path else "")[:200])
 
 
 def _clean(text: str) -> str:

@@ -12,6 +12,8 @@ from plumbline_common.events import VerdictChanged
 from plumbline_requirements.audits.router import router as audits
 from plumbline_requirements.consumer import subscription
 from plumbline_requirements.history.router import router as history
+from plumbline_requirements.listing.router import router as listing
+from plumbline_requirements.listing.service import keep_folding
 from plumbline_requirements.requirements import repository
 from plumbline_requirements.requirements.router import router as requirements
 from plumbline_requirements.reviews.router import router as reviews
@@ -25,7 +27,10 @@ async def resources(app: FastAPI) -> AsyncIterator[None]:
             return await repository.documents(session, ids)
 
     app.state.documents = Batcher(load)
-    async with web.background("sealer of the audit log", lambda: audit.keep_sealing(app.state.sessions)):
+    async with (
+        web.background("sealer of the audit log", lambda: audit.keep_sealing(app.state.sessions)),
+        web.background("folder of the counts", lambda: keep_folding(app.state.sessions)),
+    ):
         yield
 
 
@@ -33,7 +38,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     return web.create_app(
         "requirements",
         settings or Settings(),
-        routers=[requirements, history, reviews, audits],
+        routers=[listing, requirements, history, reviews, audits],
         subscription=lambda app: subscription(app.state.sessions),
         consumes=[VerdictChanged],
         resources=resources,

@@ -32,9 +32,8 @@ class Requirement(Base):
         Index("ix_requirements_service_id", "service", "id"),
         Index("ix_requirements_owner_team_id", "owner_team", "id"),
         Index("ix_requirements_updated_at_id", "updated_at", "id"),
-        Index(
-            "ix_requirements_labels", "labels", postgresql_using="gin", postgresql_ops={"labels": "jsonb_path_ops"}
-        ),
+        Index("ix_requirements_created_at", "created_at", postgresql_using="brin"),
+        Index("ix_requirements_labels", "labels", postgresql_using="gin"),
         Index("ix_requirements_title_words", text("to_tsvector('simple', title)"), postgresql_using="gin"),
         Index(
             "ix_requirements_reviewers",

@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
@@ -18,7 +17,6 @@ from plumbline_requirements.models import Requirement, Review, ReviewPolicy, Rev
 
 FACETS = ("status", "type", "priority", "service", "owner_team")
 """What requirements are counted by."""
-FILTERS = FACETS
 
 # On the table, not on the class, and built once: the ORM's own work would cost more than the query.
 _TABLE = Requirement.__table__
@@ -40,25 +38,6 @@ async def documents(session: AsyncSession, ids: Sequence[UUID]) -> dict[UUID, tu
     """The revision and the rendered document of each of `ids` that there is."""
     rows = await session.execute(_DOCUMENTS, {"ids": ids})
     return {row.id: (row.revision, row.document) for row in rows}
-
-
-@lru_cache
-def _page(filters: tuple[str, ...]) -> TextClause:
-    """One statement, one snapshot, one round trip; the documents come as bytes, as they are sent."""
-    wanted = " AND ".join(f"{name} = :{name}" for name in filters) or "true"
-    return text(
-        "SELECT convert_to(coalesce(string_agg(document, ','), ''), 'UTF8') AS documents,"  # noqa: S608 - own names
-        f" (SELECT count(*) FROM requirements WHERE {wanted}) AS total"
-        f" FROM (SELECT document FROM requirements WHERE {wanted}"
-        "  ORDER BY id DESC OFFSET :skip LIMIT :limit) AS newest"
-    )
-
-
-async def page(session: AsyncSession, filters: Mapping[str, str], skip: int, limit: int) -> tuple[bytes, int]:
-    """The rendered documents of one page, newest first and joined with commas, and how many there are in all."""
-    names = tuple(name for name in FILTERS if name in filters)
-    row = (await session.execute(_page(names), {**filters, "skip": skip, "limit": limit})).one()
-    return row.documents, row.total
 
 
 async def locked(session: AsyncSession, id: UUID) -> Requirement:

@@ -8,13 +8,12 @@ from fastapi import APIRouter, Depends, Header, Query, Request, Response
 from plumbline_common import idempotency, web
 from plumbline_common.auth import UserInfo, require
 from plumbline_common.batching import Batcher
-from plumbline_common.schemas import Instant, Name, Priority, RequirementStatus, RequirementType, Team
+from plumbline_common.schemas import Instant
 from plumbline_requirements.requirements import repository, rules, service
 from plumbline_requirements.requirements.schemas import (
     DiscardRequest,
     Reason,
     RequirementContent,
-    RequirementPage,
     RequirementPatch,
     RequirementResponse,
     RestoreRequest,
@@ -48,31 +47,6 @@ async def create(
     created = await service.create(session, content, actor, reason)
     headers = {"ETag": rules.etag(created.revision), "Location": f"{router.prefix}/{created.id}"}
     return await claimed.keep(web.json_response(created.model_dump_json().encode(), 201, headers))
-
-
-@router.get("", response_model=RequirementPage)
-async def page(
-    actor: Viewer,
-    session: web.ReadSession,
-    skip: web.Skip = 0,
-    limit: web.Limit = 50,
-    status: RequirementStatus | None = None,
-    type: RequirementType | None = None,
-    priority: Priority | None = None,
-    service: Annotated[Name | None, Query()] = None,
-    owner_team: Annotated[Team | None, Query()] = None,
-) -> Response:
-    """The newest first, with the total of all that match."""
-    given = {
-        "status": status,
-        "type": type,
-        "priority": priority,
-        "service": service,
-        "owner_team": owner_team,
-    }
-    filters = {name: value for name, value in given.items() if value is not None}
-    documents, total = await repository.page(session, filters, skip, limit)
-    return web.json_response(b'{"items":[%b],"total":%d}' % (documents, total))
 
 
 @router.get("/{id}", response_model=RequirementResponse, responses={200: {"headers": _ETAG}})

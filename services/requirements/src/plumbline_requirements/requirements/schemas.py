@@ -99,8 +99,3 @@ class RestoreRequest(Schema):
 
 class DiscardRequest(Schema):
     reason: Reason = ""
-
-
-class RequirementPage(Schema):
-    items: list[RequirementResponse]
-    total: int

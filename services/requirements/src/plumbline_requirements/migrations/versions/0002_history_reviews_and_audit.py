@@ -165,12 +165,14 @@ def upgrade() -> None:
     op.drop_index(op.f("ix_requirements_service"), table_name="requirements")
     op.drop_index(op.f("ix_requirements_status"), table_name="requirements")
     op.create_index(
+        "ix_requirements_created_at", "requirements", ["created_at"], unique=False, postgresql_using="brin"
+    )
+    op.create_index(
         "ix_requirements_labels",
         "requirements",
         ["labels"],
         unique=False,
         postgresql_using="gin",
-        postgresql_ops={"labels": "jsonb_path_ops"},
     )
     op.create_index("ix_requirements_owner_team_id", "requirements", ["owner_team", "id"], unique=False)
     op.create_index(
@@ -214,11 +216,11 @@ def downgrade() -> None:
         postgresql_where=sa.text("status = 'in_review'"),
     )
     op.drop_index("ix_requirements_owner_team_id", table_name="requirements")
+    op.drop_index("ix_requirements_created_at", table_name="requirements", postgresql_using="brin")
     op.drop_index(
         "ix_requirements_labels",
         table_name="requirements",
         postgresql_using="gin",
-        postgresql_ops={"labels": "jsonb_path_ops"},
     )
     op.create_index(op.f("ix_requirements_status"), "requirements", ["status"], unique=False)
     op.create_index(op.f("ix_requirements_service"), "requirements", ["service"], unique=False)

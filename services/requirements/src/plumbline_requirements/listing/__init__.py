@@ -1,0 +1,1 @@
+"""Listing: pages of requirements, filtered, sorted and counted."""
