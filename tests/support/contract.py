@@ -16,6 +16,7 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
+schemathesis.serializer.alias("application/x-ndjson", "text/plain")
 MODES = [GenerationMode.POSITIVE, GenerationMode.NEGATIVE]
 CHECKS: list[Any] = [
     not_a_server_error,

@@ -14,6 +14,8 @@ ONE = "/api/v1/requirements/{id}"
 OPERATIONS = [
     "POST /api/v1/requirements",
     "GET /api/v1/requirements",
+    "POST /api/v1/requirements/bulk",
+    "POST /api/v1/requirements/bulk/lines",
     f"GET {ONE}",
     f"PATCH {ONE}",
     f"DELETE {ONE}",

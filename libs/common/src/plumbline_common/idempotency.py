@@ -60,6 +60,7 @@ _KEEP = text(
     "UPDATE idempotency_keys SET status = :status, headers = :headers, body = :body"
     " WHERE subject = :subject AND key = :key"
 ).bindparams(sa.bindparam("headers", type_=JSONB))
+_RELEASE = text("DELETE FROM idempotency_keys WHERE subject = :subject AND key = :key")
 _FORGET = text(f"DELETE FROM idempotency_keys WHERE {_PAST}")  # noqa: S608 - own names
 
 
@@ -110,6 +111,32 @@ async def claim(session: AsyncSession, request: Request, subject: str, key: str 
         raise PlumblineError("the first request with this key has left no answer")
     headers = {**found.headers, "Idempotency-Replayed": "true"}
     return Claim(session, subject, key, Response(found.body, found.status, headers))
+
+
+async def recall(session: AsyncSession, subject: str, key: str, request: bytes) -> bytes | None:
+    """Take a key for one part of a request; what that part was answered, where it was done before.
+
+    Raises `KeyReused` where another part had it.
+    """
+    seal = hashlib.sha256(request).digest()
+    names = {"subject": subject, "key": key}
+    if (await session.execute(_CLAIM, names | {"request": seal})).first() is not None:
+        return None
+    found = (await session.execute(_FIND, names)).one()
+    if found.request != seal:
+        raise KeyReused("the same Idempotency-Key came with another request; take a new key")
+    return bytes(found.body)
+
+
+async def remember(session: AsyncSession, subject: str, key: str, answer: bytes) -> None:
+    """Keep the answer of a part whose key was taken."""
+    values = {"subject": subject, "key": key, "status": 200, "headers": {}, "body": answer}
+    await session.execute(_KEEP, values)
+
+
+async def release(session: AsyncSession, subject: str, key: str) -> None:
+    """Give a key back: the part failed and may be sent again."""
+    await session.execute(_RELEASE, {"subject": subject, "key": key})
 
 
 async def forget_old(session: AsyncSession) -> None:

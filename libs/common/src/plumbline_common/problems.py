@@ -97,6 +97,16 @@ def _status_of(error: errors.PlumblineError) -> int:
     return 500
 
 
+def content_of(error: errors.PlumblineError) -> dict[str, Any]:
+    """A refusal as a problem inside of a larger answer."""
+    fields = [FieldProblem(detail=error.detail, pointer=error.pointer)] if error.pointer is not None else []
+    content: dict[str, Any] = {"type": f"{_TYPE}{error.slug}", "title": error.title, "status": _status_of(error)}
+    content |= {"detail": error.detail}
+    if fields:
+        content["errors"] = [field.model_dump(exclude_none=True) for field in fields]
+    return content | error.extra
+
+
 async def _refused(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, errors.PlumblineError)
     status = _status_of(error)

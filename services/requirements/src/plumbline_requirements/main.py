@@ -10,6 +10,8 @@ from plumbline_common import audit, web
 from plumbline_common.batching import Batcher
 from plumbline_common.events import VerdictChanged
 from plumbline_requirements.audits.router import router as audits
+from plumbline_requirements.bulk.router import BODY_LIMITS
+from plumbline_requirements.bulk.router import router as bulk
 from plumbline_requirements.consumer import subscription
 from plumbline_requirements.history.router import router as history
 from plumbline_requirements.listing.router import router as listing
@@ -38,8 +40,9 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     return web.create_app(
         "requirements",
         settings or Settings(),
-        routers=[listing, requirements, history, reviews, audits],
+        routers=[listing, bulk, requirements, history, reviews, audits],
         subscription=lambda app: subscription(app.state.sessions),
         consumes=[VerdictChanged],
         resources=resources,
+        body_limits=BODY_LIMITS,
     )

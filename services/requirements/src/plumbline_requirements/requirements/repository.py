@@ -56,6 +56,12 @@ async def find_locked(session: AsyncSession, id: UUID) -> Requirement | None:
     return requirement
 
 
+async def lock_all(session: AsyncSession, ids: Sequence[UUID]) -> None:
+    """Hold several rows against other writers, taken in the order of ids."""
+    if ids:
+        await session.execute(select(_TABLE.c.id).where(_TABLE.c.id.in_(ids)).order_by(_TABLE.c.id).with_for_update())
+
+
 async def snapshot(session: AsyncSession, id: UUID, revision: int) -> RequirementSnapshot:
     """One revision. Raises `NotFound`, also for that of a deletion."""
     found = await session.scalar(

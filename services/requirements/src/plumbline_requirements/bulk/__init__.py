@@ -1,0 +1,1 @@
+"""Bulk: many changes in one request, with a result for each."""

@@ -1,0 +1,78 @@
+"""HTTP in, one service call."""
+
+import tempfile
+from collections.abc import AsyncIterator
+from typing import IO, Annotated
+
+from fastapi import APIRouter, Depends, Request, Response
+from fastapi.concurrency import run_in_threadpool
+from fastapi.responses import StreamingResponse
+
+from plumbline_common import idempotency, web
+from plumbline_common.auth import UserInfo, require
+from plumbline_common.errors import UnsupportedMedia
+from plumbline_requirements.bulk import service
+from plumbline_requirements.bulk.schemas import BulkRequest, BulkResponse
+
+router = APIRouter(prefix="/api/v1/requirements", tags=["bulk"])
+
+EditorOrReviewer = Annotated[UserInfo, Depends(require("editor", "reviewer"))]
+LINES = "application/x-ndjson"
+IN_MEMORY = 8 * 1024 * 1024
+BODY_LIMITS = {f"{router.prefix}/bulk": 16 * 1024 * 1024, f"{router.prefix}/bulk/lines": 512 * 1024 * 1024}
+"""In bytes, by path."""
+
+
+@router.post("/bulk", response_model=BulkResponse)
+async def bulk(
+    wanted: BulkRequest,
+    actor: EditorOrReviewer,
+    session: web.Session,
+    request: Request,
+    key: idempotency.Key = None,
+) -> Response:
+    """Create, update and move up to 1,000 requirements, with a result for each; `atomic` makes all or none."""
+    claimed = await idempotency.claim(session, request, actor.subject, key)
+    if claimed.answered:
+        return claimed.answered
+    results = await service.run(session, wanted.items, wanted.atomic, actor)
+    return await claimed.keep(web.json_response(results.model_dump_json(exclude_none=True).encode()))
+
+
+@router.post(
+    "/bulk/lines",
+    response_class=StreamingResponse,
+    responses={200: {"content": {LINES: {"schema": {"type": "string"}}}}},
+    openapi_extra={"requestBody": {"content": {LINES: {"schema": {"type": "string"}}}, "required": True}},
+)
+async def bulk_lines(actor: EditorOrReviewer, request: Request, key: idempotency.Key = None) -> StreamingResponse:
+    """Any number of the same changes, one JSON object a line; a result line for each, a hundred at a time.
+
+    The results begin when the whole body has come. With an Idempotency-Key a request that broke off may be sent
+    again: what was done is answered and not done twice.
+    """
+    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != LINES:
+        raise UnsupportedMedia(f"send {LINES}")
+    spool = await _spooled(request)
+    return StreamingResponse(_results(request, spool, key, actor), media_type=LINES)
+
+
+async def _spooled(request: Request) -> IO[bytes]:
+    # A caller that does not read while it writes would wait for us, and we for it: so all is read first.
+    spool = tempfile.SpooledTemporaryFile(IN_MEMORY)  # noqa: SIM115 - closed by `_results`
+    try:
+        async for chunk in request.stream():
+            if chunk:
+                await run_in_threadpool(spool.write, chunk)
+        spool.seek(0)
+    except BaseException:
+        spool.close()
+        raise
+    return spool
+
+
+async def _results(request: Request, spool: IO[bytes], key: str | None, actor: UserInfo) -> AsyncIterator[bytes]:
+    with spool:
+        lines = (line.strip() for line in spool if line.strip())
+        async for part in service.run_lines(request.app.state.sessions, lines, key, actor):
+            yield part
