@@ -5,59 +5,15 @@ import statistics
 import sys
 from typing import Any
 
-import asyncpg
 import harness
 import httpx
+import population
 
 from plumbline_stack import ports, processes
 from plumbline_stack.gateway import Gateway, GatewayOptions
 
 ROUNDS = 3
 CONNECTIONS = 32
-
-
-async def fill(servers: harness.Servers, client: httpx.AsyncClient) -> list[str]:
-    """10,000 requirements: one written through the API, the others its copies with ids and titles of their own."""
-    slo = {
-        "name": "latency",
-        "indicator": {
-            "ratioMetric": {
-                "good": {"metricSource": {"spec": {"metric": "http.server.request.duration", "le": 0.3}}},
-                "total": {"metricSource": {"spec": {"metric": "http.server.request.duration"}}},
-            }
-        },
-        "timeWindow": [{"duration": "30d"}],
-        "objectives": [{"target": 0.999}],
-    }
-    response = await client.post(
-        "/api/v1/requirements",
-        json={
-            "title": "Checkout answers 99.9 % of requests within 300 ms",
-            "description": "Measured at the gateway. " * 8,
-            "statement": "When a customer checks out, the service shall answer within 300 ms.",
-            "service": "checkout",
-            "slos": [slo],
-            "labels": {"tier": "1", "region": "eu"},
-        },
-    )
-    response.raise_for_status()
-    connection = await asyncpg.connect(servers.postgres.dsn("requirements").replace("+asyncpg", ""))
-    kept = (
-        "revision, title, description, statement, rationale, type, priority, owner_team, service, slos,"
-        " verification_method, labels, fingerprint, status, created_at, created_by, updated_at, updated_by,"
-        " authored_by, verdict"
-    )
-    await connection.execute(
-        f"INSERT INTO requirements (id, {kept}, document)"
-        f" SELECT fresh.id, {kept}, replace(document, r.id::text, fresh.id::text) FROM requirements r,"
-        " (SELECT uuidv7() AS id FROM generate_series(1, 9999)) AS fresh"
-    )
-    ids = await connection.fetch("SELECT id FROM requirements ORDER BY random() LIMIT 200")
-    await connection.close()
-    admin = await asyncpg.connect(servers.postgres.admin_dsn.replace("+asyncpg", ""))
-    await admin.execute("VACUUM ANALYZE requirements.requirements")
-    await admin.close()
-    return [str(found["id"]) for found in ids]
 
 
 async def main() -> None:
@@ -72,7 +28,7 @@ async def main() -> None:
             harness.uvicorn("crud_peers:raw_asyncpg", environment, folder) as raw,
         ):
             async with httpx.AsyncClient(base_url=ours, headers={"Authorization": f"Bearer {token}"}) as client:
-                ids = await fill(servers, client)
+                ids = await population.populate(servers.postgres, client, 10_000)
                 await _same_answers(client, sync, raw, ids[0])
             await _compare({"ours": ours, "sync": sync, "raw": raw}, ids, token)
             await _gateway(servers, ours, token)

@@ -9,6 +9,7 @@ import shutil
 import signal
 import sys
 import tempfile
+import uuid
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -181,15 +182,30 @@ class NoLoadGenerator(RuntimeError):
     pass
 
 
-async def wrk(url: str, paths: list[str], token: str, *, connections: int = 32, seconds: int = 6) -> Load:
-    """wrk with one thread over `paths` in turn."""
+async def wrk(
+    url: str,
+    paths: list[str],
+    token: str,
+    *,
+    connections: int = 32,
+    seconds: int = 6,
+    body: str | None = None,
+) -> Load:
+    """wrk with one thread over `paths` in turn; with `body` (JSON) POSTs, each with an Idempotency-Key of its own."""
     binary = shutil.which("wrk")
     if binary is None:
         raise NoLoadGenerator("this bench needs wrk on the PATH (Debian and Ubuntu: apt-get install wrk)")
     with tempfile.NamedTemporaryFile("w", suffix=".lua") as script:
         script.write(f"local paths = {{{','.join(json.dumps(path) for path in paths)}}}\n")
-        script.write("local turn = 0\nrequest = function() turn = turn % #paths + 1; ")
-        script.write("return wrk.format('GET', paths[turn]) end\n")
+        script.write("local turn = 0\nrequest = function() turn = turn + 1; local path = paths[turn % #paths + 1]; ")
+        if body is None:
+            script.write("return wrk.format('GET', path) end\n")
+        else:
+            script.write(f"local headers = {{['Authorization'] = {json.dumps(f'Bearer {token}')},")
+            script.write(
+                f" ['Content-Type'] = 'application/json', ['Idempotency-Key'] = '{uuid.uuid4()}-' .. turn}}; "
+            )
+            script.write(f"return wrk.format('POST', path, headers, {json.dumps(body)}) end\n")
         script.flush()
         child = await asyncio.create_subprocess_exec(
             binary, "-t1", f"-c{connections}", f"-d{seconds}s", "--latency", "-s", script.name,

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 HERE = Path(__file__).parent
-BENCHES = ("crud", "events", "ingest", "watchdog")
+BENCHES = ("crud", "requirements", "events", "ingest", "watchdog")
 
 
 async def bench(name: str) -> list[dict[str, object]]:

@@ -154,11 +154,20 @@ def row_of(
     }
 
 
+TYPES: dict[str, Any] = {
+    "entry": Text,
+    "digest": LargeBinary,
+    "entity_id": Text,
+    "actor": Text,
+    "action": Text,
+    "at": db.timestamp(),
+}
+"""Of the parameters of `INSERT`."""
 INSERT = (
     "INSERT INTO audit_entries (entry, digest, entity_id, actor, action, at)"
-    " VALUES (:entry, :digest, :entity_id, :actor, :action, :at)"
+    " SELECT :entry, :digest, :entity_id, :actor, :action, :at"
 )
-_STAGE = text(INSERT)
+_STAGE = text(INSERT).bindparams(*(sa.bindparam(name, type_=kind) for name, kind in TYPES.items()))
 
 
 async def stage(session: AsyncSession, row: Mapping[str, Any]) -> None:

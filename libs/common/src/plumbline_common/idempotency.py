@@ -2,7 +2,7 @@
 
 import hashlib
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 import sqlalchemy as sa
 from fastapi import Header, Request, Response
@@ -48,13 +48,25 @@ def add_table(metadata: MetaData) -> None:
 
 
 _PAST = f"idempotency_keys.created_at < clock_timestamp() - interval '{KEEP_HOURS} hours'"
-_CLAIM = text(
-    "INSERT INTO idempotency_keys (subject, key, request)"  # noqa: S608 - own names
-    " VALUES (:subject, :key, :request)"
-    " ON CONFLICT (subject, key) DO UPDATE SET request = excluded.request, status = NULL, body = NULL,"
-    "  created_at = clock_timestamp()"
+TYPES: dict[str, Any] = {
+    "idempotency_subject": Text,
+    "idempotency_key": Text,
+    "idempotency_request": LargeBinary,
+    "idempotency_status": SmallInteger,
+    "idempotency_headers": JSONB,
+    "idempotency_body": LargeBinary,
+}
+"""Of the parameters of `CLAIM`."""
+CLAIM = (
+    "INSERT INTO idempotency_keys (subject, key, request, status, headers, body)"
+    " SELECT :idempotency_subject, :idempotency_key, :idempotency_request, :idempotency_status,"
+    "  :idempotency_headers, :idempotency_body"
+    " ON CONFLICT (subject, key) DO UPDATE SET request = excluded.request, status = excluded.status,"
+    "  headers = excluded.headers, body = excluded.body, created_at = clock_timestamp()"
     f" WHERE {_PAST} RETURNING 1"
 )
+"""One row where the key was free."""
+_CLAIM = text(CLAIM).bindparams(*(sa.bindparam(name, type_=kind) for name, kind in TYPES.items()))
 _FIND = text("SELECT request, status, headers, body FROM idempotency_keys WHERE subject = :subject AND key = :key")
 _KEEP = text(
     "UPDATE idempotency_keys SET status = :status, headers = :headers, body = :body"
@@ -77,15 +89,13 @@ class Claim:
     async def keep(self, response: Response) -> Response:
         """Keep the answer for who comes again, in the transaction that does the work."""
         if self.key is not None:
-            kept = {name: value for name, value in response.headers.items() if name in ("etag", "location")}
-            kept["content-type"] = response.headers["content-type"]
             await self.session.execute(
                 _KEEP,
                 {
                     "subject": self.subject,
                     "key": self.key,
                     "status": response.status_code,
-                    "headers": kept,
+                    "headers": _kept_headers(response),
                     "body": response.body,
                 },
             )
@@ -99,18 +109,47 @@ async def claim(session: AsyncSession, request: Request, subject: str, key: str 
     """
     if key is None:
         return Claim(session, subject, None, None)
-    body = await request.body()
-    seal = hashlib.sha256(b"%b %b\n" % (request.method.encode(), str(request.url.path).encode()) + body).digest()
-    names = {"subject": subject, "key": key}
-    if (await session.execute(_CLAIM, names | {"request": seal})).first() is not None:
+    row = row_of(subject, key, await _seal(request), None)
+    if (await session.execute(_CLAIM, row)).first() is not None:
         return Claim(session, subject, key, None)
-    found = (await session.execute(_FIND, names)).one()
-    if found.request != seal:
+    return Claim(session, subject, key, await replay(session, request, subject, key))
+
+
+async def replay(session: AsyncSession, request: Request, subject: str, key: str) -> Response:
+    """What the request was answered that had `key` first. Raises `KeyReused` where that was another."""
+    found = (await session.execute(_FIND, {"subject": subject, "key": key})).one()
+    if found.request != await _seal(request):
         raise KeyReused("the same Idempotency-Key came with another request; take a new key")
     if found.status is None:
         raise PlumblineError("the first request with this key has left no answer")
-    headers = {**found.headers, "Idempotency-Replayed": "true"}
-    return Claim(session, subject, key, Response(found.body, found.status, headers))
+    return Response(found.body, found.status, {**found.headers, "Idempotency-Replayed": "true"})
+
+
+async def row_for(request: Request, subject: str, key: str, response: Response) -> dict[str, Any]:
+    """The parameters of `CLAIM`, for who takes the key, does the work and keeps the answer in one statement."""
+    return row_of(subject, key, await _seal(request), response)
+
+
+def row_of(subject: str, key: str, seal: bytes, response: Response | None) -> dict[str, Any]:
+    return {
+        "idempotency_subject": subject,
+        "idempotency_key": key,
+        "idempotency_request": seal,
+        "idempotency_status": None if response is None else response.status_code,
+        "idempotency_headers": {} if response is None else _kept_headers(response),
+        "idempotency_body": None if response is None else response.body,
+    }
+
+
+def _kept_headers(response: Response) -> dict[str, str]:
+    names = ("content-type", "etag", "location")
+    return {name: response.headers[name] for name in names if name in response.headers}
+
+
+async def _seal(request: Request) -> bytes:
+    # The query counts too: it may hold a reason.
+    place = f"{request.method} {request.url.path}?{request.url.query}\n"
+    return hashlib.sha256(place.encode() + await request.body()).digest()
 
 
 async def recall(session: AsyncSession, subject: str, key: str, request: bytes) -> bytes | None:
@@ -119,10 +158,9 @@ async def recall(session: AsyncSession, subject: str, key: str, request: bytes) 
     Raises `KeyReused` where another part had it.
     """
     seal = hashlib.sha256(request).digest()
-    names = {"subject": subject, "key": key}
-    if (await session.execute(_CLAIM, names | {"request": seal})).first() is not None:
+    if (await session.execute(_CLAIM, row_of(subject, key, seal, None))).first() is not None:
         return None
-    found = (await session.execute(_FIND, names)).one()
+    found = (await session.execute(_FIND, {"subject": subject, "key": key})).one()
     if found.request != seal:
         raise KeyReused("the same Idempotency-Key came with another request; take a new key")
     return bytes(found.body)

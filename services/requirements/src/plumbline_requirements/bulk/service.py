@@ -127,7 +127,9 @@ async def _one(
     if isinstance(item, CreateItem):
         if not actor.may("editor"):
             raise Forbidden("an editor creates requirements")
-        return await service.create(session, item.content, actor, item.reason), 201
+        created = await service.create(session, item.content, actor, item.reason)
+        assert created is not None
+        return created, 201
     if isinstance(item, UpdateItem):
         return await service.change(session, item.id, item.patch, item.if_match, actor, item.reason), 200
     return (

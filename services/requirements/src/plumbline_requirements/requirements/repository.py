@@ -1,15 +1,16 @@
 """The SQL of requirements. A write is one statement: row, revision, audit entry, counts and events."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ARRAY, SmallInteger, Text, TextClause, Uuid, any_, bindparam, select, text
+from sqlalchemy import ARRAY, Integer, SmallInteger, Text, TextClause, Uuid, any_, bindparam, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from plumbline_common import audit, outbox
+from plumbline_common import audit, idempotency, outbox
 from plumbline_common.errors import NotFound
 from plumbline_common.events import Event, RequirementJudged
 from plumbline_common.schemas import RequirementSnapshot
@@ -125,67 +126,82 @@ class Change:
     events: Sequence[Event]
 
 
+# What is beside a row is written where `go` has its one row: it has none where the caller's key was taken before.
 _OUTBOX = (
-    "INSERT INTO outbox (id, subject, key, data, trace) SELECT id, subject, key, data, trace"
+    "INSERT INTO outbox (id, subject, key, data, trace) SELECT event.id, subject, event.key, event.data, trace"
     " FROM unnest(:event_ids, :event_subjects, :event_keys, :event_data, :event_traces)"
-    " WITH ORDINALITY AS event (id, subject, key, data, trace, place) ORDER BY place"
+    " WITH ORDINALITY AS event (id, subject, key, data, trace, place), go ORDER BY place"
 )
 _BESIDE = (
     ", revision AS (INSERT INTO requirement_revisions"  # noqa: S608 - own names
     "  (requirement_id, revision, at, actor, reason, status, changed, document)"
-    "  VALUES (:id, :new_revision, :at, :actor, :reason, :new_status, :changed, :snapshot)),"
-    f" audited AS ({audit.INSERT}),"
+    "  SELECT :id, :new_revision, :at, :actor, :reason, :new_status, :changed, :snapshot FROM go),"
+    f" audited AS ({audit.INSERT} FROM go),"
     " counted AS (INSERT INTO requirement_count_deltas (change, status, type, priority, service, owner_team)"
-    "  SELECT * FROM unnest(:count_changes, :count_statuses, :count_types, :count_priorities, :count_services,"
-    "   :count_owner_teams)),"
+    "  SELECT delta.* FROM unnest(:count_changes, :count_statuses, :count_types, :count_priorities, :count_services,"
+    "   :count_owner_teams) AS delta, go),"
     f" staged AS ({_OUTBOX})"
-    f" SELECT {outbox.NOTIFY}"
+    f" SELECT {outbox.NOTIFY} FROM go"
 )
+_TYPES: dict[str, Any] = {
+    "id": Uuid,
+    "new_revision": Integer,
+    **dict.fromkeys(("reason", "new_status", "snapshot"), Text),
+    "changed": ARRAY(Text),
+    **audit.TYPES,
+    "event_ids": ARRAY(Uuid),
+    **dict.fromkeys(("event_subjects", "event_keys", "event_data", "event_traces"), ARRAY(Text)),
+    "count_changes": ARRAY(SmallInteger),
+    **dict.fromkeys(
+        ("count_statuses", "count_types", "count_priorities", "count_services", "count_owner_teams"), ARRAY(Text)
+    ),
+    **idempotency.TYPES,
+}
 
 
-def _with_types(statement: str, columns: Sequence[Any] = ()) -> TextClause:
-    arrays = {
-        "event_ids": Uuid,
-        **dict.fromkeys(("event_subjects", "event_keys", "event_data", "event_traces", "changed"), Text),
-        "count_changes": SmallInteger,
-        **dict.fromkeys(
-            ("count_statuses", "count_types", "count_priorities", "count_services", "count_owner_teams"), Text
-        ),
-    }
-    params: list[Any] = [
-        bindparam(name, type_=ARRAY(kind)) for name, kind in arrays.items() if f":{name}" in statement
-    ]
-    params += [bindparam(column.name, type_=column.type) for column in columns]
-    params += [bindparam("id", type_=Uuid)] if ":id" in statement else []
-    return text(statement).bindparams(*params)
+def _typed(statement: str, columns: Sequence[Any] = ()) -> TextClause:
+    used = set(re.findall(r"(?<!:):(\w+)", statement))
+    types = {**_TYPES, **{column.name: column.type for column in columns}}
+    return text(statement).bindparams(*(bindparam(name, type_=types[name]) for name in sorted(used)))
 
 
-_INSERT = _with_types(
-    f"WITH written AS (INSERT INTO requirements (id, {', '.join(column.name for column in _COLUMNS)})"  # noqa: S608
-    f" OVERRIDING SYSTEM VALUE VALUES (:id, {', '.join(f':{column.name}' for column in _COLUMNS)}))" + _BESIDE,
-    _COLUMNS,
+_ROW = (
+    f", written AS (INSERT INTO requirements (id, {', '.join(column.name for column in _COLUMNS)})"  # noqa: S608
+    f" OVERRIDING SYSTEM VALUE SELECT :id, {', '.join(f':{column.name}' for column in _COLUMNS)} FROM go)"
 )
+_INSERT = _typed("WITH go AS (SELECT 1)" + _ROW + _BESIDE, _COLUMNS)
+_INSERT_ONCE = _typed(f"WITH go AS ({idempotency.CLAIM})" + _ROW + _BESIDE, _COLUMNS)
 _WRITTEN = [column for column in _COLUMNS if column.name not in ("number", "created_at", "created_by", "verdict")]
-_UPDATE = _with_types(
-    "WITH written AS (UPDATE requirements SET "  # noqa: S608 - own names
+_UPDATE = _typed(
+    "WITH go AS (SELECT 1), written AS (UPDATE requirements SET "  # noqa: S608 - own names
     + ", ".join(f"{column.name} = :{column.name}" for column in _WRITTEN)
     + " WHERE id = :id)"
     + _BESIDE,
     _WRITTEN,
 )
-_DELETE = _with_types("WITH written AS (DELETE FROM requirements WHERE id = :id)" + _BESIDE)  # noqa: S608
-_VERDICT = _with_types(
-    "WITH written AS (UPDATE requirements SET verdict = :verdict, document = :document WHERE id = :id),"  # noqa: S608
+_GONE = "WITH go AS (SELECT 1), written AS (DELETE FROM requirements WHERE id = :id)"
+_DELETE = _typed(_GONE + _BESIDE)
+_VERDICT = _typed(
+    "WITH go AS (SELECT 1), written AS"  # noqa: S608 - own names
+    " (UPDATE requirements SET verdict = :verdict, document = :document WHERE id = :id),"
     f" staged AS ({_OUTBOX}) SELECT {outbox.NOTIFY}",
     [_TABLE.c.verdict, _TABLE.c.document],
 )
 
 
-async def insert(session: AsyncSession, requirement: Requirement, change: Change) -> None:
-    """Write a new requirement and all that goes with it."""
+async def insert(
+    session: AsyncSession, requirement: Requirement, change: Change, once: Mapping[str, Any] | None = None
+) -> bool:
+    """Write a new requirement and all that goes with it.
+
+    With `once` (`idempotency.row_of`) only where that key is free; False where it is not, and nothing was written.
+    """
     after = {name: getattr(requirement, name) for name in FACETS}
-    values = {column.name: getattr(requirement, column.name) for column in _COLUMNS}
-    await session.execute(_INSERT, values | _beside(change, None, after))
+    values = {column.name: getattr(requirement, column.name) for column in _COLUMNS} | _beside(change, None, after)
+    if once is None:
+        await session.execute(_INSERT, values)
+        return True
+    return (await session.execute(_INSERT_ONCE, values | dict(once))).first() is not None
 
 
 async def save(session: AsyncSession, requirement: Requirement, before: Mapping[str, Any], change: Change) -> None:

@@ -1,6 +1,6 @@
 """HTTP in, one service call."""
 
-from typing import Annotated
+from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Header, Query, Request, Response
@@ -35,18 +35,29 @@ _ETAG = {"ETag": {"description": "The revision, for If-Match", "schema": {"type"
 async def create(
     content: RequirementContent,
     actor: Editor,
-    session: web.Session,
+    session: web.StatementSession,
     request: Request,
     key: idempotency.Key = None,
     reason: ReasonQuery = "",
 ) -> Response:
     """Create a requirement; it begins as `draft`."""
-    claimed = await idempotency.claim(session, request, actor.subject, key)
-    if claimed.answered:
-        return claimed.answered
-    created = await service.create(session, content, actor, reason)
-    headers = {"ETag": rules.etag(created.revision), "Location": f"{router.prefix}/{created.id}"}
-    return await claimed.keep(web.json_response(created.model_dump_json().encode(), 201, headers))
+
+    def answer(created: RequirementResponse) -> Response:
+        headers = {"ETag": rules.etag(created.revision), "Location": f"{router.prefix}/{created.id}"}
+        return web.json_response(created.model_dump_json().encode(), 201, headers)
+
+    if key is None:
+        created = await service.create(session, content, actor, reason)
+    else:
+
+        async def once(created: RequirementResponse) -> dict[str, Any]:
+            return await idempotency.row_for(request, actor.subject, key, answer(created))
+
+        created = await service.create(session, content, actor, reason, once)
+        if created is None:
+            return await idempotency.replay(session, request, actor.subject, key)
+    assert created is not None
+    return answer(created)
 
 
 @router.get("/{id}", response_model=RequirementResponse, responses={200: {"headers": _ETAG}})

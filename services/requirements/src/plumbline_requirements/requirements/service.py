@@ -1,6 +1,6 @@
 """What can be done with requirements: decide, write, stage."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -30,10 +30,20 @@ from plumbline_requirements.requirements.schemas import (
     VerdictView,
 )
 
+KeepAnswer = Callable[[RequirementResponse], Awaitable[dict[str, Any]]]
+
 
 async def create(
-    session: AsyncSession, content: RequirementContent, actor: UserInfo, reason: str = ""
-) -> RequirementResponse:
+    session: AsyncSession,
+    content: RequirementContent,
+    actor: UserInfo,
+    reason: str = "",
+    once: KeepAnswer | None = None,
+) -> RequirementResponse | None:
+    """One statement writes it all, so that the session need not be in a transaction.
+
+    `once` gives the row of an Idempotency-Key for the answer. None: the key was taken before, nothing was written.
+    """
     rules.check_changeable(content.owner_team, actor)
     if content.status is not RequirementStatus.DRAFT:
         raise rules.IllegalTransition(
@@ -59,14 +69,15 @@ async def create(
     response = _rendered(requirement)
     snapshot = _snapshot(requirement)
     changed = sorted(content.model_fields_set)
-    await repository.insert(
+    written = await repository.insert(
         session,
         requirement,
         repository.Change(
             snapshot, "created", actor.subject, reason, changed, [RequirementCreated(requirement=snapshot)]
         ),
+        None if once is None else await once(response),
     )
-    return response
+    return response if written else None
 
 
 async def change(
