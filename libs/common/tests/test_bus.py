@@ -1,7 +1,9 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable
+from datetime import UTC, datetime
 from typing import Any
+from uuid import UUID
 
 import pytest
 from nats.js.errors import NotFoundError
@@ -201,3 +203,73 @@ async def test_stopping_finishes_what_is_in_hand(
         await stage(deleted())
         await asyncio.wait_for(begun.wait(), 10)
     assert ended.is_set()
+
+
+async def test_an_event_that_commits_while_gaps_are_looked_for_is_not_passed_over(sessions: Any) -> None:
+    def at(position: int) -> Received[Any]:
+        data = RequirementDeleted(requirement_id=UUID(int=1), revision=1, actor="alice")
+        return Received(UUID(int=position), "requirements", position, datetime.now(UTC), data)
+
+    async def done(position: int) -> bool:
+        async with sessions.begin() as session:
+            return await inbox.first_time(session, at(position), "tests")
+
+    async def looked(oldest: int = 1) -> list[inbox.Gap]:
+        async with sessions.begin() as session:
+            return await inbox.gaps(session, "tests", "requirements", 0, oldest)
+
+    for position in (1, 2, 3, 5):
+        assert await done(position)
+    assert await looked() == [inbox.Gap(4, 4)]
+    assert await done(4)
+    assert await looked() == []
+    assert not await done(4)
+    # What the log has no more is given up, and what comes after it counts on.
+    assert await done(20)
+    assert await looked() == [inbox.Gap(6, 19)]
+    assert await looked(oldest=18) == [inbox.Gap(18, 19)]
+    assert await done(18)
+    assert not await done(17)
+
+
+async def test_a_time_without_a_zone_is_a_dead_letter(
+    engine: Any, broker: Any, consumer: Any, done: Any, until: Any, deleted: Any
+) -> None:
+    async with running(engine, broker, consumer(done[0])):
+        await until(lambda: stream_is_there(broker))
+        headers = {"ce-id": str(UUID(int=7)), "ce-sequence": "1", "ce-time": "2026-01-01T00:00:00"}
+        await broker.js.publish(
+            "plumbline.requirements.requirement.deleted.v1", deleted().model_dump_json().encode(), headers=headers
+        )
+        await until(lambda: dead_letters(broker))
+        await until(lambda: progressed(engine, 1))
+    [letter] = await dead_letters(broker)
+    assert "zone" in letter.headers["plumbline-dlq-reason"]
+
+
+async def stream_is_there(broker: bus.Broker) -> bool:
+    try:
+        await broker.js.stream_info("REQUIREMENTS")
+    except NotFoundError:
+        return False
+    return True
+
+
+async def test_a_client_that_gave_up_for_good_is_made_anew(
+    engine: Any, settings: Any, consumer: Any, done: Any, stage: Any, deleted: Any, until: Any, broker: Any
+) -> None:
+    mine = bus.Broker(settings.nats_url, "tests")
+    staying = asyncio.create_task(mine.stay_connected())
+    try:
+        await mine.connected()
+        first = mine.nc
+        await first.close()
+        await until(lambda: mine.is_connected and mine.nc is not first)
+        handler, effects = done
+        async with running(engine, mine, consumer(handler)):
+            await stage(deleted(2))
+            await until(lambda: effects == [2])
+    finally:
+        await mine.close()
+        staying.cancel()
+        await asyncio.wait({staying})

@@ -3,12 +3,15 @@ import contextlib
 import json
 from collections.abc import AsyncIterator
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from nats.js.errors import NotFoundError
 from sqlalchemy import text
 
 from plumbline_common import bus, outbox
+from plumbline_common.errors import TooLarge
+from plumbline_common.events import RequirementDeleted
 
 SUBJECT = "plumbline.requirements.requirement.deleted.v1"
 
@@ -146,3 +149,25 @@ async def test_a_crash_between_publishing_and_recording_makes_no_double(
     assert await relay.publish_next() == 2
     assert await relay.publish_next() == 1
     assert [message.headers["ce-sequence"] for message in await stored(broker)] == ["1", "2", "3"]
+
+
+async def test_an_event_that_nats_would_not_take_is_refused_when_it_is_staged(stage: Any) -> None:
+    with pytest.raises(TooLarge):
+        await stage(RequirementDeleted(requirement_id=uuid4(), revision=1, actor="a" * outbox.LARGEST))
+
+
+async def test_what_has_passed_its_time_in_the_stream_is_not_published_again(
+    engine: Any, broker: Any, stage: Any, deleted: Any
+) -> None:
+    await broker.ensure_streams(["requirements"])
+    relay = outbox.Relay(engine, broker, "requirements")
+    async with engine.begin() as connection:
+        await connection.execute(text("INSERT INTO outbox_producer (name) VALUES ('requirements')"))
+    await stage(deleted(1), deleted(2))
+    await relay.publish_next()
+    await broker.js.purge_stream("REQUIREMENTS")
+    await relay.reconcile()
+    assert await relay.publish_next() == 0
+    await broker.js.delete_stream("REQUIREMENTS")
+    await relay.reconcile()
+    assert await relay.publish_next() == 2

@@ -99,3 +99,14 @@ def test_a_collector_that_is_away_holds_up_nobody() -> None:
     for _ in range(5000):
         tracer.start_span("work").end()
     assert time.perf_counter() - began < 5
+
+
+def test_a_callers_baggage_goes_no_further() -> None:
+    carrier = {"traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", "baggage": "secret=1"}
+    assert telemetry.inject(telemetry.extract(carrier)) == {"traceparent": carrier["traceparent"]}
+
+
+def test_a_log_call_that_is_wrong_raises_nothing() -> None:
+    record = logging.LogRecord("x", logging.WARNING, "x.py", 1, "%d of them", ("many",), None)
+    assert telemetry._no_secrets(record)
+    assert "many" in record.getMessage()

@@ -132,8 +132,10 @@ async def test_without_a_good_token_nothing_is_served(client: httpx.AsyncClient,
 
 
 async def test_an_unforeseen_error_tells_no_internals(client: httpx.AsyncClient) -> None:
-    response = await client.get("/things/faults/crash")
+    response = await client.get("/things/faults/crash", headers={"X-Request-Id": "crash-1"})
     problem(response, 500, "internal-error")
+    assert response.headers["x-request-id"] == "crash-1"
+    assert response.headers["x-content-type-options"] == "nosniff"
     assert "secret" not in response.text
 
 

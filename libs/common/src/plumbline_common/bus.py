@@ -37,6 +37,10 @@ RETRY_SECONDS = (0.5, 2.0, 10.0, 30.0)
 """Waits before the second try and those after it; when the last try fails the event is dead."""
 GAP_GRACE = 5.0
 GAP_CHECK_SECONDS = 2.0
+GAP_PATIENCE_SECONDS = 60.0
+"""A gap is asked for when nothing is on its way any more; after this long also while something is."""
+OLDEST = "plumbline-oldest"
+"""The first position that the producer's log still has."""
 FETCH_SECONDS = 10.0
 DRAIN_SECONDS = 10.0
 
@@ -78,10 +82,24 @@ def headers_of(row: Any, producer: str, hop: Mapping[str, str], origin: Mapping[
     return headers
 
 
+def _position(headers: Mapping[str, str]) -> int:
+    position = int(headers["ce-sequence"])
+    if not 1 <= position < 2**63:
+        raise ValueError(f"{position} is no position")
+    return position
+
+
+def _time(headers: Mapping[str, str]) -> datetime:
+    time = datetime.fromisoformat(headers["ce-time"])
+    if time.tzinfo is None:
+        raise ValueError("ce-time has no zone")
+    return time
+
+
 def _placed(headers: Mapping[str, str], producer: str) -> Received[Any] | None:
     """An event that cannot be read, with the place in its producer's log where that can. Else None."""
     try:
-        position = int(headers["ce-sequence"])
+        position = _position(headers)
     except (KeyError, ValueError):
         return None
     try:
@@ -114,7 +132,10 @@ class Broker:
         self._inbox = f"_INBOX_{urlsplit(url).username or 'anyone'}"
         self._replicas = replicas
         self._ready = asyncio.Event()
+        self._closed = asyncio.Event()
+        self._closing = False
         self._callbacks: list[Callable[[], None]] = []
+        self._served: dict[str, Callable[[Msg], Awaitable[None]]] = {}
         self.connections = 0
         """How often the connection was made: a change means that the server may have lost something."""
         self.nc: Client = Client()
@@ -124,7 +145,21 @@ class Broker:
     def is_connected(self) -> bool:
         return self._ready.is_set() and self.nc.is_connected
 
+    async def stay_connected(self) -> None:
+        """Connect, and connect anew where the client has given up for good, as it does after a fatal error."""
+        while not self._closing:
+            await self.connect()
+            await self._closed.wait()
+
     async def connect(self) -> None:
+        self._closed.clear()
+
+        async def closed() -> None:
+            self._ready.clear()
+            self._closed.set()
+            if not self._closing:
+                log.error("nats: the client closed its connection; it connects anew")
+
         async def connected() -> None:
             self.connections += 1
             for callback in self._callbacks:
@@ -145,6 +180,7 @@ class Broker:
                     ping_interval=10,
                     max_outstanding_pings=2,
                     reconnected_cb=connected,
+                    closed_cb=closed,
                     error_cb=failed,
                 )
             except (OSError, nats.errors.Error) as error:
@@ -152,6 +188,8 @@ class Broker:
                 await asyncio.sleep(0.5)
                 continue
             self.js = self.nc.jetstream(timeout=5, publish_async_max_pending=4096)
+            for subject, answer in self._served.items():
+                await self.nc.subscribe(subject, queue="plumbline", cb=answer)
             await connected()
             self._ready.set()
 
@@ -165,6 +203,7 @@ class Broker:
     async def serve(self, subject: str, answer: Callable[[Msg], Awaitable[None]]) -> None:
         """Give each core-NATS message on `subject` to one of the processes that serve it."""
         await self.connected()
+        self._served[subject] = answer
         await self.nc.subscribe(subject, queue="plumbline", cb=answer)
 
     async def publish_soon(self, subject: str, data: bytes, headers: dict[str, str]) -> asyncio.Future[PubAck]:
@@ -181,6 +220,7 @@ class Broker:
                     await self.js.add_stream(config)
 
     async def close(self) -> None:
+        self._closing = True
         if not self.nc.is_closed:
             with contextlib.suppress(Exception):
                 await asyncio.wait_for(self.nc.drain(), DRAIN_SECONDS)
@@ -196,6 +236,10 @@ class Consumer:
     _stopping: asyncio.Event = field(default_factory=asyncio.Event)
     _busy: set[asyncio.Task[None]] = field(default_factory=set)
     _asked: dict[str, tuple[inbox.Gap, float, float]] = field(default_factory=dict)
+    _gap_since: dict[str, float] = field(default_factory=dict)
+    _oldest: dict[str, int] = field(default_factory=dict)
+    _failures: dict[UUID, int] = field(default_factory=dict)
+    """By event. In memory: a restart gives an event its tries again."""
 
     async def run(self) -> None:
         """Consume until `stop`; what is in hand then is finished first."""
@@ -280,20 +324,30 @@ class Consumer:
         headers = message.headers or {}
         kind = registry().get(message.subject.removeprefix(f"{PREFIX}."))
         handler = self.subscription.handlers.get(kind) if kind else None
+        with contextlib.suppress(ValueError):
+            self._oldest[producer] = max(self._oldest.get(producer, 1), int(headers.get(OLDEST, "1")))
         try:
             received: Received[Any] = Received(
                 id=UUID(headers["ce-id"]),
                 producer=producer,
-                position=int(headers["ce-sequence"]),
-                time=datetime.fromisoformat(headers["ce-time"]),
+                position=_position(headers),
+                time=_time(headers),
                 data=kind.model_validate_json(message.data, extra="ignore") if kind and handler else Event(),
             )
         except (KeyError, ValueError, ValidationError) as error:
-            await self._bury(message, f"not a readable event: {error}", _placed(headers, producer))
+            unreadable = _placed(headers, producer)
+            try:
+                await self._bury(message, f"not a readable event: {error}", unreadable)
+            except Exception as fault:
+                await self._failed(message, unreadable, fault)
             return
         if handler is None:
-            async with self.sessions.begin() as session:
-                await inbox.first_time(session, received, self.subscription.consumer, "ignored")
+            try:
+                async with self.sessions.begin() as session:
+                    await inbox.first_time(session, received, self.subscription.consumer, "ignored")
+            except Exception as error:
+                await self._failed(message, received, error)
+                return
             await message.ack()
             return
         telemetry.event_age.record(
@@ -322,6 +376,7 @@ class Consumer:
                 span.set_status(StatusCode.ERROR, type(error).__name__)
                 await self._failed(message, received, error)
                 return
+        self._failures.pop(received.id, None)
         await message.ack()
 
     @contextlib.asynccontextmanager
@@ -337,27 +392,36 @@ class Consumer:
         finally:
             task.cancel()
 
-    async def _failed(self, message: Msg, received: Received[Any], error: Exception) -> None:
-        tries = message.metadata.num_delivered
+    async def _failed(self, message: Msg, received: Received[Any] | None, error: Exception) -> None:
         # A fault of the surroundings is nobody's poison: such an event waits as long as it takes.
-        if db.is_transient(error):
-            log.warning("event %s waits: %r", received.id, error)
-            await message.nak(delay=min(0.5 * 2 ** min(tries, 6), 30))
-        elif tries <= len(RETRY_SECONDS):
+        if received is None or db.is_transient(error):
+            delivered = message.metadata.num_delivered
+            log.warning("event %s waits: %r", received and received.id, error)
+            await message.nak(delay=min(0.5 * 2 ** min(delivered, 6), 30))
+            return
+        if len(self._failures) > 10_000:
+            self._failures.clear()
+        tries = self._failures[received.id] = self._failures.get(received.id, 0) + 1
+        if tries <= len(RETRY_SECONDS):
             log.warning("event %s failed, try %d: %r", received.id, tries, error)
             await message.nak(delay=RETRY_SECONDS[tries - 1])
         else:
             log.error("event %s is dead after %d tries", received.id, tries, exc_info=error)
-            await self._bury(message, f"{type(error).__name__}: {error}", received)
+            await self._bury(message, f"{type(error).__name__}: {error}", received, tries)
 
-    async def _bury(self, message: Msg, reason: str, received: Received[Any] | None) -> None:
+    async def _bury(
+        self, message: Msg, reason: str, received: Received[Any] | None, tries: int | None = None
+    ) -> None:
         consumer = self.subscription.consumer
         headers = {name: value for name, value in (message.headers or {}).items() if name != MESSAGE_ID}
         headers |= {
             "plumbline-dlq-reason": " ".join(reason.split())[:1000],
             "plumbline-dlq-consumer": consumer,
-            "plumbline-dlq-tries": str(message.metadata.num_delivered),
+            "plumbline-dlq-tries": str(tries or message.metadata.num_delivered),
         }
+        if received is not None:
+            # One letter for an event, also where its end is noted at a second try only.
+            headers[MESSAGE_ID] = f"{received.id}/{received.position}/{consumer}"
         await self.broker.js.publish(
             f"{PREFIX}.dlq.{consumer}.{message.subject.removeprefix(f'{PREFIX}.')}",
             message.data,
@@ -366,6 +430,7 @@ class Consumer:
         if received is not None:
             async with self.sessions.begin() as session:
                 await inbox.first_time(session, received, consumer, "dead")
+            self._failures.pop(received.id, None)
         await message.term()
 
     async def _watch(self) -> None:
@@ -386,9 +451,15 @@ class Consumer:
             {"messaging.consumer.group.name": consumer, "plumbline.producer": producer},
         )
         async with self.sessions.begin() as session:
-            missing = await inbox.gaps(session, consumer, producer, GAP_GRACE)
-        # What waits for its next try is neither done nor lost.
-        if missing and not info.num_pending and not info.num_ack_pending:
+            missing = await inbox.gaps(session, consumer, producer, GAP_GRACE, self._oldest.get(producer, 1))
+        if not missing:
+            self._gap_since.pop(producer, None)
+            return
+        # What waits for its next try is neither done nor lost; a double of it does no harm, though.
+        now = asyncio.get_running_loop().time()
+        since = self._gap_since.setdefault(producer, now)
+        quiet = not info.num_pending and not info.num_ack_pending
+        if quiet or now - since > GAP_PATIENCE_SECONDS:
             await self._ask(producer, missing)
 
     async def _ask(self, producer: str, missing: list[inbox.Gap]) -> None:

@@ -1,6 +1,8 @@
 """Idempotency-Key on POST: the first answer is kept for 24 hours and given again to who repeats the request."""
 
+import asyncio
 import hashlib
+import logging
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -13,7 +15,10 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from plumbline_common import db
 from plumbline_common.errors import Invalid, PlumblineError
 
+log = logging.getLogger(__name__)
+
 KEEP_HOURS = 24
+FORGET_BATCH = 5000
 
 Key = Annotated[
     str | None,
@@ -73,7 +78,11 @@ _KEEP = text(
     " WHERE subject = :subject AND key = :key"
 ).bindparams(sa.bindparam("headers", type_=JSONB))
 _RELEASE = text("DELETE FROM idempotency_keys WHERE subject = :subject AND key = :key")
-_FORGET = text(f"DELETE FROM idempotency_keys WHERE {_PAST}")  # noqa: S608 - own names
+_FORGET = text(
+    "DELETE FROM idempotency_keys WHERE (subject, key) IN"  # noqa: S608 - own names
+    f" (SELECT subject, key FROM idempotency_keys WHERE {_PAST} ORDER BY created_at LIMIT {FORGET_BATCH}"
+    "  FOR UPDATE SKIP LOCKED)"
+)
 
 
 @dataclass(frozen=True)
@@ -177,6 +186,14 @@ async def release(session: AsyncSession, subject: str, key: str) -> None:
     await session.execute(_RELEASE, {"subject": subject, "key": key})
 
 
-async def forget_old(session: AsyncSession) -> None:
-    """Delete the keys that are past their time."""
-    await session.execute(_FORGET)
+async def keep_forgetting(sessions: db.Sessions) -> None:
+    """Delete the keys that are past their time, some each minute, until cancelled."""
+    while True:
+        try:
+            async with sessions.begin() as session:
+                gone = (await session.execute(_FORGET)).rowcount  # type: ignore[attr-defined]
+        except Exception as error:
+            log.warning("old idempotency keys could not be deleted: %r", error)
+            gone = 0
+        if gone < FORGET_BATCH:
+            await asyncio.sleep(60)

@@ -3,6 +3,7 @@
 Positions are gapless per producer, so the same record tells which events never arrived.
 """
 
+import logging
 from dataclasses import dataclass
 
 import sqlalchemy as sa
@@ -11,6 +12,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from plumbline_common import db
 from plumbline_common.events import E, Received
+
+log = logging.getLogger(__name__)
 
 
 def add_tables(metadata: MetaData) -> None:
@@ -78,31 +81,38 @@ _SEEN_UP_TO = text(
     "INSERT INTO inbox_progress (consumer, producer) VALUES (:consumer, :producer)"
     " ON CONFLICT (consumer, producer) DO UPDATE SET position = inbox_progress.position RETURNING position"
 )
+# Gaps and the highest position come from one snapshot: what is committed between two would be passed over.
 _GAPS = text(
-    "SELECT before + 1 AS first, position - 1 AS last, late FROM ("
-    " SELECT position, lag(position, 1, :seen) OVER (ORDER BY position) AS before,"
+    "WITH arrivals AS (SELECT position, lag(position, 1, :seen) OVER (ORDER BY position) AS before,"
     "  processed_at < clock_timestamp() - make_interval(secs => :grace) AS late"
-    " FROM inbox WHERE consumer = :consumer AND producer = :producer AND position > :seen"
-    ") AS arrivals WHERE position > before + 1 ORDER BY position LIMIT 100"
+    "  FROM inbox WHERE consumer = :consumer AND producer = :producer AND position > :seen)"
+    " (SELECT before + 1 AS first, position - 1 AS last, late, NULL::bigint AS highest FROM arrivals"
+    "  WHERE position > before + 1 ORDER BY position LIMIT 100)"
+    " UNION ALL SELECT NULL, NULL, NULL, max(position) FROM arrivals"
 )
 _ADVANCE = text(
-    "UPDATE inbox_progress SET position = greatest(position, coalesce(:upto, (SELECT max(position) FROM inbox"
-    "  WHERE consumer = :consumer AND producer = :producer), position))"
+    "UPDATE inbox_progress SET position = greatest(position, :upto)"
     " WHERE consumer = :consumer AND producer = :producer RETURNING position"
 )
 _FORGET = text("DELETE FROM inbox WHERE consumer = :consumer AND producer = :producer AND position <= :position")
 
 
-async def gaps(session: AsyncSession, consumer: str, producer: str, grace: float) -> list[Gap]:
+async def gaps(session: AsyncSession, consumer: str, producer: str, grace: float, oldest: int = 1) -> list[Gap]:
     """Move the progress up to the first gap, and return the gaps (at most 100).
 
     A gap counts once an event beyond it has been done for `grace` seconds: until then it may be in flight.
+    `oldest` is the first position that the producer's log still has: what lay before it will never come.
     """
     names = {"consumer": consumer, "producer": producer}
     seen = (await session.execute(_SEEN_UP_TO, names)).scalar_one()
+    if oldest - 1 > seen:
+        log.warning("%s has lost %d to %d of %s: the log begins later", consumer, seen + 1, oldest - 1, producer)
+        seen = oldest - 1
     rows = (await session.execute(_GAPS, names | {"seen": seen, "grace": grace})).all()
-    upto = rows[0].first - 1 if rows else None
+    found = [row for row in rows if row.highest is None and row.first is not None]
+    highest = next((row.highest for row in rows if row.highest is not None), seen)
+    upto = found[0].first - 1 if found else highest
     reached = (await session.execute(_ADVANCE, names | {"upto": upto})).scalar_one()
     # Below the progress, the progress itself tells that an event was done.
     await session.execute(_FORGET, names | {"position": reached})
-    return [Gap(row.first, row.last) for row in rows if row.late]
+    return [Gap(row.first, row.last) for row in found if row.late]

@@ -23,6 +23,7 @@ from sqlalchemy import BigInteger, Column, Identity, MetaData, Table, Text, Uuid
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession
 
 from plumbline_common import bus, db, telemetry
+from plumbline_common.errors import TooLarge
 from plumbline_common.events import PREFIX, Event
 
 log = logging.getLogger(__name__)
@@ -35,6 +36,9 @@ GATHER_SECONDS = 0.05
 """A lone event leaves at once; while they come within `BUSY_SECONDS` of each other, this long they gather first."""
 POLL_SECONDS = 1.0
 RECONCILE_SECONDS = 10.0
+LARGEST = 900_000
+"""Bytes of an event's data; NATS takes 1 MiB with the headers."""
+PRUNE_BATCH = 5000
 KEEP_DAYS = 30
 """How long the log reaches back for a replay."""
 
@@ -80,12 +84,18 @@ async def stage(session: AsyncSession, event: Event) -> UUID:
 
 
 def row_of(event: Event) -> dict[str, Any]:
-    """The values of `event` in the log, for who writes it in a larger statement that also selects `NOTIFY`."""
+    """The values of `event` in the log, for who writes it in a larger statement that also selects `NOTIFY`.
+
+    Raises `TooLarge` for one that NATS would not take: it would hold up all events behind it.
+    """
+    data = event.model_dump_json()
+    if len(data.encode()) > LARGEST:
+        raise TooLarge(f"the event that tells of it would be larger than {LARGEST} bytes: say less in it")
     return {
         "id": db.new_id(),
         "subject": event.subject,
         "key": event.key,
-        "data": event.model_dump_json(),
+        "data": data,
         "trace": json.dumps(telemetry.inject()),
     }
 
@@ -152,6 +162,7 @@ class Relay:
         self._serving = False
         # Republished events carry another Nats-Msg-Id: the server may remember ids of messages that it lost.
         self._epoch = ""
+        self._oldest = 1
 
     async def run(self) -> None:
         """Publish until cancelled; faults of the broker or the database are raised, to be run again after."""
@@ -179,7 +190,7 @@ class Relay:
             if loop.time() >= reconcile_at or seen != self._broker.connections:
                 seen = self._broker.connections
                 await self.reconcile()
-                await self._prune()
+                await self._prune_quietly()
                 reconcile_at = loop.time() + RECONCILE_SECONDS
             if await self.publish_next() >= ROUND:
                 continue
@@ -284,6 +295,7 @@ class Relay:
                 )
                 headers[bus.MESSAGE_ID] = f"{row.id}{epoch}"
                 headers[bus.PUBLISHED] = str(published or row.position)
+                headers[bus.OLDEST] = str(self._oldest)
                 sent.futures.append(
                     await self._broker.publish_soon(f"{PREFIX}.{row.subject}", row.data.encode(), headers)
                 )
@@ -299,7 +311,7 @@ class Relay:
             if (held := await self._locked(connection)) is None:
                 return
             there = await self._last_in_stream()
-            if there < held[1]:
+            if there is not None and there < held[1]:
                 log.warning(
                     "the stream lacks events of the log: publishing them again",
                     extra={"producer": self._producer, "stream": there, "log": held[1]},
@@ -310,11 +322,14 @@ class Relay:
                     {"there": there, "name": self._producer},
                 )
 
-    async def _last_in_stream(self) -> int:
+    async def _last_in_stream(self) -> int | None:
+        """How far the stream says that the log was published; None where all that it held has passed its time."""
+        stream = bus.stream_of(self._producer)
         try:
-            last = await self._broker.js.get_last_msg(bus.stream_of(self._producer), f"{PREFIX}.{self._producer}.>")
+            last = await self._broker.js.get_last_msg(stream, f"{PREFIX}.{self._producer}.>")
         except NotFoundError:
-            return 0
+            # A stream that was made anew has never numbered a message.
+            return None if (await self._broker.js.stream_info(stream)).state.last_seq else 0
         return int((last.headers or {}).get(bus.PUBLISHED, "0"))
 
     async def _replay(self, request: Msg) -> None:
@@ -336,25 +351,36 @@ class Relay:
             await sent.stored()
             first = rows[-1].position + 1
 
+    async def _prune_quietly(self) -> None:
+        try:
+            await self._prune()
+        except Exception as error:  # publishing matters more
+            log.warning("the log of %s could not be pruned: %r", self._producer, error)
+
     async def _prune(self) -> None:
         async with self._engine.begin() as connection:
+            # Only the oldest rows are looked at: the log may be long.
             await connection.execute(
                 text(
-                    "DELETE FROM outbox WHERE seq IN (SELECT seq FROM outbox WHERE position <="
-                    " (SELECT published FROM outbox_producer WHERE name = :name)"
-                    " AND created_at < now() - make_interval(days => :days) ORDER BY seq LIMIT 10000)"
+                    "DELETE FROM outbox WHERE seq IN (SELECT seq FROM"
+                    " (SELECT seq, position, created_at FROM outbox ORDER BY seq LIMIT :batch) AS oldest"
+                    " WHERE created_at < now() - make_interval(days => :days) AND position <="
+                    "  (SELECT published FROM outbox_producer WHERE name = :name))"
                 ),
-                {"days": KEEP_DAYS, "name": self._producer},
+                {"days": KEEP_DAYS, "name": self._producer, "batch": PRUNE_BATCH},
             )
             row = (
                 await connection.execute(
                     text(
-                        "SELECT count(*), coalesce(extract(epoch FROM now() - min(created_at)), 0) FROM outbox"
-                        " WHERE position IS NULL OR position > (SELECT published FROM outbox_producer"
-                        "  WHERE name = :name)"
+                        "SELECT sum(waiting), coalesce(extract(epoch FROM now() - min(oldest)), 0),"
+                        " (SELECT min(position) FROM outbox) FROM ("
+                        " SELECT count(*) AS waiting, min(created_at) AS oldest FROM outbox WHERE position IS NULL"
+                        " UNION ALL SELECT count(*), min(created_at) FROM outbox WHERE position >"
+                        "  (SELECT published FROM outbox_producer WHERE name = :name)) AS backlog"
                     ),
                     {"name": self._producer},
                 )
             ).one()
-        telemetry.outbox_backlog.set(row[0], {"plumbline.producer": self._producer})
+        self._oldest = row[2] or 1
+        telemetry.outbox_backlog.set(int(row[0]), {"plumbline.producer": self._producer})
         telemetry.outbox_age.set(float(row[1]), {"plumbline.producer": self._producer})

@@ -175,19 +175,23 @@ async def _by_framework(request: Request, error: Exception) -> JSONResponse:
 
 async def _by_database(request: Request, error: Exception) -> JSONResponse:
     if not db.is_transient(error):
-        return await _unforeseen(request, error)
+        return await unforeseen(request, error)
     log.warning("the database did not serve %s: %r", request.url.path, error)
+    detail = "the database did not answer in time; nothing was changed; try again"
+    if isinstance(error, DBAPIError) and error.connection_invalidated:
+        detail = "the connection to the database was lost, and it may have been done: read before you try again"
     return problem(
         503,
         "unavailable",
         errors.Unavailable.title,
         request=request,
-        detail="the database did not answer in time; nothing was changed; try again",
+        detail=detail,
         headers={"Retry-After": "1"},
     )
 
 
-async def _unforeseen(request: Request, error: Exception) -> JSONResponse:
+async def unforeseen(request: Request, error: Exception) -> JSONResponse:
+    """What is nobody's fault but ours: logged, and answered without internals."""
     log.error("unhandled error at %s %s", request.method, request.url.path, exc_info=error)
     return problem(
         500,
@@ -205,4 +209,4 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(HTTPException, _by_framework)
     app.add_exception_handler(DBAPIError, _by_database)
     app.add_exception_handler(PoolTimeout, _by_database)
-    app.add_exception_handler(Exception, _unforeseen)
+    app.add_exception_handler(Exception, unforeseen)

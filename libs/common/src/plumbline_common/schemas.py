@@ -111,7 +111,9 @@ class SignalQuery(OpenSloSchema):
 
     metric: Name
     """OpenTelemetry's metric name, such as `http.server.request.duration`."""
-    attributes: Annotated[dict[Name, Text], Field(max_length=32)] = {}
+    attributes: Annotated[
+        dict[Name, Annotated[str, StringConstraints(max_length=1000), Storable]], Field(max_length=32)
+    ] = {}
     """Resource and point attributes that must be equal; `service.name` among them."""
     aggregation: Aggregation = "mean"
     le: float | None = None

@@ -11,6 +11,7 @@ import os
 import re
 import socket
 import sys
+import traceback
 import uuid
 import warnings
 from collections.abc import Callable, Iterable, Mapping
@@ -36,6 +37,7 @@ from opentelemetry.sdk.metrics.view import ExplicitBucketHistogramAggregation, V
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -74,15 +76,17 @@ _set_up = False
 def inject(context: Context | None = None) -> dict[str, str]:
     """`traceparent` and `tracestate` of `context` (default: the current one); empty where there is no trace."""
     carrier: dict[str, str] = {}
-    propagate.inject(carrier, context, default_setter)
+    _CONTEXT.inject(carrier, context, default_setter)
     return carrier
 
 
 def extract(carrier: Mapping[str, str]) -> Context:
     """The context that a carrier of W3C headers holds."""
-    return propagate.extract(carrier)
+    return _CONTEXT.extract(carrier)
 
 
+# Not baggage: what a caller says there would be stored with events and told to every subscriber.
+_CONTEXT = TraceContextTextMapPropagator()
 request_id: ContextVar[str] = ContextVar("request_id", default="")
 """The id of the HTTP request at work; empty outside of one."""
 
@@ -114,6 +118,7 @@ def set_up(service: str, environment: str, version: str) -> Callable[[], None]:
     if _set_up:
         return _flush
     _set_up = True
+    propagate.set_global_textmap(_CONTEXT)
     _log_to_stdout(service)
     resource = Resource.create(
         {
@@ -241,9 +246,17 @@ def _masked(text: str) -> str:
 
 
 def _no_secrets(record: logging.LogRecord) -> bool:
-    said = record.getMessage()
-    if (masked := _masked(said)) != said:
+    try:
+        said = record.getMessage()
+    except (TypeError, ValueError):  # whoever logs wrongly must not fail for it
+        said, record.msg, record.args = "", f"{record.msg} {record.args!r}", ()
+    if (masked := _masked(said or str(record.msg))) != said:
         record.msg, record.args = masked, ()
+    if record.exc_info and record.exc_info[1] is not None and not record.exc_text:
+        # Exporters print the exception themselves: where it tells a secret, its masked text goes instead.
+        told = "".join(traceback.format_exception(record.exc_info[1]))
+        if (masked := _masked(told)) != told:
+            record.exc_info, record.exc_text = None, masked
     return True
 
 

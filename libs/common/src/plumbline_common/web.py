@@ -136,7 +136,7 @@ async def _start(
         "bus": lambda: _bus_connected(broker),
     }
     stack.push_async_callback(broker.close)
-    await stack.enter_async_context(background("connection to nats", broker.connect, forever=False))
+    await stack.enter_async_context(background("connection to nats", broker.stay_connected))
     relay = outbox.Relay(engine, broker, name)
     await stack.enter_async_context(background("outbox relay", relay.run))
     if resources is not None:
@@ -151,20 +151,23 @@ async def background(
     what: str,
     run: Callable[[], Coroutine[Any, Any, None]],
     *,
-    forever: bool = True,
     stop: Callable[[], None] | None = None,
 ) -> AsyncIterator[None]:
     """Run a task beside the requests; one that fails is reported and starts again."""
     stopping = False
+    loop = asyncio.get_running_loop()
 
     async def supervised() -> None:
         wait = 0.2
         while not stopping:
+            began = loop.time()
             try:
                 await run()
-                if not forever or stopping:
+                if stopping:
                     return
             except Exception:
+                if loop.time() - began > 60:
+                    wait = 0.2
                 log.exception("%s failed; it starts again in %.1f s", what, wait)
             await asyncio.sleep(wait)
             wait = min(wait * 2, 10)
@@ -195,7 +198,8 @@ async def _migrated(sessions: db.Sessions, package: str) -> None:
     async with sessions() as session:
         found = (await session.execute(text("SELECT version_num FROM alembic_version"))).scalar_one()
     expected = db.newest_migration(package)
-    if found != expected:
+    # A later one is fine: a release only expands what the one before it needs.
+    if found < expected:
         raise RuntimeError(f"the schema is at {found}, this program needs {expected}: run make migrate")
 
 
@@ -280,6 +284,7 @@ class Edge:
             request_id = str(db.new_id()).encode()
         telemetry.request_id.set(request_id.decode())
         received = 0
+        started = False
 
         async def bounded() -> Message:
             nonlocal received
@@ -291,7 +296,9 @@ class Edge:
             return message
 
         async def stamped(message: Message) -> None:
+            nonlocal started
             if message["type"] == "http.response.start":
+                started = True
                 context = trace.get_current_span().get_span_context()
                 message["headers"] = [
                     *message["headers"],
@@ -312,4 +319,9 @@ class Edge:
             )
             await reply(scope, receive, stamped)
             return
-        await self._app(scope, bounded, stamped)
+        try:
+            await self._app(scope, bounded, stamped)
+        except Exception as error:
+            if started:
+                raise
+            await (await problems.unforeseen(Request(scope), error))(scope, receive, stamped)

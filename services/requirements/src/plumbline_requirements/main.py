@@ -6,7 +6,7 @@ from uuid import UUID
 
 from fastapi import FastAPI
 
-from plumbline_common import audit, web
+from plumbline_common import audit, idempotency, web
 from plumbline_common.batching import Batcher
 from plumbline_common.events import VerdictChanged
 from plumbline_requirements.audits.router import router as audits
@@ -31,6 +31,7 @@ async def resources(app: FastAPI) -> AsyncIterator[None]:
     app.state.documents = Batcher(load)
     async with (
         web.background("sealer of the audit log", lambda: audit.keep_sealing(app.state.sessions)),
+        web.background("forgetter of idempotency keys", lambda: idempotency.keep_forgetting(app.state.sessions)),
         web.background("folder of the counts", lambda: keep_folding(app.state.sessions)),
     ):
         yield

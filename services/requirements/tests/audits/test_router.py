@@ -74,6 +74,8 @@ async def test_the_chain_holds_and_one_changed_byte_breaks_it(
     alice: httpx.AsyncClient, auditor: httpx.AsyncClient, app: Any
 ) -> None:
     ids = [(await created(alice, title=f"number {n}"))["id"] for n in range(5)]
+    written = await auditor.put("/api/v1/policies/chain", json={"required_approvals": 3})
+    assert written.status_code == 200
     await alice.delete(f"{PATH}/{ids[0]}", headers={"If-Match": '"1"'})
     await sealed(app)
     assert broken(await lines(auditor)) is None

@@ -1,6 +1,9 @@
 """Pages, filters, sort orders, cursors, totals and facets, against a plain computation of the same."""
 
 import asyncio
+import base64
+import hashlib
+import json
 import random
 from typing import Any
 
@@ -120,6 +123,35 @@ async def test_a_cursor_of_another_query_or_a_damaged_one_is_refused(
         response = await alice.get(PATH, params=query)
         assert response.status_code == 422, query
         assert response.json()["errors"][0]["parameter"] == "cursor"
+
+
+def forged(body: str) -> str:
+    raw = body.encode()
+    return base64.urlsafe_b64encode(hashlib.sha256(raw).digest()[:8] + raw).decode().rstrip("=")
+
+
+async def test_a_cursor_that_somebody_made_up_is_refused(
+    alice: httpx.AsyncClient, twelve: list[dict[str, Any]]
+) -> None:
+    cursor = (await listed(alice, limit=2))["next"]
+    made_for = json.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4))[8:])[0]
+    bodies = ("[" * 2500, *(json.dumps([made_for, values]) for values in (["zzz"], [[1]], 7)))
+    for body in bodies:
+        "[" * 2500,
+        json.dumps([made_for, ["zzz"]]),
+        json.dumps([made_for, [[1]]]),
+        json.dumps([made_for, 7]),
+    ):
+        response = await alice.get(PATH, params={"cursor": forged(body)})
+        assert response.status_code == 422, body[:60]
+        assert response.json()["errors"][0]["parameter"] == "cursor"
+
+
+async def test_a_cursor_may_hold_the_longest_title(alice: httpx.AsyncClient) -> None:
+    for number in range(3):
+        await created(alice, title="漢" * 499 + str(number))
+    cursor = (await listed(alice, sort="title", limit=2))["next"]
+    assert len((await listed(alice, sort="title", limit=2, cursor=cursor))["items"]) == 1
 
 
 async def test_only_the_fields_that_are_asked_for_are_answered(

@@ -35,8 +35,9 @@ _EXPORT = text(
     " SELECT seq, position, entry, digest, hash FROM audit_entries WHERE position > :position"
     "  ORDER BY position LIMIT :limit) AS page"
     " LEFT JOIN LATERAL (SELECT document FROM requirement_revisions"
-    "  WHERE page.entry::jsonb ->> 'entity' = 'requirement' AND page.entry::jsonb ->> 'document' IS NOT NULL"
-    "  AND requirement_id = (page.entry::jsonb ->> 'entity_id')::uuid"
+    "  WHERE page.entry::jsonb ->> 'document' IS NOT NULL"
+    "  AND requirement_id = CASE WHEN page.entry::jsonb ->> 'entity' = 'requirement'"
+    "   THEN (page.entry::jsonb ->> 'entity_id')::uuid END"
     "  AND revision = (page.entry::jsonb ->> 'revision')::int) AS revisions ON true ORDER BY page.position"
 )
 _UNSEALED = text(

@@ -19,6 +19,7 @@ router = APIRouter(prefix="/api/v1/requirements", tags=["bulk"])
 EditorOrReviewer = Annotated[UserInfo, Depends(require("editor", "reviewer"))]
 LINES = "application/x-ndjson"
 IN_MEMORY = 8 * 1024 * 1024
+BLOCK = 1024 * 1024
 BODY_LIMITS = {f"{router.prefix}/bulk": 16 * 1024 * 1024, f"{router.prefix}/bulk/lines": 512 * 1024 * 1024}
 """In bytes, by path."""
 
@@ -73,6 +74,24 @@ async def _spooled(request: Request) -> IO[bytes]:
 
 async def _results(request: Request, spool: IO[bytes], key: str | None, actor: UserInfo) -> AsyncIterator[bytes]:
     with spool:
-        lines = (line.strip() for line in spool if line.strip())
-        async for part in service.run_lines(request.app.state.sessions, lines, key, actor):
+        async for part in service.run_lines(request.app.state.sessions, _lines(spool), key, actor):
             yield part
+
+
+async def _lines(spool: IO[bytes]) -> AsyncIterator[bytes]:
+    """The lines that are not blank. Of one that is too long only as much as tells that it is."""
+    while block := await run_in_threadpool(_block, spool):
+        for line in block:
+            if line.strip():
+                yield line.strip()
+
+
+def _block(spool: IO[bytes]) -> list[bytes]:
+    lines: list[bytes] = []
+    size = 0
+    while size < BLOCK and (line := spool.readline(service.LONGEST_LINE + 2)):
+        lines.append(line)
+        size += len(line)
+        while not line.endswith(b"\n") and (line := spool.readline(IN_MEMORY)):
+            pass  # the rest of a line that is too long
+    return lines

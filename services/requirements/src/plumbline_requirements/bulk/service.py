@@ -1,6 +1,6 @@
 """Many changes, each decided as if it came alone."""
 
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import orjson
@@ -23,7 +23,9 @@ from plumbline_requirements.requirements.schemas import RequirementResponse
 
 BATCH = 100
 """Lines of a stream that are done in one transaction."""
+BATCH_BYTES = 4 * 1024 * 1024
 LONGEST_LINE = 1024 * 1024
+"""In bytes."""
 
 
 class BulkFailed(Conflict):
@@ -42,7 +44,7 @@ async def run(session: AsyncSession, items: Sequence[Any], atomic: bool, actor: 
 
 
 async def run_lines(
-    sessions: db.Sessions, lines: Iterable[bytes], key: str | None, actor: UserInfo
+    sessions: db.Sessions, lines: AsyncIterator[bytes], key: str | None, actor: UserInfo
 ) -> AsyncIterator[bytes]:
     """A result line for each line, and a last one with the sums. What has its result is durable.
 
@@ -61,10 +63,13 @@ async def run_lines(
         batch.clear()
         return b"".join(result.model_dump_json(exclude_none=True).encode() + b"\n" for result in results)
 
-    for index, line in enumerate(lines):
+    index = size = 0
+    async for line in lines:
         batch.append((index, line))
-        if len(batch) == BATCH:
+        index, size = index + 1, size + len(line)
+        if len(batch) == BATCH or size > BATCH_BYTES:
             yield await done()
+            size = 0
     if batch:
         yield await done()
     yield orjson.dumps({"succeeded": succeeded, "failed": failed}, option=orjson.OPT_APPEND_NEWLINE)

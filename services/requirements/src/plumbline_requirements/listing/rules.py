@@ -7,9 +7,13 @@ import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
+from uuid import UUID
+
+from pydantic import Field, StrictInt, StrictStr, TypeAdapter
 
 from plumbline_common.errors import Invalid
+from plumbline_common.schemas import Instant, Storable
 
 
 @dataclass(frozen=True)
@@ -34,6 +38,15 @@ SORTABLE = {
     "created_by": Column("created_by", "text"),
     "updated_at": Column("updated_at", "timestamptz"),
     "updated_by": Column("updated_by", "text"),
+}
+
+# What a cursor may hold, so that no value reaches the database that it would choke on.
+_KINDS: dict[str, TypeAdapter[Any]] = {
+    "uuid": TypeAdapter(UUID),
+    "bigint": TypeAdapter(Annotated[StrictInt, Field(ge=-(2**63), lt=2**63)]),
+    "int": TypeAdapter(Annotated[StrictInt, Field(ge=-(2**31), lt=2**31)]),
+    "text": TypeAdapter(Annotated[StrictStr, Storable]),
+    "timestamptz": TypeAdapter(Instant),
 }
 
 
@@ -82,7 +95,7 @@ def words_of(q: str) -> str:
 
 def cursor_of(query: str, values: Sequence[Any]) -> str:
     """An opaque place in the order of `query` (its fingerprint): after the row with these values."""
-    body = json.dumps([query, list(values)], separators=(",", ":")).encode()
+    body = json.dumps([query, list(values)], separators=(",", ":"), ensure_ascii=False).encode()
     return base64.urlsafe_b64encode(hashlib.sha256(body).digest()[:8] + body).decode().rstrip("=")
 
 
@@ -96,7 +109,9 @@ def values_of(cursor: str, query: str, order: Sequence[Order]) -> list[Any]:
         made_for, values = json.loads(body)
         if len(values) != len(order):
             raise ValueError
-    except (ValueError, TypeError, binascii.Error):
+        for value, each in zip(values, order, strict=True):
+            _KINDS[SORTABLE[each.name].kind].validate_python(value, strict=False)
+    except (ValueError, TypeError, KeyError, RecursionError, binascii.Error):
         raise BadParameter("cursor", "is damaged; take it from `next` of the page before") from None
     if made_for != query:
         raise BadParameter("cursor", "is of another query: filters and sort must stay the same from page to page")

@@ -31,7 +31,7 @@ class ListQuery(Schema):
     skip: Annotated[int, Field(ge=0, le=2**31 - 1)] = 0
     """How many to leave out; for deep pages use `cursor`."""
     limit: Annotated[int, Field(ge=1, le=100)] = 50
-    cursor: Annotated[str, StringConstraints(max_length=4000)] | None = None
+    cursor: Annotated[str, StringConstraints(max_length=16_000)] | None = None
     """`next` of the page before; the other parameters must be the same."""
     sort: Commas = ""
     """Members, `-` for descending, such as `-updated_at,title`. The newest first where it is left out."""
