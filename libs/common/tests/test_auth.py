@@ -21,6 +21,11 @@ async def test_a_good_token_names_the_caller(authenticator: Authenticator, issue
     assert await authenticator.user(token) == user
 
 
+async def test_the_caller_carries_the_end_of_the_token(authenticator: Authenticator, issuer: Any) -> None:
+    end = int(time.time()) + 77
+    assert (await authenticator.user(issuer.token("viewer", exp=end))).expires_at == end
+
+
 @pytest.mark.parametrize(
     ("claims", "reason"),
     [

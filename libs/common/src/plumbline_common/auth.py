@@ -3,10 +3,11 @@
 import hashlib
 import json
 import logging
+import math
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import unquote, urlparse
@@ -38,6 +39,8 @@ class UserInfo:
     subject: str
     roles: frozenset[str]
     teams: frozenset[str]
+    expires_at: float = field(default=math.inf, compare=False)
+    """The token's `exp`, in seconds since 1970: what outlasts a request ends then."""
 
     def may(self, *roles: str) -> bool:
         """Whether one of `roles` is held. admin may all; editor, reviewer and operator may what viewer may."""
@@ -74,8 +77,9 @@ class Authenticator:
             subject=str(claims["sub"]),
             roles=frozenset(_names(claims, "roles")),
             teams=frozenset(_names(claims, "teams")),
+            expires_at=float(claims["exp"]),
         )
-        self._verified[digest] = (min(float(claims["exp"]), time.time() + _REFRESH_SECONDS), user)
+        self._verified[digest] = (min(user.expires_at, time.time() + _REFRESH_SECONDS), user)
         if len(self._verified) > _CACHED_TOKENS:
             self._verified.popitem(last=False)
         return user

@@ -67,7 +67,9 @@ def add_tables(metadata: MetaData) -> None:
     )
 
 
-NOTIFY = "pg_notify('outbox_' || current_user, '')"
+STAGED = "outbox"
+"""The channel that hears of staged events."""
+NOTIFY = f"pg_notify('{STAGED}_' || current_user, '')"
 # One round trip: the insert and the wake-up, which PostgreSQL delivers at commit.
 _STAGE = text(
     "WITH staged AS (INSERT INTO outbox (id, subject, key, data, trace)"  # noqa: S608 - own names
@@ -100,6 +102,9 @@ def row_of(event: Event) -> dict[str, Any]:
     }
 
 
+SEQUENCED = "outbox_sequenced"
+"""The channel that hears of events that got their positions."""
+
 _LOCK = text("SELECT sequenced, published FROM outbox_producer WHERE name = :name FOR UPDATE SKIP LOCKED")
 _COLUMNS = "position, id, subject, key, data, trace, created_at"
 _SEQUENCE = text(
@@ -109,7 +114,7 @@ _SEQUENCE = text(
     f"  WHERE outbox.seq = fresh.seq RETURNING {_COLUMNS}),"
     " moved AS (UPDATE outbox_producer SET sequenced = sequenced + (SELECT count(*) FROM numbered)"
     "  WHERE name = :name)"
-    " SELECT * FROM numbered ORDER BY position"
+    f" SELECT {_COLUMNS}, (SELECT pg_notify('{SEQUENCED}_' || current_user, '')) FROM numbered ORDER BY position"
 )
 _READ = text(
     f"SELECT {_COLUMNS} FROM outbox"  # noqa: S608 - own names
@@ -117,6 +122,32 @@ _READ = text(
 )
 _PUBLISHED = text("UPDATE outbox_producer SET published = :reached WHERE name = :name AND published = :before")
 _LEAD = "SELECT pg_try_advisory_lock(hashtext('outbox relay of ' || current_user))"
+
+
+@contextlib.asynccontextmanager
+async def listening(connection: AsyncConnection, channel: str, wake: asyncio.Event) -> AsyncIterator[Any]:
+    """asyncpg's own connection: it sets `wake` at a notice on the role's `channel`, and when it ends."""
+    raw = await connection.get_raw_connection()
+    driver: Any = raw.driver_connection
+    channel = f"{channel}_{connection.engine.url.username}"
+
+    def woken(*_: object) -> None:
+        wake.set()
+
+    await driver.add_listener(channel, woken)
+    driver.add_termination_listener(woken)
+    try:
+        yield driver
+    finally:
+        if not driver.is_closed():
+            driver.remove_termination_listener(woken)
+            await driver.remove_listener(channel, woken)
+
+
+def check_listening(driver: Any) -> None:
+    """Raises `ConnectionError` where the connection that listens has ended."""
+    if driver.is_closed():
+        raise ConnectionError("the connection that hears of new events has ended")
 
 
 @dataclass
@@ -158,7 +189,6 @@ class Relay:
         self._broker = broker
         self._producer = producer
         self._wake = asyncio.Event()
-        self._lost = False
         self._serving = False
         # Republished events carry another Nats-Msg-Id: the server may remember ids of messages that it lost.
         self._epoch = ""
@@ -178,15 +208,15 @@ class Relay:
             await self._broker.serve(f"{PREFIX}.replay.{self._producer}", self._replay)
         async with self._listening() as driver:
             while not await driver.fetchval(_LEAD):
-                self._check_listening()
+                check_listening(driver)
                 await asyncio.sleep(POLL_SECONDS)
-            await self._lead()
+            await self._lead(driver)
 
-    async def _lead(self) -> None:
+    async def _lead(self, driver: Any) -> None:
         loop = asyncio.get_running_loop()
         reconcile_at, seen, worked_at = 0.0, -1, 0.0
         while True:
-            self._check_listening()
+            check_listening(driver)
             if loop.time() >= reconcile_at or seen != self._broker.connections:
                 seen = self._broker.connections
                 await self.reconcile()
@@ -206,32 +236,12 @@ class Relay:
     @contextlib.asynccontextmanager
     async def _listening(self) -> AsyncIterator[Any]:
         """asyncpg's own connection, which hears of staged events and holds the lead."""
-        async with self._engine.connect() as connection:
-            raw = await connection.get_raw_connection()
-            driver: Any = raw.driver_connection
-            channel = f"outbox_{self._engine.url.username}"
-
-            def notified(*_: object) -> None:
-                self._wake.set()
-
-            def ended(*_: object) -> None:
-                self._lost = True
-                self._wake.set()
-
-            self._lost = False
-            await driver.add_listener(channel, notified)
-            driver.add_termination_listener(ended)
+        async with self._engine.connect() as connection, listening(connection, STAGED, self._wake) as driver:
             try:
                 yield driver
             finally:
                 if not driver.is_closed():
-                    driver.remove_termination_listener(ended)
-                    await driver.remove_listener(channel, notified)
                     await driver.execute("SELECT pg_advisory_unlock_all()")
-
-    def _check_listening(self) -> None:
-        if self._lost:
-            raise ConnectionError("the connection that hears of new events has ended")
 
     async def _locked(self, connection: AsyncConnection) -> tuple[int, int] | None:
         row = (await connection.execute(_LOCK, {"name": self._producer})).one_or_none()

@@ -66,6 +66,7 @@ loop_lag = meter.create_histogram("plumbline.event_loop.lag", "s", "How late the
 loop_blocks = meter.create_counter(
     "plumbline.event_loop.blocks", "{block}", "Blocks of the event loop over the watchdog's threshold, by place"
 )
+open_streams = meter.create_up_down_counter("plumbline.streams", "{stream}", "Event streams that are open")
 
 span_of: WeakKeyDictionary[asyncio.Task[Any], trace.Span] = WeakKeyDictionary()
 """The span that a task works for: other threads cannot read a task's context."""

@@ -20,6 +20,8 @@ from plumbline_requirements.requirements import repository
 from plumbline_requirements.requirements.router import router as requirements
 from plumbline_requirements.reviews.router import router as reviews
 from plumbline_requirements.settings import Settings
+from plumbline_requirements.stream.router import router as stream
+from plumbline_requirements.stream.service import Streams
 
 
 @asynccontextmanager
@@ -29,10 +31,20 @@ async def resources(app: FastAPI) -> AsyncIterator[None]:
             return await repository.documents(session, ids)
 
     app.state.documents = Batcher(load)
+    settings: Settings = app.state.settings
+    app.state.streams = streams = Streams(
+        app.state.read_sessions,
+        limit=settings.stream_limit,
+        heartbeat=settings.stream_heartbeat_seconds,
+        send_timeout=settings.stream_send_timeout_seconds,
+        tail=settings.stream_tail,
+    )
     async with (
         web.background("sealer of the audit log", lambda: audit.keep_sealing(app.state.sessions)),
         web.background("forgetter of idempotency keys", lambda: idempotency.keep_forgetting(app.state.sessions)),
         web.background("folder of the counts", lambda: keep_folding(app.state.sessions)),
+        web.background("reader of the event streams", streams.read),
+        web.background("end of the event streams", streams.end_at_shutdown, forever=False),
     ):
         yield
 
@@ -41,7 +53,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     return web.create_app(
         "requirements",
         settings or Settings(),
-        routers=[listing, bulk, requirements, history, reviews, audits],
+        routers=[listing, bulk, requirements, history, reviews, audits, stream],
         subscription=lambda app: subscription(app.state.sessions),
         consumes=[VerdictChanged],
         resources=resources,

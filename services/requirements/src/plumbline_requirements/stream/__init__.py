@@ -1,0 +1,1 @@
+"""What happens, as it happens: the service's own event log as server-sent events."""
