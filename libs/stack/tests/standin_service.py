@@ -1,19 +1,22 @@
 """A service for tests: tells what it received. `standin_service.py NAME PORT`.
 
-`…/fail` answers 503 and counts its attempts by method, `/v1/metrics` remembers what `/received` gives.
+`…/fail` (and `?fail`) answers 503 and counts its attempts, `/v1/metrics` remembers what `/received` gives,
+`…/stream` answers a chunk, and the end after a pause of `?seconds`.
 """
 
+import asyncio
 import gzip
 import os
 import sys
 from collections import Counter
+from collections.abc import AsyncIterator
 from typing import Any
 
 import uvicorn
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from plumbline_stack.collector.otlp import attributes, service_name
@@ -28,12 +31,25 @@ async def ready(_: Request) -> Response:
 
 async def anything(request: Request) -> Response:
     body = await request.body()
-    if request.url.path.endswith("/fail"):
-        attempts[request.method] += 1
-        return JSONResponse({"attempts": attempts[request.method]}, 503)
+    if request.url.path.endswith("/fail") or "fail" in request.query_params:
+        tried = f"{request.method} {request.url.path}"
+        attempts[tried] += 1
+        return JSONResponse({"attempts": attempts[tried]}, 503)
     return JSONResponse(
         {"service": sys.argv[1], "headers": dict(request.headers), "bytes": len(body), "pid": os.getpid()}
     )
+
+
+async def stream(request: Request) -> Response:
+    if "fail" in request.query_params:
+        return await anything(request)
+
+    async def chunks() -> AsyncIterator[bytes]:
+        yield b"id: 1\n\n"
+        await asyncio.sleep(float(request.query_params["seconds"]))
+        yield b"id: 2\n\n"
+
+    return StreamingResponse(chunks(), media_type="text/event-stream")
 
 
 async def metrics_in(request: Request) -> Response:
@@ -67,6 +83,7 @@ app = Starlette(
         Route("/readyz", ready),
         Route("/v1/metrics", metrics_in, methods=["POST"]),
         Route("/received", metrics_out),
+        Route("/api/v1/events/stream", stream),
         Route("/{path:path}", anything, methods=["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]),
     ]
 )

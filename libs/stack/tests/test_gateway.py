@@ -11,6 +11,7 @@ from plumbline_stack.keys import Issuer
 from plumbline_stack.supervisor import Stack
 
 REQUIREMENTS = "/api/v1/requirements"
+STREAM = "/api/v1/events/stream"
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 
 
@@ -140,6 +141,21 @@ async def test_only_reading_is_tried_again(gateway: httpx.AsyncClient) -> None:
     assert (await gateway.get(f"{REQUIREMENTS}/fail")).json()["attempts"] == 3
     for method in ("POST", "PUT", "PATCH", "DELETE"):
         assert (await gateway.request(method, f"{REQUIREMENTS}/fail")).json()["attempts"] == 1
+
+
+async def test_a_stream_passes_as_it_comes_and_outlives_the_time_limit(gateway: httpx.AsyncClient) -> None:
+    began = time.perf_counter()
+    async with gateway.stream("GET", STREAM, params={"seconds": 32}, timeout=40) as reply:
+        assert reply.headers["content-type"].startswith("text/event-stream")
+        chunks = reply.aiter_bytes()
+        assert await anext(chunks) == b"id: 1\n\n"
+        assert time.perf_counter() - began < 5
+        assert await anext(chunks) == b"id: 2\n\n"
+    assert time.perf_counter() - began > 31  # ROUTE_TIMEOUT is 30 s
+
+
+async def test_a_stream_is_not_tried_again(gateway: httpx.AsyncClient) -> None:
+    assert (await gateway.get(STREAM, params={"fail": ""})).json()["attempts"] == 1
 
 
 async def test_a_fault_needs_the_secret(stack: Stack, gateway: httpx.AsyncClient) -> None:
