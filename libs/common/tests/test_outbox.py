@@ -68,6 +68,27 @@ async def test_a_staged_event_arrives_as_a_cloud_event(
     assert json.loads(message.data) == event.model_dump(mode="json")
 
 
+async def test_who_follows_the_positions_hears_of_them(relay: Any, engine: Any, stage: Any, deleted: Any) -> None:
+    heard = asyncio.Event()
+    async with (
+        relaying(relay),
+        engine.connect() as connection,
+        outbox.listening(connection, outbox.SEQUENCED, heard) as driver,
+    ):
+        await stage(deleted())
+        async with asyncio.timeout(5):
+            await heard.wait()
+        outbox.check_listening(driver)
+        heard.clear()
+        async with engine.begin() as other:
+            pid = driver.get_server_pid()
+            await other.execute(text("SELECT pg_terminate_backend(:pid)"), {"pid": pid})
+        async with asyncio.timeout(5):
+            await heard.wait()
+        with pytest.raises(ConnectionError):
+            outbox.check_listening(driver)
+
+
 async def test_an_event_of_a_rolled_back_transaction_never_leaves(
     relay: Any, broker: Any, sessions: Any, stage: Any, deleted: Any, until: Any
 ) -> None:

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID, uuid4
 
+import asyncpg
 import httpx
 import pytest
 from sqlalchemy import text
@@ -284,6 +285,22 @@ async def test_a_client_that_takes_nothing_is_cut_off_and_holds_up_nobody(
         await follow()
     for each in sockets:
         each.close()
+
+
+async def test_a_stream_outlives_the_connections_to_the_database(
+    follow: Any, app: Any, postgres: Any, alice: httpx.AsyncClient
+) -> None:
+    reader = await follow()
+    await asyncio.sleep(0.5)  # until the log's reader listens
+    admin = await asyncpg.connect(postgres.admin_dsn.replace("+asyncpg", ""))
+    await admin.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'requirements'")
+    await admin.close()
+    async with asyncio.timeout(10):
+        while (response := await alice.post(REQUIREMENTS, json={"title": "After a fault"})).status_code != 201:
+            assert response.status_code == 503
+    [event] = await reader.got(1)
+    assert event.data["subject"] == response.json()["id"]
+    assert not reader.ended
 
 
 @pytest.fixture
