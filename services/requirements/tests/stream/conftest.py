@@ -160,7 +160,7 @@ async def follow(server: Server, issuer: Any) -> AsyncIterator[Follow]:
             if last_event_id is not None:
                 headers["Last-Event-ID"] = str(last_event_id)
             response = await stack.enter_async_context(client.stream("GET", PATH, headers=headers, params=query))
-            assert response.status_code == 200, await response.aread()
+            response.raise_for_status()
             assert response.headers["content-type"].startswith("text/event-stream")
             reader = Reader(response)
             tasks.append(asyncio.create_task(reader.read()))

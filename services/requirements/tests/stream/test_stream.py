@@ -65,10 +65,8 @@ async def test_a_change_arrives_as_it_happens(follow: Any, alice: httpx.AsyncCli
     reader = await follow()
     assert reader.blocks[0].retry == 2000
     made = await write(alice, title="Two\nlines é \u2028", service="checkout")
-    began = time.monotonic()
     await change(alice, made, priority="must")
     created, updated = await reader.got(2)
-    assert time.monotonic() - began < 1
     assert (created.name, updated.name) == ("requirements.requirement.created", "requirements.requirement.updated")
     assert updated.id == created.id + 1 == reader.blocks[0].id + 2
     assert created.data["type"] == "plumbline.requirements.requirement.created.v1"
@@ -77,6 +75,17 @@ async def test_a_change_arrives_as_it_happens(follow: Any, alice: httpx.AsyncCli
     assert created.data["data"]["requirement"]["title"] == made["title"]
     assert updated.data["data"]["changed"] == ["priority"]
     assert set(updated.data) == {"specversion", "id", "source", "type", "subject", "time", "data"}
+
+
+async def test_a_change_is_told_without_waiting_for_the_next_look(follow: Any, alice: httpx.AsyncClient) -> None:
+    reader = await follow()
+    took = []
+    for number in range(1, 6):
+        await write(alice)
+        began = time.monotonic()
+        await reader.got(number)
+        took.append(time.monotonic() - began)
+    assert max(sorted(took)[:4]) < outbox.POLL_SECONDS / 2
 
 
 async def test_a_stream_carries_what_was_asked_for(follow: Any, alice: httpx.AsyncClient, app: Any) -> None:
@@ -266,8 +275,12 @@ async def test_there_is_no_place_for_one_too_many(follow: Any, server: Any, issu
             assert int(response.headers["retry-after"]) >= 1
         assert (await client.get(REQUIREMENTS, headers=headers)).status_code == 200
     await readers[0].response.aclose()
-    await asyncio.sleep(0.5)
-    await follow()
+    async with asyncio.timeout(10):
+        while True:
+            with contextlib.suppress(httpx.HTTPStatusError):
+                await follow()
+                break
+            await asyncio.sleep(0.1)
 
 
 async def test_a_client_that_takes_nothing_is_cut_off_and_holds_up_nobody(
@@ -280,9 +293,13 @@ async def test_a_client_that_takes_nothing_is_cut_off_and_holds_up_nobody(
         await stage(app, 100, "x" * 20_000)
     await live.got(800, seconds=30)
     assert ids(live) == list(range(first + 1, first + 801))
-    await asyncio.sleep(4)
-    for _ in range(5):  # their places are free
-        await follow()
+    opened = 0
+    async with asyncio.timeout(20):
+        while opened < 5:  # until all their places are free
+            with contextlib.suppress(httpx.HTTPStatusError):
+                await follow()
+                opened += 1
+            await asyncio.sleep(0.1)
     for each in sockets:
         each.close()
 
