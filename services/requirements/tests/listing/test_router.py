@@ -137,11 +137,6 @@ async def test_a_cursor_that_somebody_made_up_is_refused(
     made_for = json.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4))[8:])[0]
     bodies = ("[" * 2500, *(json.dumps([made_for, values]) for values in (["zzz"], [[1]], 7)))
     for body in bodies:
-        "[" * 2500,
-        json.dumps([made_for, ["zzz"]]),
-        json.dumps([made_for, [[1]]]),
-        json.dumps([made_for, 7]),
-    ):
         response = await alice.get(PATH, params={"cursor": forged(body)})
         assert response.status_code == 422, body[:60]
         assert response.json()["errors"][0]["parameter"] == "cursor"
