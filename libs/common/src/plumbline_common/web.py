@@ -151,6 +151,7 @@ async def background(
     what: str,
     run: Callable[[], Coroutine[Any, Any, None]],
     *,
+    forever: bool = True,
     stop: Callable[[], None] | None = None,
 ) -> AsyncIterator[None]:
     """Run a task beside the requests; one that fails is reported and starts again."""
@@ -163,7 +164,7 @@ async def background(
             began = loop.time()
             try:
                 await run()
-                if stopping:
+                if not forever or stopping:
                     return
             except Exception:
                 if loop.time() - began > 60:
