@@ -1,5 +1,7 @@
 """Plumbline's API through the gateway."""
 
+import asyncio
+from collections.abc import AsyncIterator
 from types import TracebackType
 from typing import Any, Self
 
@@ -14,12 +16,22 @@ class Refused(Exception):
             body = response.json()
         except ValueError:
             body = {}
-        said = body.get("detail") or body.get("title") or response.text[:200]
-        trace = f" (trace {body['trace_id']})" if body.get("trace_id") else ""
-        super().__init__(
-            f"{response.request.method} {response.request.url.path}: {response.status_code} {said}{trace}"
-        )
+        self.problem: dict[str, Any] = body if isinstance(body, dict) else {}
         self.status = response.status_code
+        said = self.problem.get("detail") or self.problem.get("title") or response.text[:200]
+        at_fault = "".join(f"; {reason}" for reason in self.reasons if reason != said)
+        trace = f" (trace {self.problem['trace_id']})" if self.problem.get("trace_id") else ""
+        super().__init__(
+            f"{response.request.method} {response.request.url.path}: {response.status_code} {said}{at_fault}{trace}"
+        )
+
+    @property
+    def reasons(self) -> list[str]:
+        """What is wrong with which member or parameter; the problem as a whole where that is not said."""
+        fields = [each for each in self.problem.get("errors") or [] if isinstance(each, dict)]
+        if not fields:
+            return [str(self.problem.get("detail") or self.problem.get("title") or f"status {self.status}")]
+        return [f"{each.get('pointer') or each.get('parameter') or '/'}: {each.get('detail')}" for each in fields]
 
 
 class Gateway:
@@ -46,6 +58,31 @@ class Gateway:
         """The body of a GET; parameters that are None are left out."""
         wanted = {name: value for name, value in query.items() if value is not None}
         return (await self.send("GET", path, params=wanted)).json()
+
+    async def post(self, path: str, body: Any, key: str, **headers: str) -> httpx.Response:
+        """POST under an Idempotency-Key: sent again where the answer is lost, or nobody is there to give one."""
+        for pause in (0.2, 1.0, None):
+            try:
+                return await self.send("POST", path, json=body, headers={"Idempotency-Key": key, **headers})
+            except (httpx.TransportError, Refused) as error:
+                if pause is None or (isinstance(error, Refused) and error.status not in (502, 503, 504)):
+                    raise
+            await asyncio.sleep(pause)
+        raise AssertionError("the last try returns or raises")
+
+    async def lines(self, path: str, **query: Any) -> AsyncIterator[bytes]:
+        """The lines of an NDJSON answer as they come. Text may hold U+2028: only a line feed ends a line."""
+        async with self._http.stream("GET", path, params=query, timeout=httpx.Timeout(15, read=120)) as response:
+            if response.is_error:
+                await response.aread()
+                raise Refused(response)
+            rest = b""
+            async for chunk in response.aiter_bytes():
+                *whole, rest = (rest + chunk).split(b"\n")
+                for line in whole:
+                    yield line
+            if rest:
+                yield rest
 
     async def create(self, body: dict[str, Any]) -> httpx.Response:
         return await self.send("POST", "/api/v1/requirements", json=body)

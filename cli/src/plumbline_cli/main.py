@@ -2,67 +2,24 @@
 
 import asyncio
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
-import httpx
 import typer
-from rich.console import Console
 from rich.table import Table
 
-from plumbline_cli import catalog, draw
-from plumbline_cli.client import Gateway, Refused
+from plumbline_cli import audit, catalog, draw, requirements, shell
+from plumbline_cli.client import Gateway
+from plumbline_cli.shell import HERE, Caller, Code, Folder, calling, console, fail, stack
 
 app = typer.Typer(
     name="plumbline",
     help="Reliability requirements and the telemetry that proves or breaks them.",
     no_args_is_help=True,
 )
-console = Console()
-
-Folder = Annotated[Path, typer.Option("--folder", envvar="PLUMBLINE_FOLDER", help="Where the stack keeps its state")]
-Url = Annotated[
-    str | None, typer.Option("--url", envvar="PLUMBLINE_URL", help="The gateway; default: the local stack's")
-]
-Token = Annotated[
-    str | None,
-    typer.Option("--token", envvar="PLUMBLINE_TOKEN", help="An access token; default: the local stack makes one"),
-]
-HERE = Path(".plumbline")
-
-
-def _stack() -> Any:
-    try:
-        from plumbline_cli import local
-    except ModuleNotFoundError as error:
-        if not (error.name or "").startswith("plumbline_stack"):
-            raise
-        _fail("this needs the embedded stack: pip install 'plumbline-cli[stack]'")
-    return local
-
-
-def _fail(reason: str) -> None:
-    Console(stderr=True).print(f"[bold red]✗[/] {reason}")
-    raise typer.Exit(1)
-
-
-def _run(work: Any) -> Any:
-    try:
-        return asyncio.run(work)
-    except Refused as error:
-        _fail(str(error))
-    except httpx.HTTPError as error:
-        _fail(f"the gateway does not answer ({error or type(error).__name__}); is the stack up? plumbline status")
-    except KeyboardInterrupt:
-        raise typer.Exit(130) from None
-
-
-def _gateway(folder: Path, url: str | None, token: str | None, *roles: str) -> Gateway:
-    if url is None or token is None:
-        local = _stack()
-        url = url or local.gateway_url(folder)
-        token = token or local.token(folder, roles, ["platform"], "cli")
-    return Gateway(str(url), str(token))
+app.add_typer(requirements.app, name="requirements")
+app.add_typer(audit.app, name="audit")
 
 
 # --- The embedded stack ---------------------------------------------------------------------------------
@@ -71,7 +28,7 @@ def _gateway(folder: Path, url: str | None, token: str | None, *roles: str) -> G
 @app.command()
 def up(folder: Folder = HERE) -> None:
     """Start the whole suite in the foreground; Ctrl-C stops it."""
-    _stack().up(folder, console)
+    stack().up(folder, console)
 
 
 @app.command()
@@ -81,13 +38,13 @@ def demo(
     examples: Annotated[Path, typer.Option(help="The requirements to begin with")] = Path("examples/plumbline.yaml"),
 ) -> None:
     """Show the main job on live telemetry: a fault comes, the requirement tells, the fault goes."""
-    sys.exit(_stack().demo(folder, examples, keep, console))
+    sys.exit(stack().demo(folder, examples, keep, console))
 
 
 @app.command()
 def status(folder: Folder = HERE) -> None:
     """What runs, where, since when."""
-    _stack().status(folder, console)
+    stack().status(folder, console)
 
 
 @app.command()
@@ -98,7 +55,7 @@ def logs(
     follow: Annotated[bool, typer.Option("--follow", "-f")] = False,
 ) -> None:
     """The last lines that one part of the stack, or each, has logged."""
-    _stack().logs(folder, service, lines, follow, console)
+    stack().logs(folder, service, lines, follow, console)
 
 
 @app.command()
@@ -109,59 +66,46 @@ def token(
     folder: Folder = HERE,
 ) -> None:
     """Print an access token of the local stack's issuer."""
-    print(_stack().token(folder, role, team or [], subject))  # noqa: T201 - for $(…), without colours
+    print(stack().token(folder, role, team or [], subject))  # noqa: T201 - for $(…), without colours
 
 
 @app.command()
 def trace(trace_id: str, folder: Folder = HERE) -> None:
     """Draw one trace as a tree."""
-    spans = _run(_stack().spans(folder, trace_id))
+    with shell.telling():
+        spans = asyncio.run(stack().spans(folder, trace_id))
     if not spans:
-        _fail(f"the collector keeps no trace {trace_id}")
+        fail(f"the collector keeps no trace {trace_id}")
     console.print(draw.trace_tree(spans))
 
 
 @app.command()
 def doctor(folder: Folder = HERE) -> None:
     """What is missing on this machine, and how to get it."""
-    raise typer.Exit(_stack().doctor(folder, console))
+    raise typer.Exit(stack().doctor(folder, console))
 
 
 # --- The gateway's client -------------------------------------------------------------------------------
 
 
-@app.command()
-def apply(file: Path, folder: Folder = HERE, url: Url = None, token: Token = None) -> None:
+@app.command(epilog=shell.EXIT_CODES)
+@calling("editor")
+def apply(caller: Caller, file: Path) -> None:
     """Create the requirements of a YAML file such as examples/plumbline.yaml."""
     try:
         bodies = catalog.read(file)
     except (OSError, catalog.NotACatalog) as error:
-        _fail(str(error))
-
-    async def work() -> None:
-        async with _gateway(folder, url, token, "editor") as gateway:
-            for body in bodies:
-                created = (await gateway.create(body)).json()
-                console.print(f"[green]✓[/] {created['key']} {created['title']}")
-
-    _run(work())
+        fail(str(error), Code.USAGE)
+    for body in bodies:
+        created = caller.ask(partial(Gateway.create, body=body)).json()
+        console.print(f"[green]✓[/] {created['key']} {created['title']}")
 
 
-@app.command()
-def search(
-    query: str,
-    folder: Folder = HERE,
-    url: Url = None,
-    token: Token = None,
-    limit: Annotated[int, typer.Option(min=1, max=100)] = 10,
-) -> None:
+@app.command(epilog=shell.EXIT_CODES)
+@calling("viewer")
+def search(caller: Caller, query: str, limit: Annotated[int, typer.Option(min=1, max=100)] = 10) -> None:
     """Find requirements, anomalies and runbooks by words and by meaning."""
-
-    async def work() -> Any:
-        async with _gateway(folder, url, token, "viewer") as gateway:
-            return await gateway.search(query, limit)
-
-    found = _run(work())
+    found: Any = caller.ask(lambda gateway: gateway.search(query, limit))
     table = Table(caption=f"{found['total']} found in {found['took_ms']['total']:.0f} ms")
     for column in ("kind", "title", "service", "score"):
         table.add_column(column)
