@@ -1,8 +1,11 @@
 import json
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import yaml
+
+from plumbline_cli import requirements
+from plumbline_common import schemas
 
 MEMBERS = "title: A\nstatement: The shop shall answer.\nlabels:\n  tier: 1\n"
 
@@ -226,3 +229,43 @@ def test_a_diff_begins_at_what_is_in_force(shell: Any, service: Any) -> None:
     assert "The old title" in beside
     assert "The new title" in beside
     assert "say the same" in shell("requirements", "diff", "REQ-1", "--from", "3", "--to", "3").stdout
+
+
+# --- Completion -----------------------------------------------------------------------------------------
+
+
+def completed(shell: Any, *words: str) -> list[str]:
+    env = {
+        "_PLUMBLINE_COMPLETE": "complete_bash",
+        "COMP_WORDS": " ".join(("plumbline", *words)),
+        "COMP_CWORD": str(len(words)),
+    }
+    return shell(**env).stdout.split()
+
+
+def test_the_shell_completes_commands_states_and_keys(shell: Any, service: Any) -> None:
+    service.add(title="A")
+    service.add(title="B")
+    assert completed(shell, "requirements", "hi") == ["history"]
+    assert completed(shell, "requirements", "show", "REQ-") == ["REQ-1", "REQ-2"]
+    assert completed(shell, "audit", "list", "REQ-2") == ["REQ-2"]
+    assert completed(shell, "requirements", "transition", "REQ-1", "a") == ["approved", "active"]
+    assert completed(shell, "requirements", "list", "--output", "y") == ["yaml"]
+
+
+def test_completion_without_a_gateway_is_silent(shell: Any) -> None:
+    shell.env["PLUMBLINE_URL"] = "http://127.0.0.1:1"
+    assert completed(shell, "requirements", "show", "REQ") == []
+    shell.env |= {"PLUMBLINE_URL": None, "PLUMBLINE_TOKEN": None, "PLUMBLINE_FOLDER": str(shell.folder / "none")}
+    assert completed(shell, "requirements", "show", "REQ") == []
+
+
+def test_the_choices_are_those_of_the_api() -> None:
+    pairs = {
+        requirements.Status: schemas.RequirementStatus,
+        requirements.Type: schemas.RequirementType,
+        requirements.Priority: schemas.Priority,
+        requirements.Verdict: schemas.VerdictState,
+    }
+    for choices, kind in pairs.items():
+        assert list(get_args(choices)) == [each.value for each in kind]

@@ -1,8 +1,9 @@
 """`plumbline audit`: read the audit log, and verify its hash chain."""
 
 import re
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
+import httpx
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
@@ -27,7 +28,9 @@ STEP = 500
 @calling("reviewer")
 def list_(
     caller: Caller,
-    id: Annotated[str | None, typer.Argument(metavar="[ID]", help="Of one requirement: REQ-42, or the UUID")] = None,
+    id: Annotated[
+        str | None, typer.Argument(metavar="[ID]", help="Of one requirement", autocompletion=requirements.keys)
+    ] = None,
     entity_id: Annotated[str | None, typer.Option(help="Of one entity of any kind")] = None,
     actor: Annotated[str | None, typer.Option(help="Who did it")] = None,
     action: Annotated[str | None, typer.Option(help="Such as requirement.updated")] = None,
@@ -50,7 +53,8 @@ def list_(
         return shell.write(page, output)
     table = Table(caption=f"{len(page['items'])} of {page['total']}")
     for column in ("position", "at", "by", "action", "entity", "revision", "changed", "reason"):
-        table.add_column(column, justify="right" if column in ("position", "revision") else "left")
+        justify: Literal["left", "right"] = "right" if column in ("position", "revision") else "left"
+        table.add_column(column, justify=justify, no_wrap=column == "at", overflow="fold")
     for item in page["items"]:
         entry = item["entry"]
         place = "…" if item["position"] is None else str(item["position"])
@@ -112,11 +116,18 @@ async def _verify(gateway: Gateway, known: tuple[int, str] | None) -> dict[str, 
     )  # fmt: skip
     with progress:
         task = progress.add_task("verifying", total=total)
-        async for line in gateway.lines(f"{PATH}/export"):
-            if reason := verifier.check(line):
-                break
-            if verifier.entries % STEP == 0:
-                progress.update(task, completed=verifier.entries, total=max(total, verifier.entries))
+        try:
+            async for line in gateway.lines(f"{PATH}/export"):
+                if reason := verifier.check(line):
+                    break
+                if verifier.entries % STEP == 0:
+                    progress.update(task, completed=verifier.entries, total=max(total, verifier.entries))
+        except httpx.TransportError as error:
+            if not verifier.entries:
+                raise
+            raise Told(
+                f"the export broke off after {verifier.entries} entries ({error or type(error).__name__})"
+            ) from None
     reason = reason or verifier.end()
     position, hash = verifier.head
     result: dict[str, Any] = {"ok": reason is None, "entries": verifier.entries, "unsealed": verifier.unsealed}

@@ -19,7 +19,7 @@ class Refused(Exception):
         self.problem: dict[str, Any] = body if isinstance(body, dict) else {}
         self.status = response.status_code
         said = self.problem.get("detail") or self.problem.get("title") or response.text[:200]
-        at_fault = "".join(f"; {reason}" for reason in self.reasons if reason != said)
+        at_fault = "".join(f"; {reason}" for reason in self.reasons if not reason.endswith(str(said)))
         trace = f" (trace {self.problem['trace_id']})" if self.problem.get("trace_id") else ""
         super().__init__(
             f"{response.request.method} {response.request.url.path}: {response.status_code} {said}{at_fault}{trace}"
@@ -37,9 +37,9 @@ class Refused(Exception):
 class Gateway:
     """One caller. Every method raises `Refused` where the answer is a problem, `httpx.HTTPError` without one."""
 
-    def __init__(self, url: str, token: str) -> None:
+    def __init__(self, url: str, token: str, timeout: float = 15) -> None:
         self._http = httpx.AsyncClient(
-            base_url=url, headers={"Authorization": f"Bearer {token}"}, timeout=15, trust_env=False
+            base_url=url, headers={"Authorization": f"Bearer {token}"}, timeout=timeout, trust_env=False
         )
 
     async def __aenter__(self) -> Self:

@@ -1,5 +1,8 @@
 """`plumbline requirements`: list, show, create, edit, transition, review, diff and history through the gateway."""
 
+import contextlib
+import io
+import os
 import re
 import sys
 from collections.abc import Mapping
@@ -38,7 +41,21 @@ _OF_THE_SERVICE = frozenset(
 _STATES = {"active": "green", "approved": "cyan", "in_review": "yellow", "rejected": "red", "retired": "dim"}
 _VERDICTS = {"MET": "green", "AT_RISK": "yellow", "VIOLATED": "bold red", "NO_DATA": "dim"}
 
-Id = Annotated[str, typer.Argument(metavar="ID", help="REQ-42, or the UUID")]
+
+def keys(context: typer.Context, begun: str) -> list[tuple[str, str]]:
+    """For completion: the keys that were changed last, with titles; none where the gateway does not answer soon."""
+    folder, url, token = (context.params.get(name) for name in ("folder", "url", "token"))
+    url, token = url or os.environ.get("PLUMBLINE_URL"), token or os.environ.get("PLUMBLINE_TOKEN")
+    folder = folder or Path(os.environ.get("PLUMBLINE_FOLDER", shell.HERE))
+    with contextlib.suppress(Exception), contextlib.redirect_stderr(io.StringIO()):
+        caller = Caller(folder, url, token, ["viewer"], [], "cli", timeout=2)
+        page = caller.get(PATH, sort="-updated_at", fields="key,title", limit=PAGE)
+        found = [(each["key"], diffs.plain(each["title"])) for each in page["items"]]
+        return [(key, title) for key, title in found if key.startswith(begun)]
+    return []
+
+
+Id = Annotated[str, typer.Argument(metavar="ID", help="REQ-42, or the UUID", autocompletion=keys)]
 Skip = Annotated[int, typer.Option(min=0)]
 Limit = Annotated[int, typer.Option(min=1, max=100)]
 All = Annotated[bool, typer.Option("--all", help="All pages")]
@@ -119,7 +136,7 @@ def list_(
         return shell.write(page, output)
     table = Table(caption=f"{len(page['items'])} of {page['total']}")
     for column in ("key", "title", "status", "type", "priority", "service", "team", "verdict", "updated"):
-        table.add_column(column, no_wrap=column == "key")
+        table.add_column(column, no_wrap=column in ("key", "updated"), overflow="fold")
     for item in page["items"]:
         judged = (item.get("verdict") or {}).get("state")
         table.add_row(
@@ -228,7 +245,8 @@ def history(
         return shell.write(page, output)
     table = Table(caption=f"{len(page['items'])} of {page['total']}")
     for column in ("revision", "at", "status", "by", "changed", "reason"):
-        table.add_column(column, justify="right" if column == "revision" else "left")
+        justify: Literal["left", "right"] = "right" if column == "revision" else "left"
+        table.add_column(column, justify=justify, no_wrap=column == "at", overflow="fold")
     for item in page["items"]:
         table.add_row(
             str(item["revision"]), moment(item["at"]), text(item["status"], _STATES), text(item["actor"]),

@@ -127,6 +127,8 @@ class Caller:
     roles: Sequence[str]
     teams: Sequence[str]
     subject: str
+    timeout: float = 15
+    """Seconds to wait for the gateway."""
 
     def gateway(self) -> Gateway:
         url, token = self.url, self.token
@@ -134,7 +136,7 @@ class Caller:
             local = stack()
             url = url or local.gateway_url(self.folder)
             token = token or local.token(self.folder, self.roles, self.teams, self.subject)
-        return Gateway(str(url), str(token))
+        return Gateway(str(url), str(token), self.timeout)
 
     def ask(self, question: Callable[[Gateway], Awaitable[T]]) -> T:
         """The answer of the gateway, from where no event loop runs."""
