@@ -52,6 +52,9 @@ class Service:
         self.failures: list[int] = []
         """Statuses that the next POSTs answer after they were done."""
         self.asked: list[tuple[str, str, dict[str, str]]] = []
+        self.cut: int | None = None
+        """After how many bytes an export breaks off."""
+        self.tokens: list[str] = []
         self.log: list[dict[str, Any]] = []
         self.chain = audit.Chain()
 
@@ -111,7 +114,8 @@ class Service:
 
     def _enter(self, request: Request) -> None:
         self.asked.append((request.method, request.url.path, dict(request.query_params)))
-        if request.headers.get("authorization") != "Bearer good":
+        self.tokens.append(request.headers["authorization"].removeprefix("Bearer "))
+        if self.tokens[-1] == "bad":
             raise Problem(401, "unauthenticated", "the token is not valid")
 
     def _one(self, request: Request) -> dict[str, Any]:
@@ -235,11 +239,14 @@ class Service:
 
     async def export(self, request: Request) -> Response:
         self._enter(request)
+        after = int(request.query_params.get("after", 0))
 
         async def lines() -> Any:
-            text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in self.log).encode()
+            text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in self.log[after:]).encode()
             for place in range(0, len(text), 1000):  # chunks do not end where lines end
                 yield text[place : place + 1000]
+                if self.cut is not None and place >= self.cut:
+                    raise OSError("the connection is cut")
 
         return StreamingResponse(lines(), media_type="application/x-ndjson")
 

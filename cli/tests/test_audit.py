@@ -48,6 +48,23 @@ def test_an_untouched_log_is_verified(shell: Any, service: Any) -> None:
     }  # fmt: skip
 
 
+def test_an_export_that_is_cut_goes_on(shell: Any, service: Any) -> None:
+    made = service.add()
+    for number in range(20):
+        service.write(made["id"], {"title": str(number)})
+    service.cut = 6000
+    told = json.loads(shell("audit", "verify", "-o", "json").stdout)
+    assert (told["ok"], told["entries"], told["hash"]) == (True, 21, service.chain.hash.hex())
+    assert len([path for _, path, _ in service.asked if path.endswith("export")]) > 2
+
+
+def test_an_export_that_does_not_come_on_is_a_failure(shell: Any, service: Any) -> None:
+    service.add()
+    service.cut = 0
+    result = shell("audit", "verify")
+    assert (result.exit_code, "does not answer" in result.stderr) == (1, True)
+
+
 def test_an_empty_log_is_verified(shell: Any) -> None:
     assert f"head 0:{'0' * 64}" in shell("audit", "verify").stdout
 

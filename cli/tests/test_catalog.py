@@ -24,6 +24,8 @@ def test_the_examples_become_requirements() -> None:
         ("a: [", "not YAML"),
         ("- a", "document 1: needs apiVersion"),
         ("apiVersion: plumbline/v1\nkind: Requirement\nspec: {}\n---\nkind: Slo\nspec: {}", "document 2: needs"),
+        ("apiVersion: plumbline/v1\nkind: Requirement\nspec: {labels: [a]}", "document 1: metadata and labels"),
+        ("apiVersion: plumbline/v1\nkind: Requirement\nmetadata: a\nspec: {}", "document 1: metadata and labels"),
     ],
 )
 def test_what_is_no_catalog_says_where(tmp_path: Path, text: str, reason: str) -> None:

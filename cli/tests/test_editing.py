@@ -234,6 +234,7 @@ def test_a_kept_text_goes_on_from_the_revision_that_it_was_made_of(shell: Any, s
     assert result.exit_code == 0, result.output
     after = json.loads(result.stdout)
     assert (after["title"], after["statement"]) == ("Mine", "Theirs.")
+    assert shell.kept() == []
 
 
 def test_the_text_of_another_requirement_is_not_taken(shell: Any, service: Any, tmp_path: Path) -> None:

@@ -1,11 +1,14 @@
 import json
+from pathlib import Path
 from typing import Any, get_args
 
+import jwt
 import pytest
 import yaml
 
 from plumbline_cli import requirements
 from plumbline_common import schemas
+from plumbline_stack.keys import Issuer
 
 MEMBERS = "title: A\nstatement: The shop shall answer.\nlabels:\n  tier: 1\n"
 
@@ -80,6 +83,8 @@ def test_a_revision_and_a_time_can_be_shown(shell: Any, service: Any) -> None:
         (["review", "REQ-1"], {}, 2, "--approve"),
         (["review", "REQ-1", "--approve", "--reject"], {}, 2, "one of"),
         (["create"], {}, 2, "nothing to create"),
+        (["create", "--title", "A", "--label", "b"], {}, 2, "needs NAME=VALUE"),
+        (["create", "-f", "/does/not/exist"], {}, 2, "No such file"),
         (["diff", "REQ-1"], {}, 2, "none before it"),
     ],
 )
@@ -90,6 +95,25 @@ def test_failures_have_exit_codes(
     result = shell("requirements", *arguments, **env)
     assert (result.exit_code, result.stdout) == (code, "")
     assert said in result.stderr
+
+
+def test_the_local_stack_signs_for_who_was_named(shell: Any, service: Any, tmp_path: Path) -> None:
+    Issuer(tmp_path / "secrets")
+    service.add()
+    local = {"PLUMBLINE_TOKEN": None, "PLUMBLINE_FOLDER": str(tmp_path)}
+
+    def claims(*arguments: str) -> tuple[Any, ...]:
+        result = shell("requirements", *arguments, **local)
+        assert result.exit_code == 0, result.output
+        told = jwt.decode(service.tokens[-1], options={"verify_signature": False})
+        return told["sub"], told["roles"], told["teams"]
+
+    assert claims("list") == ("cli", ["viewer"], ["platform"])
+    assert claims("review", "REQ-1", "--comment", "a") == ("cli", ["reviewer"], ["platform"])
+    named = ("--as", "rita", "--role", "reviewer", "--role", "editor", "--team", "a", "--team", "b")
+    assert claims("list", *named) == ("rita", ["reviewer", "editor"], ["a", "b"])
+    nowhere = shell("requirements", "list", **local | {"PLUMBLINE_FOLDER": str(tmp_path / "none")})
+    assert (nowhere.exit_code, "holds no stack" in nowhere.stderr) == (1, True)
 
 
 def test_exit_codes_stand_in_the_help(shell: Any) -> None:

@@ -116,18 +116,20 @@ async def _verify(gateway: Gateway, known: tuple[int, str] | None) -> dict[str, 
     )  # fmt: skip
     with progress:
         task = progress.add_task("verifying", total=total)
-        try:
-            async for line in gateway.lines(f"{PATH}/export"):
-                if reason := verifier.check(line):
-                    break
-                if verifier.entries % STEP == 0:
-                    progress.update(task, completed=verifier.entries, total=max(total, verifier.entries))
-        except httpx.TransportError as error:
-            if not verifier.entries:
-                raise
-            raise Told(
-                f"the export broke off after {verifier.entries} entries ({error or type(error).__name__})"
-            ) from None
+        while reason is None:
+            began = verifier.chain.position
+            try:
+                async for line in gateway.lines(f"{PATH}/export", after=began):
+                    if reason := verifier.check(line):
+                        break
+                    if verifier.entries % STEP == 0:
+                        progress.update(task, completed=verifier.entries, total=max(total, verifier.entries))
+                break
+            except httpx.TransportError:
+                # A gateway may cut a long answer: it goes on from where it came to.
+                if verifier.chain.position == began:
+                    raise
+                verifier.forget_unsealed()
     reason = reason or verifier.end()
     position, hash = verifier.head
     result: dict[str, Any] = {"ok": reason is None, "entries": verifier.entries, "unsealed": verifier.unsealed}

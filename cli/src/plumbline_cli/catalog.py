@@ -27,6 +27,8 @@ def body(document: Any, place: str) -> dict[str, Any]:
         raise NotACatalog(f"{place}: needs apiVersion, kind, metadata and spec")
     if (document.get("apiVersion"), document.get("kind")) != (API_VERSION, "Requirement"):
         raise NotACatalog(f"{place}: needs apiVersion {API_VERSION} and kind Requirement")
-    name = (document.get("metadata") or {}).get("name")
-    labels = document["spec"].get("labels") or {}
+    metadata, labels = document.get("metadata") or {}, document["spec"].get("labels") or {}
+    if not isinstance(metadata, dict) or not isinstance(labels, dict):
+        raise NotACatalog(f"{place}: metadata and labels are mappings")
+    name = metadata.get("name")
     return dict(document["spec"] | {"labels": labels | ({"name": str(name)} if name else {})})

@@ -119,6 +119,8 @@ def edit(remote: Remote, file: Path | None = None) -> tuple[dict[str, Any], list
             _say(f"your text is kept in {kept}\n  go on with it: {again}")
         raise
     desk.clear()
+    if file is not None and _folder() == file.resolve().parent:
+        file.unlink(missing_ok=True)
     return done
 
 
@@ -216,7 +218,7 @@ def _folder() -> Path | None:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError:
         return None
-    return folder if os.access(folder, os.W_OK) else None
+    return folder.resolve() if os.access(folder, os.W_OK) else None
 
 
 def _say(line: str) -> None:

@@ -17,6 +17,7 @@ app = typer.Typer(
     name="plumbline",
     help="Reliability requirements and the telemetry that proves or breaks them.",
     no_args_is_help=True,
+    pretty_exceptions_show_locals=False,  # a token may be among them
 )
 app.add_typer(requirements.app, name="requirements")
 app.add_typer(audit.app, name="audit")

@@ -315,7 +315,8 @@ def create(
     for number, body in enumerate(bodies, 1):
         wanted = body | options
         if labels:
-            wanted["labels"] = (body.get("labels") or {}) | labels
+            own = body.get("labels") or {}
+            wanted["labels"] = own | labels if isinstance(own, dict) else own
         own_key = key if len(bodies) == 1 else f"{key}.{number}"
         try:
             created.append(_post(caller, PATH, wanted, own_key))

@@ -47,6 +47,11 @@ class Verifier:
             or self._known(position)
         )
 
+    def forget_unsealed(self) -> None:
+        """Before the export goes on after the last position: what is not sealed comes again, at the end."""
+        self.entries -= self.unsealed
+        self.unsealed = 0
+
     def end(self) -> str | None:
         """What is wrong with an export that ends here."""
         self.place = None
