@@ -237,6 +237,15 @@ def test_a_kept_text_goes_on_from_the_revision_that_it_was_made_of(shell: Any, s
     assert shell.kept() == []
 
 
+def test_a_kept_text_that_is_not_gone_on_with_stays(shell: Any, service: Any) -> None:
+    service.add(title="Old")
+    shell.edits("text = 'title: ['", "", "text = ''")
+    failed = shell("requirements", "edit", "REQ-1")
+    path = failed.stderr.split("--file ")[1].split()[0]
+    assert shell("requirements", "edit", "REQ-1", "--file", path).exit_code == 0
+    assert Path(path).read_text().endswith("title: [")
+
+
 def test_the_text_of_another_requirement_is_not_taken(shell: Any, service: Any, tmp_path: Path) -> None:
     service.add()
     file = tmp_path / "other.yaml"

@@ -36,9 +36,9 @@ def list_(
     action: Annotated[str | None, typer.Option(help="Such as requirement.updated")] = None,
     after: Annotated[str | None, typer.Option(help="RFC 3339, such as 2026-05-01T00:00:00Z")] = None,
     before: Annotated[str | None, typer.Option()] = None,
-    skip: requirements.Skip = 0,
-    limit: requirements.Limit = 50,
-    all: requirements.All = False,
+    skip: shell.Skip = 0,
+    limit: shell.Limit = 50,
+    all: shell.All = False,
     output: shell.Format = "table",
 ) -> None:
     """List who changed what, the newest first."""
@@ -48,7 +48,7 @@ def list_(
         "entity_id": entity_id if id is None else requirements.id_of(caller, id),
         "actor": actor, "action": action, "after": after, "before": before,
     }  # fmt: skip
-    page = requirements.pages(caller, PATH, skip, limit, all, **query)
+    page = shell.pages(caller, PATH, skip, limit, all, **query)
     if output != "table":
         return shell.write(page, output)
     table = Table(caption=f"{len(page['items'])} of {page['total']}")
@@ -67,7 +67,7 @@ def list_(
             ", ".join(entry["changed"]),
             entry["reason"],
         )
-        table.add_row(place, requirements.moment(entry["at"]), *map(requirements.text, said))
+        table.add_row(place, shell.moment(entry["at"]), *map(shell.text, said))
     console.print(table)
     return None
 

@@ -119,7 +119,7 @@ def edit(remote: Remote, file: Path | None = None) -> tuple[dict[str, Any], list
             _say(f"your text is kept in {kept}\n  go on with it: {again}")
         raise
     desk.clear()
-    if file is not None and _folder() == file.resolve().parent:
+    if file is not None and done[1] and _folder() == file.resolve().parent:
         file.unlink(missing_ok=True)
     return done
 

@@ -26,7 +26,6 @@ app = typer.Typer(
 )
 
 PATH = "/api/v1/requirements"
-PAGE = 100
 
 Status = Literal["draft", "in_review", "approved", "rejected", "active", "deprecated", "retired"]
 Type = Literal["availability", "latency", "correctness", "durability", "capacity", "security", "operability", "other"]
@@ -49,16 +48,13 @@ def keys(context: typer.Context, begun: str) -> list[tuple[str, str]]:
     folder = folder or Path(os.environ.get("PLUMBLINE_FOLDER", shell.HERE))
     with contextlib.suppress(Exception), contextlib.redirect_stderr(io.StringIO()):
         caller = Caller(folder, url, token, ["viewer"], [], "cli", timeout=2)
-        page = caller.get(PATH, sort="-updated_at", fields="key,title", limit=PAGE)
+        page = caller.get(PATH, sort="-updated_at", fields="key,title", limit=shell.PAGE)
         found = [(each["key"], diffs.plain(each["title"])) for each in page["items"]]
         return [(key, title) for key, title in found if key.startswith(begun)]
     return []
 
 
 Id = Annotated[str, typer.Argument(metavar="ID", help="REQ-42, or the UUID", autocompletion=keys)]
-Skip = Annotated[int, typer.Option(min=0)]
-Limit = Annotated[int, typer.Option(min=1, max=100)]
-All = Annotated[bool, typer.Option("--all", help="All pages")]
 Reason = Annotated[str, typer.Option("--reason", help="Why; it stands in the history and in the audit log")]
 Key = Annotated[
     str | None,
@@ -76,7 +72,7 @@ def id_of(caller: Caller, given: str) -> str:
         raise Told(f"{given} is neither a key, such as REQ-42, nor a UUID", Code.USAGE)
     key = given.upper()
     found = caller.get(PATH, key=key, limit=1)["items"]
-    if not found or found[0]["key"] != key:
+    if not found:
         raise Told(f"there is no requirement {key}", Code.NOT_FOUND)
     return str(found[0]["id"])
 
@@ -113,10 +109,10 @@ def list_(
     sort: Annotated[str | None, typer.Option(help="Members by comma, - for descending: -updated_at,title")] = None,
     fields: Annotated[str | None, typer.Option(help="Only these members, by comma (json, yaml)")] = None,
     facets: Annotated[str | None, typer.Option(help="Count the matches by these members (json, yaml)")] = None,
-    skip: Skip = 0,
-    limit: Limit = 50,
+    skip: shell.Skip = 0,
+    limit: shell.Limit = 50,
     cursor: Annotated[str | None, typer.Option(help="The `next` of the page before")] = None,
-    all: All = False,
+    all: shell.All = False,
     output: shell.Format = "table",
 ) -> None:
     """List the requirements that match."""
@@ -126,7 +122,7 @@ def list_(
         "created_by": created_by, "updated_by": updated_by, "created_after": created_after,
         "created_before": created_before, "updated_after": updated_after, "updated_before": updated_before,
         "sort": sort, "fields": None if output == "table" else fields, "facets": facets, "skip": skip or None,
-        "limit": PAGE if all else limit, "cursor": cursor,
+        "limit": shell.PAGE if all else limit, "cursor": cursor,
     }  # fmt: skip
     page = caller.get(PATH, **query)
     while all and page.get("next"):
@@ -140,11 +136,11 @@ def list_(
     for item in page["items"]:
         judged = (item.get("verdict") or {}).get("state")
         table.add_row(
-            *map(text, (item["key"], item["title"])),
-            text(item["status"], _STATES),
-            *map(text, (item["type"], item["priority"], item["service"], item["owner_team"])),
-            text(judged, _VERDICTS),
-            moment(item["updated_at"]),
+            *map(shell.text, (item["key"], item["title"])),
+            shell.text(item["status"], _STATES),
+            *map(shell.text, (item["type"], item["priority"], item["service"], item["owner_team"])),
+            shell.text(judged, _VERDICTS),
+            shell.moment(item["updated_at"]),
         )
     console.print(table)
     if page.get("next"):
@@ -175,20 +171,24 @@ def show(
     force = document.get("in_force")
     elsewhere = f", in force: revision {force}" if force not in (None, document["revision"]) else ""
     grid.add_row(
-        "status", Text.assemble(text(document["status"], _STATES), f"  revision {document['revision']}{elsewhere}")
+        "status",
+        Text.assemble(shell.text(document["status"], _STATES), f"  revision {document['revision']}{elsewhere}"),
     )
     if judged := document.get("verdict"):
         stale = f"  stale: judged revision {judged['revision']}" if judged.get("stale") else ""
         grid.add_row(
-            "verdict", Text.assemble(text(judged["state"], _VERDICTS), diffs.plain(f"{stale}  {judged['reason']}"))
+            "verdict",
+            Text.assemble(shell.text(judged["state"], _VERDICTS), diffs.plain(f"{stale}  {judged['reason']}")),
         )
     for name, value in forms.editable(document).items():
         if name != "title" and value:
-            grid.add_row(name, text(value if isinstance(value, str) else forms.dump(value).rstrip("\n")))
+            grid.add_row(name, shell.text(value if isinstance(value, str) else forms.dump(value).rstrip("\n")))
     if document.get("reviewers"):
-        grid.add_row("reviewers", text(", ".join(document["reviewers"])))
+        grid.add_row("reviewers", shell.text(", ".join(document["reviewers"])))
     for name in ("created", "updated"):
-        grid.add_row(name, Text.assemble(moment(document[f"{name}_at"]), " by ", text(document[f"{name}_by"])))
+        grid.add_row(
+            name, Text.assemble(shell.moment(document[f"{name}_at"]), " by ", shell.text(document[f"{name}_by"]))
+        )
     grid.add_row("id", document["id"])
     console.print(grid)
     return None
@@ -237,10 +237,15 @@ def _between(now: Mapping[str, Any], first: int | None, second: int | None) -> t
 @app.command(epilog=shell.EXIT_CODES)
 @calling("viewer")
 def history(
-    caller: Caller, id: Id, skip: Skip = 0, limit: Limit = 50, all: All = False, output: shell.Format = "table"
+    caller: Caller,
+    id: Id,
+    skip: shell.Skip = 0,
+    limit: shell.Limit = 50,
+    all: shell.All = False,
+    output: shell.Format = "table",
 ) -> None:
     """Show who changed what and why, the newest first."""
-    page = pages(caller, f"{PATH}/{id_of(caller, id)}/revisions", skip, limit, all)
+    page = shell.pages(caller, f"{PATH}/{id_of(caller, id)}/revisions", skip, limit, all)
     if output != "table":
         return shell.write(page, output)
     table = Table(caption=f"{len(page['items'])} of {page['total']}")
@@ -249,22 +254,13 @@ def history(
         table.add_column(column, justify=justify, no_wrap=column == "at", overflow="fold")
     for item in page["items"]:
         table.add_row(
-            str(item["revision"]), moment(item["at"]), text(item["status"], _STATES), text(item["actor"]),
-            text(", ".join(item["changed"])), text(item["reason"]),
-        )  # fmt: skip
+            str(item["revision"]),
+            shell.moment(item["at"]),
+            shell.text(item["status"], _STATES),
+            *map(shell.text, (item["actor"], ", ".join(item["changed"]), item["reason"])),
+        )
     console.print(table)
     return None
-
-
-def pages(caller: Caller, path: str, skip: int, limit: int, all: bool, **query: Any) -> dict[str, Any]:
-    """One page, or all from `skip` on."""
-    page: dict[str, Any] = caller.get(path, skip=skip, limit=PAGE if all else limit, **query)
-    while all and skip + len(page["items"]) < page["total"]:
-        more = caller.get(path, skip=skip + len(page["items"]), limit=PAGE, **query)["items"]
-        if not more:
-            break
-        page["items"] += more
-    return page
 
 
 # --- Writing --------------------------------------------------------------------------------------------
@@ -489,12 +485,3 @@ def _pair(label: str) -> tuple[str, str]:
 def _done(document: Mapping[str, Any], what: str) -> None:
     line = f"{document['key']} {document['title']}: {what} (revision {document['revision']})"
     console.print(Text.assemble(("✓ ", "green"), diffs.plain(line)), soft_wrap=True)
-
-
-def text(value: Any, styles: Mapping[str, str] = {}) -> Text:
-    return Text(diffs.plain(value), style=styles.get(str(value), ""))
-
-
-def moment(value: str) -> str:
-    """RFC 3339 to the second, as it came."""
-    return diffs.plain(re.sub(r"\.\d+", "", value))

@@ -5,7 +5,8 @@ import contextlib
 import functools
 import inspect
 import json
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+import re
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
@@ -39,7 +40,12 @@ Teams = Annotated[
 ]
 Subject = Annotated[str | None, typer.Option("--as", help="Who the local stack's token says you are; default: cli")]
 Format = Annotated[Output, typer.Option("--output", "-o", help="How to print")]
+Skip = Annotated[int, typer.Option(min=0)]
+Limit = Annotated[int, typer.Option(min=1, max=100)]
+All = Annotated[bool, typer.Option("--all", help="All pages")]
 HERE = Path(".plumbline")
+PAGE = 100
+"""The longest page that the gateway gives."""
 
 
 class Code(IntEnum):
@@ -194,6 +200,17 @@ def calling(*roles: str) -> Callable[[Callable[..., None]], Callable[..., None]]
     return made
 
 
+def pages(caller: Caller, path: str, skip: int, limit: int, all: bool, **query: Any) -> dict[str, Any]:
+    """One page, or all from `skip` on."""
+    page: dict[str, Any] = caller.get(path, skip=skip, limit=PAGE if all else limit, **query)
+    while all and skip + len(page["items"]) < page["total"]:
+        more = caller.get(path, skip=skip + len(page["items"]), limit=PAGE, **query)["items"]
+        if not more:
+            break
+        page["items"] += more
+    return page
+
+
 # --- Output ---------------------------------------------------------------------------------------------
 
 
@@ -203,3 +220,12 @@ def write(value: Any, output: Output) -> None:
         typer.echo(json.dumps(value, indent=2, ensure_ascii=False))
     else:
         typer.echo(forms.dump(value), nl=False)
+
+
+def text(value: Any, styles: Mapping[str, str] = {}) -> Text:
+    return Text(diffs.plain(value), style=styles.get(str(value), ""))
+
+
+def moment(value: str) -> str:
+    """RFC 3339 to the second, as it came."""
+    return diffs.plain(re.sub(r"\.\d+", "", value))
