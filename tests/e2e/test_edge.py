@@ -150,8 +150,8 @@ async def test_every_documented_path_refuses_other_methods(caller: Any) -> None:
     client = caller("admin")
     document = (await client.get("/openapi.json")).json()
     for path, operations in document["paths"].items():
-        response = await client.put(re.sub(r"{\w+}", "00000000-0000-0000-0000-000000000000", path))
-        assert "put" not in operations
+        other = next(method for method in ("put", "patch", "delete", "post") if method not in operations)
+        response = await client.request(other, re.sub(r"{\w+}", "00000000-0000-0000-0000-000000000000", path))
         assert_problem(response, 405)
         allowed = {method.strip().lower() for method in response.headers["allow"].split(",")}
         assert allowed <= set(operations), path
