@@ -33,7 +33,12 @@ async def app(postgres: Any, nats_server: Any, issuer: Any) -> AsyncIterator[Fas
 @pytest.fixture
 async def clean(app: FastAPI) -> None:
     async with app.state.sessions.begin() as session:
-        await session.execute(text("TRUNCATE requirement_count_deltas, requirement_counts, requirements"))
+        await session.execute(
+            text(
+                "TRUNCATE requirement_count_deltas, requirement_counts, requirements, saved_views, exemptions,"
+                " baselines, baseline_items"
+            )
+        )
 
 
 @pytest.fixture

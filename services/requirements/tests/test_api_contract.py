@@ -30,6 +30,11 @@ OPERATIONS = [
     "GET /api/v1/policies",
     "GET /api/v1/policies/{team}",
     "PUT /api/v1/policies/{team}",
+    "POST /api/v1/views",
+    "GET /api/v1/views",
+    "GET /api/v1/views/{id}",
+    "PUT /api/v1/views/{id}",
+    "DELETE /api/v1/views/{id}",
     "GET /api/v1/audit",
     "GET /api/v1/audit/export",
 ]

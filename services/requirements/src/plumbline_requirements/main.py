@@ -22,6 +22,7 @@ from plumbline_requirements.reviews.router import router as reviews
 from plumbline_requirements.settings import Settings
 from plumbline_requirements.stream.router import router as stream
 from plumbline_requirements.stream.service import Streams
+from plumbline_requirements.views.router import router as views
 
 
 @asynccontextmanager
@@ -53,7 +54,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     return web.create_app(
         "requirements",
         settings or Settings(),
-        routers=[listing, bulk, requirements, history, reviews, audits, stream],
+        routers=[listing, bulk, requirements, history, reviews, audits, stream, views],
         subscription=lambda app: subscription(app.state.sessions),
         consumes=[VerdictChanged],
         resources=resources,

@@ -165,3 +165,68 @@ class Count(Base):
     service: Mapped[str | None] = mapped_column(Text)
     owner_team: Mapped[str | None] = mapped_column(Text)
     total: Mapped[int] = mapped_column(BigInteger)
+
+
+class SavedView(Base):
+    """A query that a team keeps under a name."""
+
+    __tablename__ = "saved_views"
+    __table_args__ = (sa.UniqueConstraint("team", "name"),)
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=db.new_id)
+    team: Mapped[str] = mapped_column(Text)
+    name: Mapped[str] = mapped_column(Text)
+    query: Mapped[dict[str, Any]] = mapped_column(JSONB)
+    revision: Mapped[int]
+    created_at: Mapped[datetime] = mapped_column(db.timestamp())
+    created_by: Mapped[str] = mapped_column(Text)
+    updated_at: Mapped[datetime] = mapped_column(db.timestamp())
+    updated_by: Mapped[str] = mapped_column(Text)
+
+
+class Baseline(Base):
+    """A named set of revisions. Never changed."""
+
+    __tablename__ = "baselines"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=db.new_id)
+    name: Mapped[str] = mapped_column(Text, unique=True)
+    description: Mapped[str] = mapped_column(Text)
+    team: Mapped[str | None] = mapped_column(Text)
+    size: Mapped[int]
+    created_at: Mapped[datetime] = mapped_column(db.timestamp())
+    created_by: Mapped[str] = mapped_column(Text)
+
+
+class BaselineItem(Base):
+    """One revision in a baseline."""
+
+    __tablename__ = "baseline_items"
+
+    baseline_id: Mapped[UUID] = mapped_column(sa.ForeignKey("baselines.id"), primary_key=True)
+    requirement_id: Mapped[UUID] = mapped_column(primary_key=True)
+    revision: Mapped[int]
+
+
+class Exemption(Base):
+    """A dated leave from a requirement, in force once another has approved it."""
+
+    __tablename__ = "exemptions"
+    __table_args__ = (Index("ix_exemptions_requirement_id_id", "requirement_id", "id"),)
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=db.new_id)
+    requirement_id: Mapped[UUID]
+    reason: Mapped[str] = mapped_column(Text)
+    starts_at: Mapped[datetime] = mapped_column(db.timestamp())
+    expires_at: Mapped[datetime] = mapped_column(db.timestamp())
+    status: Mapped[str] = mapped_column(Text)
+    """What people made of it; that its time is over is told by the clock."""
+    revision: Mapped[int]
+    requested_at: Mapped[datetime] = mapped_column(db.timestamp())
+    requested_by: Mapped[str] = mapped_column(Text)
+    decided_at: Mapped[datetime | None] = mapped_column(db.timestamp())
+    decided_by: Mapped[str | None] = mapped_column(Text)
+    decision_comment: Mapped[str] = mapped_column(Text, server_default="")
+    revoked_at: Mapped[datetime | None] = mapped_column(db.timestamp())
+    revoked_by: Mapped[str | None] = mapped_column(Text)
+    revocation_reason: Mapped[str] = mapped_column(Text, server_default="")
