@@ -35,6 +35,12 @@ OPERATIONS = [
     "GET /api/v1/views/{id}",
     "PUT /api/v1/views/{id}",
     "DELETE /api/v1/views/{id}",
+    "POST /api/v1/baselines",
+    "GET /api/v1/baselines",
+    "GET /api/v1/baselines/{id}",
+    "DELETE /api/v1/baselines/{id}",
+    "GET /api/v1/baselines/{id}/items",
+    "GET /api/v1/baselines/{id}/diff",
     "GET /api/v1/audit",
     "GET /api/v1/audit/export",
 ]

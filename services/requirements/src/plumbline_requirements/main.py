@@ -10,7 +10,9 @@ from plumbline_common import audit, idempotency, web
 from plumbline_common.batching import Batcher
 from plumbline_common.events import VerdictChanged
 from plumbline_requirements.audits.router import router as audits
-from plumbline_requirements.bulk.router import BODY_LIMITS
+from plumbline_requirements.baselines.router import BODY_LIMITS as BASELINE_LIMITS
+from plumbline_requirements.baselines.router import router as baselines
+from plumbline_requirements.bulk.router import BODY_LIMITS as BULK_LIMITS
 from plumbline_requirements.bulk.router import router as bulk
 from plumbline_requirements.consumer import subscription
 from plumbline_requirements.history.router import router as history
@@ -54,9 +56,9 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     return web.create_app(
         "requirements",
         settings or Settings(),
-        routers=[listing, bulk, requirements, history, reviews, audits, stream, views],
+        routers=[listing, bulk, requirements, history, reviews, audits, stream, views, baselines],
         subscription=lambda app: subscription(app.state.sessions),
         consumes=[VerdictChanged],
         resources=resources,
-        body_limits=BODY_LIMITS,
+        body_limits=BULK_LIMITS | BASELINE_LIMITS,
     )
