@@ -33,6 +33,7 @@ def problem(reply: httpx.Response, status: int, slug: str) -> dict[str, Any]:
         (f"{REQUIREMENTS}/1/slos", "requirements"),
         ("/api/v1/views", "requirements"),
         ("/api/v1/baselines", "requirements"),
+        ("/api/v1/exemptions", "requirements"),
         ("/api/v1/search", "search"),
         ("/api/v1/documents/1", "search"),
         ("/api/v1/signals", "analysis"),

@@ -41,6 +41,11 @@ OPERATIONS = [
     "DELETE /api/v1/baselines/{id}",
     "GET /api/v1/baselines/{id}/items",
     "GET /api/v1/baselines/{id}/diff",
+    "POST /api/v1/exemptions",
+    "GET /api/v1/exemptions",
+    "GET /api/v1/exemptions/{id}",
+    "POST /api/v1/exemptions/{id}/decision",
+    "POST /api/v1/exemptions/{id}/revocation",
     "GET /api/v1/audit",
     "GET /api/v1/audit/export",
 ]

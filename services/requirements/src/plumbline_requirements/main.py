@@ -15,6 +15,7 @@ from plumbline_requirements.baselines.router import router as baselines
 from plumbline_requirements.bulk.router import BODY_LIMITS as BULK_LIMITS
 from plumbline_requirements.bulk.router import router as bulk
 from plumbline_requirements.consumer import subscription
+from plumbline_requirements.exemptions.router import router as exemptions
 from plumbline_requirements.history.router import router as history
 from plumbline_requirements.listing.router import router as listing
 from plumbline_requirements.listing.service import keep_folding
@@ -56,7 +57,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     return web.create_app(
         "requirements",
         settings or Settings(),
-        routers=[listing, bulk, requirements, history, reviews, audits, stream, views, baselines],
+        routers=[listing, bulk, requirements, history, reviews, audits, stream, views, baselines, exemptions],
         subscription=lambda app: subscription(app.state.sessions),
         consumes=[VerdictChanged],
         resources=resources,

@@ -1,0 +1,1 @@
+"""Exemptions: dated leaves from a requirement, asked for by its team and approved by another."""

@@ -1,0 +1,134 @@
+"""What can be done with exemptions: decide, write, stage."""
+
+from datetime import UTC, datetime
+from uuid import UUID
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from plumbline_common import audit, db
+from plumbline_common.auth import UserInfo
+from plumbline_common.errors import Forbidden
+from plumbline_requirements.exemptions import repository, rules
+from plumbline_requirements.exemptions.rules import Status
+from plumbline_requirements.exemptions.schemas import (
+    Decision,
+    DecisionContent,
+    ExemptionContent,
+    ExemptionPage,
+    ExemptionResponse,
+    RevocationContent,
+    StatusFilter,
+)
+from plumbline_requirements.models import Exemption
+from plumbline_requirements.requirements import rules as requirements
+from plumbline_requirements.requirements.repository import missing as requirement_missing
+
+_STORED = set(ExemptionResponse.model_fields) - {"status", "active"}
+_OUTCOMES = {Decision.APPROVE: Status.APPROVED, Decision.REJECT: Status.REJECTED}
+
+
+async def page(
+    session: AsyncSession, requirement_id: UUID | None, status: StatusFilter | None, skip: int, limit: int
+) -> ExemptionPage:
+    now = datetime.now(UTC)
+    rows, total = await repository.page(session, requirement_id, status, now, skip, limit)
+    return ExemptionPage(items=[_shown(row, now) for row in rows], total=total)
+
+
+async def read(session: AsyncSession, id: UUID) -> ExemptionResponse:
+    return _shown(await repository.find(session, id), datetime.now(UTC))
+
+
+async def request(session: AsyncSession, content: ExemptionContent, actor: UserInfo) -> ExemptionResponse:
+    """Ask for an exemption. Raises `Invalid`, `NotFound` and `NotYourTeam`."""
+    now = datetime.now(UTC)
+    rules.check_period(content.starts_at, content.expires_at, now)
+    owners = await repository.owners(session, content.requirement_id)
+    if not owners:
+        raise requirement_missing(content.requirement_id)
+    requirements.check_changeable(owners[0], actor)
+    exemption = Exemption(
+        id=db.new_id(),
+        requirement_id=content.requirement_id,
+        reason=content.reason,
+        starts_at=content.starts_at,
+        expires_at=content.expires_at,
+        status=Status.REQUESTED.value,
+        revision=1,
+        requested_at=now,
+        requested_by=actor.subject,
+        decided_at=None,
+        decided_by=None,
+        decision_comment="",
+        revoked_at=None,
+        revoked_by=None,
+        revocation_reason="",
+    )
+    return await _saved(session, exemption, actor, now, content.reason)
+
+
+async def decide(
+    session: AsyncSession, id: UUID, content: DecisionContent, if_match: str | None, actor: UserInfo
+) -> ExemptionResponse:
+    """Approve or reject what another asked for. Raises `IllegalTransition` and `OwnRequest`."""
+    now = datetime.now(UTC)
+    exemption = await _moved(session, id, _OUTCOMES[content.decision], if_match, now)
+    rules.check_decider(exemption.requested_by, actor)
+    exemption.decided_at, exemption.decided_by = now, actor.subject
+    exemption.decision_comment = content.comment
+    return await _saved(session, exemption, actor, now, content.comment)
+
+
+async def revoke(
+    session: AsyncSession, id: UUID, content: RevocationContent, if_match: str | None, actor: UserInfo
+) -> ExemptionResponse:
+    """End an approved exemption before its time. Raises `IllegalTransition` and `NotYourTeam`."""
+    now = datetime.now(UTC)
+    exemption = await _moved(session, id, Status.REVOKED, if_match, now)
+    if not actor.may("reviewer"):
+        owners = await repository.owners(session, exemption.requirement_id)
+        if not owners:
+            raise Forbidden("the requirement is deleted: a reviewer revokes its exemptions")
+        requirements.check_changeable(owners[0], actor)
+    exemption.revoked_at, exemption.revoked_by = now, actor.subject
+    exemption.revocation_reason = content.reason
+    return await _saved(session, exemption, actor, now, content.reason)
+
+
+async def _moved(session: AsyncSession, id: UUID, to: Status, if_match: str | None, now: datetime) -> Exemption:
+    """The next revision of the exemption, locked, in the state `to`; not written yet."""
+    exemption = await repository.find(session, id, locked=True)
+    requirements.check_match(exemption.revision, if_match)
+    rules.check_transition(rules.status_at(Status(exemption.status), exemption.expires_at, now), to)
+    exemption.status = to.value
+    exemption.revision += 1
+    return exemption
+
+
+async def _saved(
+    session: AsyncSession, exemption: Exemption, actor: UserInfo, now: datetime, reason: str
+) -> ExemptionResponse:
+    await repository.save(session, exemption)
+    written = _shown(exemption, now)
+    entry = audit.row_of(
+        exemption.status,
+        "exemption",
+        str(exemption.id),
+        actor.subject,
+        now,
+        revision=exemption.revision,
+        reason=reason,
+        changed=["status"] if exemption.revision > 1 else sorted(ExemptionContent.model_fields),
+        document=written.model_dump_json(),
+    )
+    await audit.stage(session, entry)
+    return written
+
+
+def _shown(exemption: Exemption, now: datetime) -> ExemptionResponse:
+    kept = Status(exemption.status)
+    return ExemptionResponse(
+        **{name: getattr(exemption, name) for name in _STORED},
+        status=rules.status_at(kept, exemption.expires_at, now),
+        active=rules.active_at(kept, exemption.starts_at, exemption.expires_at, now),
+    )
