@@ -132,40 +132,47 @@ def _written(chosen: str) -> TextClause:
         f"WITH chosen AS MATERIALIZED ({chosen}),"  # noqa: S608 - own names
         " made AS (INSERT INTO baselines (id, name, description, team, size, created_at, created_by)"
         "  SELECT :id, :name, :description, :team, count(*), :created_at, :created_by FROM chosen"
-        "  ON CONFLICT (name) DO NOTHING RETURNING id),"
+        "  HAVING count(*) BETWEEN :least AND :most ON CONFLICT (name) DO NOTHING RETURNING id),"
         " held AS (INSERT INTO baseline_items (baseline_id, requirement_id, revision)"
         "  SELECT made.id, chosen.requirement_id, chosen.revision FROM made, chosen)"
-        " SELECT (SELECT count(*) FROM made) AS made, (SELECT count(*) FROM chosen) AS size"
+        " SELECT (SELECT count(*) FROM made) = 1 AS made, (SELECT count(*) FROM chosen) AS size"
     )
     return text(statement).bindparams(
         *(bindparam(name, type_=kind) for name, kind in _TYPES.items() if f":{name}" in statement)
     )
 
 
-async def add(session: AsyncSession, baseline: Baseline, given: Sequence[tuple[UUID, int]]) -> int | None:
-    """Write a baseline of given revisions. Returns how many of them there are; None where the name is taken."""
+async def add(session: AsyncSession, baseline: Baseline, given: Sequence[tuple[UUID, int]]) -> tuple[bool, int]:
+    """Write a baseline of given revisions, and tell how many of them there are.
+
+    Nothing is written where some are missing, or the name is taken.
+    """
     chosen = {"requirements": [each[0] for each in given], "revisions": [each[1] for each in given]}
-    return await _add(session, baseline, _written(_GIVEN), chosen)
+    return await _add(session, baseline, _written(_GIVEN), chosen | {"least": len(given), "most": len(given)})
 
 
-async def add_selected(session: AsyncSession, baseline: Baseline, filters: dict[str, Any], most: int) -> int | None:
-    """Write a baseline of what matches. Returns how many, `most` + 1 for more; None where the name is taken."""
+async def add_selected(
+    session: AsyncSession, baseline: Baseline, filters: dict[str, Any], most: int
+) -> tuple[bool, int]:
+    """Write a baseline of what matches, and tell how many do (`most` + 1 for more).
+
+    Nothing is written where none or too many match, or the name is taken.
+    """
     wanted = " AND ".join(_MATCHING[name] for name in filters) or "true"
     chosen = (
         "SELECT id AS requirement_id, coalesce(in_force, revision) AS revision FROM requirements"  # noqa: S608
         f" WHERE {wanted} LIMIT {most + 1}"
     )
-    return await _add(session, baseline, _written(chosen), filters)
+    return await _add(session, baseline, _written(chosen), filters | {"least": 1, "most": most})
 
 
 async def _add(
     session: AsyncSession, baseline: Baseline, statement: TextClause, chosen: dict[str, Any]
-) -> int | None:
-    values = {
-        name: getattr(baseline, name) for name in ("id", "name", "description", "team", "created_at", "created_by")
-    }
+) -> tuple[bool, int]:
+    names = ("id", "name", "description", "team", "created_at", "created_by")
+    values = {name: getattr(baseline, name) for name in names}
     row = (await session.execute(statement, values | chosen)).one()
-    return row.size if row.made else None
+    return row.made, row.size
 
 
 async def places_missing(session: AsyncSession, given: Sequence[tuple[UUID, int]], limit: int) -> list[int]:

@@ -77,9 +77,7 @@ async def create(
 async def _given(session: AsyncSession, baseline: Baseline, items: Sequence[ItemContent]) -> int:
     rules.check_once(item.requirement_id for item in items)
     given = [(item.requirement_id, item.revision) for item in items]
-    size = await repository.add(session, baseline, given)
-    if size is None:
-        raise _exists(baseline)
+    made, size = await repository.add(session, baseline, given)
     if size < len(given):
         places = await repository.places_missing(session, given, rules.REPORTED)
         raise rules.BadItems(
@@ -88,6 +86,7 @@ async def _given(session: AsyncSession, baseline: Baseline, items: Sequence[Item
                 for place in places
             }
         )
+    _check_made(made, baseline)
     return size
 
 
@@ -96,15 +95,15 @@ async def _selected(session: AsyncSession, baseline: Baseline, selection: Select
     if (label := filters.pop("label", None)) is not None:
         name, given, value = label.partition("=")
         filters |= {"labels": {name: value}} if given else {"label_name": name}
-    size = await repository.add_selected(session, baseline, filters, rules.LARGEST)
-    if size is None:
-        raise _exists(baseline)
+    made, size = await repository.add_selected(session, baseline, filters, rules.LARGEST)
     rules.check_selected(size)
+    _check_made(made, baseline)
     return size
 
 
-def _exists(baseline: Baseline) -> rules.BaselineExists:
-    return rules.BaselineExists(f"there is a baseline {baseline.name!r} already", pointer="/name")
+def _check_made(made: bool, baseline: Baseline) -> None:
+    if not made:
+        raise rules.BaselineExists(f"there is a baseline {baseline.name!r} already", pointer="/name")
 
 
 async def delete(session: AsyncSession, id: UUID, if_match: str | None, actor: UserInfo, reason: str) -> None:
