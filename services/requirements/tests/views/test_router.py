@@ -146,6 +146,10 @@ async def test_the_same_key_keeps_one_view(alice: httpx.AsyncClient) -> None:
         ({"query": {"status": []}}, "/query/status"),
         ({"query": {"status": ["draft"] * 51}}, "/query/status"),
         ({"query": {"q": "x" * 501}}, "/query/q"),
+        ({"query": {"q": "a\x00b"}}, "/query/q"),
+        ({"query": {"q": 7}}, "/query/q"),
+        ({"query": {"status": ["draft", None]}}, "/query/status"),
+        ({"query": {"x" * 200: "red"}}, f"/query/{'x' * 200}"),
         ({"query": {f"a{n}": "x" for n in range(10_000)}}, "/query"),
         ({"query": "status=draft"}, "/query"),
         ({"team": " "}, "/team"),
@@ -162,5 +166,5 @@ async def test_what_the_list_would_refuse_is_not_kept(
     response = await alice.post(PATH, json=MINE | members)
     assert response.status_code == 422, response.text
     assert response.headers["content-type"] == "application/problem+json"
-    assert response.json()["errors"][0]["pointer"].startswith(pointer)
+    assert response.json()["errors"][0]["pointer"] == pointer
     assert (await alice.get(PATH)).json()["total"] == 0

@@ -52,7 +52,7 @@ class BadQuery(Invalid):
 
 def pointer(name: str) -> str:
     """To a member of the query (RFC 6901)."""
-    return f"/query/{name.replace('~', '~0').replace('/', '~1')}"
+    return f"/query/{name.replace('~', '~0').replace('/', '~1')}"[:500]
 
 
 def check_names(query: Query) -> None:

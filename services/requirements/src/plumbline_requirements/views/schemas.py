@@ -1,18 +1,34 @@
 """What the views API takes and answers."""
 
-from typing import Annotated
+from typing import Annotated, Any
 from uuid import UUID
 
-from pydantic import AwareDatetime, Field, StringConstraints
+from pydantic import AwareDatetime, Field, PlainValidator, TypeAdapter, WithJsonSchema
 
-from plumbline_common.schemas import Name, Schema, Storable, Team
+from plumbline_common.schemas import Name, Schema, Team, Text
 from plumbline_requirements.views.rules import PARAMETERS
 
-ParameterName = Annotated[str, StringConstraints(max_length=100), Storable]
-ParameterValue = Annotated[str, StringConstraints(max_length=500), Storable]
-ParameterValues = Annotated[list[ParameterValue], Field(min_length=1, max_length=50)]
+_LONGEST, _MOST = 500, 50
+
+
+def _value(given: Any) -> str | list[str]:
+    # Not a union of types: its errors would point to the name of a type instead of a member.
+    several = given if isinstance(given, list) else [given]
+    if not 1 <= len(several) <= _MOST or not all(isinstance(one, str) and len(one) <= _LONGEST for one in several):
+        raise ValueError(f"must be a string of at most {_LONGEST} characters, or a list of 1 to {_MOST} of them")
+    storable: list[str] = [_STORABLE.validate_python(one) for one in several]
+    return storable if isinstance(given, list) else storable[0]
+
+
+_STORABLE = TypeAdapter(Text)
+_STRING = {"type": "string", "maxLength": _LONGEST}
+ParameterValue = Annotated[
+    str | list[str],
+    PlainValidator(_value),
+    WithJsonSchema({"anyOf": [_STRING, {"type": "array", "items": _STRING, "minItems": 1, "maxItems": _MOST}]}),
+]
 KeptQuery = Annotated[
-    dict[ParameterName, ParameterValue | ParameterValues],
+    dict[str, ParameterValue],
     Field(max_length=len(PARAMETERS), json_schema_extra={"propertyNames": {"enum": sorted(PARAMETERS)}}),
 ]
 
