@@ -38,6 +38,20 @@ async def test_a_view_is_kept_found_and_can_be_shown(alice: httpx.AsyncClient, c
     assert await audited(caller, body["id"]) == ["created"]
 
 
+async def test_a_view_shows_what_its_query_finds(alice: httpx.AsyncClient) -> None:
+    for number in range(3):
+        wanted = {"title": f"number {number}", "labels": {"a": "b"}, "owner_team": "payments"}
+        await alice.post("/api/v1/requirements", json=wanted)
+    await alice.post("/api/v1/requirements", json={"title": "another"})
+    query = {"label": "a=b", "sort": "title", "fields": "title"}
+    path = f"{PATH}/{(await kept(alice, name='Numbers', query=query))['id']}/requirements"
+    first = (await alice.get(path, params={"limit": 2})).json()
+    assert ([item["title"] for item in first["items"]], first["total"]) == (["number 0", "number 1"], 3)
+    second = (await alice.get(path, params={"limit": 2, "cursor": first["next"]})).json()
+    assert [item["title"] for item in second["items"]] == ["number 2"]
+    assert (await alice.get(path, params={"cursor": "x"})).status_code == 422
+
+
 async def test_the_views_of_a_team_are_listed_newest_first(alice: httpx.AsyncClient, caller: Any) -> None:
     first, second = await kept(alice), await kept(alice, name="Other", query={})
     other = await kept(caller("editor", teams=("search",)), team="search")

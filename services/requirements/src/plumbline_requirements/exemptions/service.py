@@ -84,12 +84,13 @@ async def revoke(
 ) -> ExemptionResponse:
     """End an approved exemption before its time. Raises `IllegalTransition` and `NotYourTeam`."""
     now = datetime.now(UTC)
-    exemption = await _moved(session, id, Status.REVOKED, if_match, now)
     if not actor.may("reviewer"):
-        owners = await repository.owners(session, exemption.requirement_id)
+        # Before its state: that is nothing to others.
+        owners = await repository.owners(session, (await repository.find(session, id)).requirement_id)
         if not owners:
             raise Forbidden("the requirement is deleted: a reviewer revokes its exemptions")
         requirements.check_changeable(owners[0], actor)
+    exemption = await _moved(session, id, Status.REVOKED, if_match, now)
     exemption.revoked_at, exemption.revoked_by = now, actor.subject
     exemption.revocation_reason = content.reason
     return await _saved(session, exemption, actor, now, content.reason)

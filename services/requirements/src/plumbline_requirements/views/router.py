@@ -3,11 +3,12 @@
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Header, Request, Response
+from fastapi import APIRouter, Depends, Header, Query, Request, Response
 
 from plumbline_common import idempotency, web
 from plumbline_common.auth import UserInfo, require
 from plumbline_common.schemas import Team
+from plumbline_requirements.listing.schemas import RequirementPage
 from plumbline_requirements.requirements.rules import etag
 from plumbline_requirements.views import service
 from plumbline_requirements.views.schemas import ViewContent, ViewPage, ViewResponse
@@ -48,6 +49,19 @@ async def read(id: UUID, actor: Viewer, session: web.ReadSession, response: Resp
     found = await service.read(session, id)
     response.headers["ETag"] = etag(found.revision)
     return found
+
+
+@router.get("/{id}/requirements", response_model=RequirementPage)
+async def shown(
+    id: UUID,
+    actor: Viewer,
+    session: web.ReadSession,
+    skip: web.Skip = 0,
+    limit: web.Limit = 50,
+    cursor: Annotated[str | None, Query(max_length=16_000, description="`next` of the page before")] = None,
+) -> Response:
+    """A page of the requirements that the view shows."""
+    return web.json_response(await service.shown(session, id, skip, limit, cursor))
 
 
 @router.put("/{id}", responses={200: {"headers": _ETAG}})

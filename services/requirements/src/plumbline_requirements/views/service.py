@@ -12,6 +12,7 @@ from plumbline_common import audit, db
 from plumbline_common.auth import UserInfo
 from plumbline_requirements.listing import rules as listing
 from plumbline_requirements.listing.schemas import ListQuery
+from plumbline_requirements.listing.service import page as show
 from plumbline_requirements.models import SavedView
 from plumbline_requirements.requirements import rules as requirements
 from plumbline_requirements.requirements.repository import FACETS
@@ -98,14 +99,22 @@ async def _saved(session: AsyncSession, view: SavedView, action: str, changed: l
     return written
 
 
+async def shown(session: AsyncSession, id: UUID, skip: int, limit: int, cursor: str | None) -> bytes:
+    """A page of what the view shows, as JSON."""
+    view = await read(session, id)
+    paging = {"skip": skip, "limit": limit, "cursor": cursor}
+    return await show(session, ListQuery.model_validate(_given(view.query) | paging))
+
+
+def _given(query: rules.Query) -> dict[str, Any]:
+    return {name: [value] if name in _SEVERAL and isinstance(value, str) else value for name, value in query.items()}
+
+
 def _check_query(query: rules.Query) -> None:
     """Raise `BadQuery` unless the list of requirements takes it: a view that is kept can be shown."""
     rules.check_names(query)
-    given: dict[str, Any] = {
-        name: [value] if name in _SEVERAL and isinstance(value, str) else value for name, value in query.items()
-    }
     try:
-        wanted = ListQuery.model_validate(given)
+        wanted = ListQuery.model_validate(_given(query))
     except ValidationError as error:
         faults = {rules.pointer(str(each["loc"][0])): _detail(each["msg"]) for each in error.errors()}
         raise rules.BadQuery(faults) from None

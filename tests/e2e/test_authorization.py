@@ -1,0 +1,126 @@
+"""Every row of docs/authorization.md, tried through the gateway: role by role, on one's own and on others'."""
+
+import json
+import re
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import httpx
+import pytest
+
+REQUIREMENTS = "/api/v1/requirements"
+ROW = re.compile(r"^\| `(?P<operation>[A-Z]+ /[^`]+)` \|(?P<cells>.+)\|$", re.M)
+ROLES = ("viewer", "editor", "reviewer", "operator", "ingest", "admin")
+TABLE = {
+    row["operation"]: dict(zip(ROLES, (cell.strip() for cell in row["cells"].split("|")), strict=True))
+    for row in ROW.finditer((Path(__file__).parents[2] / "docs" / "authorization.md").read_text())
+}
+Send = Callable[[httpx.AsyncClient, dict[str, str]], Awaitable[int]]
+
+
+@pytest.fixture
+def admin(caller: Any) -> httpx.AsyncClient:
+    client: httpx.AsyncClient = caller("admin", subject="root", teams=[])
+    return client
+
+
+async def things(admin: httpx.AsyncClient) -> dict[str, str]:
+    """Ids of fresh things of the team payments."""
+    made = await admin.post(REQUIREMENTS, json={"title": "Whose is it", "owner_team": "payments"})
+    requirement = made.raise_for_status().json()["id"]
+    view = {"team": "payments", "name": str(uuid4()), "query": {"status": "draft"}}
+    baseline = {"name": str(uuid4()), "items": [{"requirement_id": requirement, "revision": 1}]}
+    return {
+        "requirement": requirement,
+        "view": (await admin.post("/api/v1/views", json=view)).raise_for_status().json()["id"],
+        "baseline": (await admin.post("/api/v1/baselines", json=baseline)).raise_for_status().json()["id"],
+        "exemption": (await admin.post("/api/v1/exemptions", json=exemption(requirement)))
+        .raise_for_status()
+        .json()["id"],
+    }
+
+
+def exemption(requirement: str) -> dict[str, Any]:
+    now = datetime.now(UTC)
+    ends = now + timedelta(days=1)
+    return {
+        "requirement_id": requirement,
+        "reason": "maintenance",
+        "starts_at": now.isoformat(),
+        "expires_at": ends.isoformat(),
+    }
+
+
+def body_of(operation: str, made: dict[str, str]) -> Any:
+    update = {"op": "update", "id": made["requirement"], "if_match": "*", "patch": {"title": "Mine"}}
+    return {
+        f"POST {REQUIREMENTS}": {"title": "Mine", "owner_team": "payments"},
+        f"POST {REQUIREMENTS}/bulk": {"items": [update]},
+        f"POST {REQUIREMENTS}/bulk/lines": update,
+        f"PATCH {REQUIREMENTS}/{{id}}": {"title": "Mine"},
+        f"POST {REQUIREMENTS}/{{id}}/transitions": {"to": "in_review"},
+        f"POST {REQUIREMENTS}/{{id}}/restore": {"revision": 1},
+        f"POST {REQUIREMENTS}/{{id}}/reviews": {"decision": "comment", "revision": 1},
+        "PUT /api/v1/policies/{team}": {"required_approvals": 1},
+        "POST /api/v1/views": {"team": "payments", "name": str(uuid4()), "query": {}},
+        "PUT /api/v1/views/{id}": {"team": "payments", "name": str(uuid4()), "query": {}},
+        "POST /api/v1/baselines": {
+            "name": str(uuid4()),
+            "team": "payments",
+            "items": [{"requirement_id": made["requirement"], "revision": 1}],
+        },
+        "POST /api/v1/exemptions": exemption(made["requirement"]),
+        "POST /api/v1/exemptions/{id}/decision": {"decision": "approve"},
+        "POST /api/v1/exemptions/{id}/revocation": {"reason": "over"},
+        "POST /api/v1/search": {"query": "whose"},
+        "POST /api/v1/telemetry/points": {"points": []},
+    }.get(operation, {})
+
+
+async def status_of(client: httpx.AsyncClient, operation: str, made: dict[str, str]) -> int:
+    """What the call is answered; in a bulk, what its one item is."""
+    method, path = operation.split(" ", 1)
+    kind = path.split("/")[3].removesuffix("s") if path.startswith("/api/") else ""
+    path = path.replace("{id}", made.get(kind, str(uuid4()))).replace("{revision}", "1").replace("{team}", "matrix")
+    query = {"/diff": "?from=1&to=1", "/search": "?q=whose"}.get(path[path.rfind("/") :], "")
+    if operation == "GET /api/v1/baselines/{id}/diff":
+        query = f"?to={made['baseline']}"
+    if operation.endswith("/stream"):
+        async with client.stream("GET", path) as response:
+            return response.status_code
+    headers = {"If-Match": "*", "Content-Type": "application/json"}
+    if path.endswith("/lines"):
+        headers["Content-Type"] = "application/x-ndjson"
+    content = None if method in ("GET", "DELETE") else json.dumps(body_of(operation, made))
+    response = await client.request(
+        method, path + (query if method == "GET" else ""), content=content, headers=headers
+    )
+    if "/bulk" in path and response.status_code == 200:
+        result = json.loads(response.text.splitlines()[0])
+        return int(result["items"][0]["status"] if "items" in result else result["status"])
+    return response.status_code
+
+
+async def test_the_table_and_the_services_name_the_same_operations(caller: Any) -> None:
+    document = (await caller(token="").get("/openapi.json")).json()
+    served = {f"{method.upper()} {path}" for path, methods in document["paths"].items() for method in methods}
+    assert set(TABLE) == served
+
+
+@pytest.mark.parametrize("operation", TABLE)
+async def test_each_role_may_what_the_table_says(caller: Any, admin: httpx.AsyncClient, operation: str) -> None:
+    made = await things(admin)
+    for role, cell in TABLE[operation].items():
+        for team, own in (("payments", True), ("search", False)):
+            client = caller(role, subject=f"{role}-of-{team}", teams=[team])
+            status = await status_of(client, operation, made)
+            allowed = cell == "all" or (cell == "own" and own)
+            if allowed and not operation.startswith("GET"):
+                made = await things(admin)  # what was changed is not what the next one meets
+            assert status != 401, (role, team)
+            assert (status != 403) == allowed, (role, team, status)
+            assert status < 500, (role, team)
+    assert await status_of(caller(token=""), operation, made) == 401
