@@ -142,7 +142,7 @@ async def caller(stack: Stack) -> AsyncIterator[Callable[..., httpx.AsyncClient]
                 headers={"Authorization": f"Bearer {token}"} if token else {},
                 timeout=20,
                 trust_env=False,
-                verify=False,  # noqa: S501 - plain HTTP: certificates would only be loaded, for each client
+                verify=False,
             )
         )
         return made[-1]
