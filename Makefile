@@ -3,8 +3,8 @@ PYTHON ?= python3
 UV := $(or $(shell command -v uv 2>/dev/null),.uv/bin/uv)
 RUN := .venv/bin/
 NAME ?=
-# Each suite is a process with servers of its own: what one leaves in a stream is no other's business.
-SUITES := libs/common libs/stack services/requirements services/search services/analysis cli tests/e2e
+# Each suite is a process with servers of its own, two at a time, the longest first: much of their time is waiting.
+SUITES := tests/e2e services/requirements services/analysis services/search cli libs/stack libs/common
 export UV_PYTHON_DOWNLOADS = never
 export UV_COMPILE_BYTECODE = 1
 
@@ -39,9 +39,11 @@ check: .venv/.synced ## ruff, mypy --strict, import-linter, drift of the generat
 
 test: .venv/.synced ## all tests, on real PostgreSQL, NATS and Envoy; coverage is printed
 	@$(RUN)coverage erase
-	@set -e; for suite in $(SUITES); do echo "== $$suite"; \
-	  $(RUN)pytest -q $$suite --cov --cov-append --cov-report= $(ARGS); done
-	@$(RUN)coverage report
+	@$(MAKE) --no-print-directory -j2 $(if $(filter output-sync,$(.FEATURES)),--output-sync) $(SUITES:%=suite-%)
+	@$(RUN)coverage combine --quiet && $(RUN)coverage report
+
+suite-%:
+	@echo "== $*"; COVERAGE_FILE=.coverage.$(subst /,-,$*) $(RUN)pytest -q $* --cov --cov-report= $(ARGS)
 
 e2e: .venv/.synced ## the journeys and the one trace, through the gateway only
 	$(RUN)pytest tests/e2e $(ARGS)

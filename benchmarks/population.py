@@ -31,10 +31,10 @@ BATCH = 100_000
 _VARIED = """
     SELECT uuidv7() AS id, nextval(pg_get_serial_sequence('requirements', 'number')) AS number,
         'service-' || n % $2 AS service, 'team-' || n % $3 AS owner_team,
-        (ARRAY['draft','in_review','approved','active','active','active','deprecated','retired'])[1 + n % 8]
-            AS status,
-        (ARRAY['availability','latency','correctness','capacity','other'])[1 + n % 5] AS type,
-        (ARRAY['must','should','could'])[1 + n % 3] AS priority,
+        (ARRAY['draft','in_review','approved','active','active','active','deprecated','retired'])
+            [1 + abs(hashint4(n)) % 8] AS status,
+        (ARRAY['availability','latency','correctness','capacity','other'])[1 + abs(hashint4(n + 1)) % 5] AS type,
+        (ARRAY['must','should','could'])[1 + abs(hashint4(n + 2)) % 3] AS priority,
         'Service ' || n % $2 || ' answers ' || n AS title
     FROM generate_series($4::int, $5::int) AS n
 """

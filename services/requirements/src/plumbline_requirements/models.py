@@ -30,7 +30,9 @@ class Requirement(Base):
         # Each filter that leaves few rows reads its page in the order of ids.
         Index("ix_requirements_status_id", "status", "id"),
         Index("ix_requirements_service_id", "service", "id"),
+        Index("ix_requirements_service_status_id", "service", "status", "id"),
         Index("ix_requirements_owner_team_id", "owner_team", "id"),
+        Index("ix_requirements_owner_team_status_id", "owner_team", "status", "id"),
         Index("ix_requirements_updated_at_id", "updated_at", "id"),
         Index("ix_requirements_created_at", "created_at", postgresql_using="brin"),
         Index("ix_requirements_labels", "labels", postgresql_using="gin"),

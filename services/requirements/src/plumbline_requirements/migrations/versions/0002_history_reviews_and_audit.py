@@ -164,6 +164,8 @@ def upgrade() -> None:
     op.drop_index(op.f("ix_requirements_owner_team"), table_name="requirements")
     op.drop_index(op.f("ix_requirements_service"), table_name="requirements")
     op.drop_index(op.f("ix_requirements_status"), table_name="requirements")
+    for name in ("service", "owner_team"):
+        op.create_index(f"ix_requirements_{name}_status_id", "requirements", [name, "status", "id"], unique=False)
     op.create_index(
         "ix_requirements_created_at", "requirements", ["created_at"], unique=False, postgresql_using="brin"
     )
@@ -216,6 +218,8 @@ def downgrade() -> None:
         postgresql_where=sa.text("status = 'in_review'"),
     )
     op.drop_index("ix_requirements_owner_team_id", table_name="requirements")
+    for name in ("service", "owner_team"):
+        op.drop_index(f"ix_requirements_{name}_status_id", table_name="requirements")
     op.drop_index("ix_requirements_created_at", table_name="requirements", postgresql_using="brin")
     op.drop_index(
         "ix_requirements_labels",
