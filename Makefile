@@ -39,11 +39,11 @@ check: .venv/.synced ## ruff, mypy --strict, import-linter, drift of the generat
 
 test: .venv/.synced ## all tests, on real PostgreSQL, NATS and Envoy; coverage is printed
 	@$(RUN)coverage erase
-	@$(MAKE) --no-print-directory -j2 $(if $(filter output-sync,$(.FEATURES)),--output-sync) $(SUITES:%=suite-%)
+	@$(MAKE) --no-print-directory -j2 $(if $(filter output-sync,$(.FEATURES)),--output-sync) $(addprefix suite-,$(subst /,--,$(SUITES)))
 	@$(RUN)coverage combine --quiet && $(RUN)coverage report
 
 suite-%:
-	@echo "== $*"; COVERAGE_FILE=.coverage.$(subst /,-,$*) $(RUN)pytest -q $* --cov --cov-report= $(ARGS)
+	@echo "== $(subst --,/,$*)"; COVERAGE_FILE=.coverage.$* $(RUN)pytest -q $(subst --,/,$*) --cov --cov-report= $(ARGS)
 
 e2e: .venv/.synced ## the journeys and the one trace, through the gateway only
 	$(RUN)pytest tests/e2e $(ARGS)
