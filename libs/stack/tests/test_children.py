@@ -104,3 +104,22 @@ async def test_stopping_what_never_ran_does_nothing(tmp_path: Path, guard: Guard
     child = child_of(ChildSpec("probe", lambda: python(FOREVER), always), tmp_path, guard, reports)
     await child.stop()
     assert reports.seen == []
+
+
+@pytest.mark.parametrize("turns", [0, 1, 2, 3])
+async def test_a_child_that_ends_as_it_is_stopped_stays_stopped(
+    tmp_path: Path, guard: Guard, reports: Reports, turns: int
+) -> None:
+    child = child_of(ChildSpec("probe", lambda: python(FOREVER), always, max_age=60), tmp_path, guard, reports)
+    await child.start()
+    process = child._process
+    assert process is not None
+    process.kill()
+    while process.returncode is None:
+        await asyncio.sleep(0)
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    async with asyncio.timeout(10):
+        await child.stop()
+    assert child.state.status == "stopped"
+    assert child.state.pid is None

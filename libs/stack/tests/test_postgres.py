@@ -1,6 +1,13 @@
+import asyncio
+import contextlib
+import tempfile
+from pathlib import Path
+
 import asyncpg
 import pytest
 
+from plumbline_stack import ports, processes
+from plumbline_stack.credentials import Credentials
 from plumbline_stack.postgres import PostgresServer
 
 
@@ -43,3 +50,20 @@ async def test_the_extensions_are_there_and_init_can_run_again(postgres: Postgre
         assert await connection.fetchval("SELECT '[1,2]'::halfvec <#> '[1,2]'::halfvec") == -5
     finally:
         await connection.close()
+
+
+@pytest.mark.parametrize("after", [0.3, 0.9])
+async def test_a_first_start_that_was_cut_off_is_begun_anew(after: float) -> None:
+    with tempfile.TemporaryDirectory(prefix="plumbline-test-") as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        server = PostgresServer(folder, ports.choose(), Credentials(folder / "secrets"), durable=False)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(after):
+                await server.prepare(folder / "log")
+        await server.prepare(folder / "log")
+        process = await processes.start(server.command(), folder / "log")
+        try:
+            await processes.until_ready(process, server.ready, 30)
+        finally:
+            await processes.stop(process, server.command().stop_signal, 15)

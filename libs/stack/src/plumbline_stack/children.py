@@ -1,7 +1,6 @@
 """A child of the supervisor: started, watched, restarted with backoff, stopped."""
 
 import asyncio
-import contextlib
 import signal
 import time
 from asyncio.subprocess import Process
@@ -78,11 +77,13 @@ class Child:
     async def stop(self) -> None:
         """Stops it with all that it started; harmless where it doesn't run."""
         if self._watch is not None:
-            self._watch.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._watch
+            while not self._watch.done():
+                self._watch.cancel()
+                await asyncio.wait({self._watch}, timeout=1)
             self._watch = None
         if self._process is None:
+            if self.state.status != "stopped":  # it was about to be restarted
+                self._change(status="stopped", pid=None, process_started=None)
             return
         self._report(self.spec.name, "stopping", "")
         await self.spec.before_stop()
@@ -150,7 +151,9 @@ class Child:
     async def _until_it_ends(self) -> str:
         assert self._process is not None
         try:
-            code = await asyncio.wait_for(self._process.wait(), self.spec.max_age)
+            # Not wait_for: before Python 3.12 it swallows a cancellation that comes as the process ends.
+            async with asyncio.timeout(self.spec.max_age):
+                code = await self._process.wait()
         except TimeoutError:
             return "it is replaced before its token expires"
         if code < 0:
@@ -159,4 +162,7 @@ class Child:
 
     def _change(self, **changes: object) -> None:
         self.state = ChildState(**{**self.state.__dict__, **changes})
-        self._on_change()
+        try:
+            self._on_change()
+        except OSError as error:
+            self._report(self.spec.name, "note", f"its state could not be written: {error}")

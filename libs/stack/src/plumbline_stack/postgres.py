@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import shutil
 import signal
 from collections.abc import Mapping
 from importlib.util import find_spec
@@ -82,9 +83,23 @@ class PostgresServer:
     async def prepare(self, log: Path) -> None:
         """Makes the data directory where there is none. Raises NotReady when initdb fails."""
         await asyncio.to_thread(self._find_a_place)
+        await asyncio.to_thread(self._forget_unfinished)
         if not (self._data / "PG_VERSION").exists():
+            self._unfinished.touch()
             await self._initdb(log)
+            self._unfinished.unlink()
         _forget_dead_postmaster(self._data)
+
+    @property
+    def _unfinished(self) -> Path:
+        """There while initdb is at work: what it leaves when it is cut off looks like a cluster and is none."""
+        data = self._data.resolve()
+        return data.with_name(f"{data.name}.unfinished")
+
+    def _forget_unfinished(self) -> None:
+        if self._unfinished.exists():
+            for path in self._data.resolve().iterdir():
+                shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
 
     def _find_a_place(self) -> None:
         self._account = unprivileged()
@@ -157,7 +172,12 @@ def _forget_dead_postmaster(data: Path) -> None:
     with contextlib.suppress(OSError, ValueError, IndexError):
         pid = int(pid_file.read_text().splitlines()[0])
         try:
-            alive = psutil.Process(pid).name().startswith("postgres")
+            process = psutil.Process(pid) if pid > 0 else None  # initdb's own backend writes a negative one
+            alive = (
+                process is not None
+                and process.status() != psutil.STATUS_ZOMBIE
+                and process.name().startswith("postgres")
+            )
         except psutil.NoSuchProcess:
             alive = False
         if not alive:

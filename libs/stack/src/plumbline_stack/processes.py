@@ -57,7 +57,8 @@ async def stop(process: Process, stop_signal: signal.Signals, deadline: float) -
         with contextlib.suppress(ProcessLookupError):
             process.send_signal(stop_signal)
         try:
-            await asyncio.wait_for(process.wait(), deadline)
+            async with asyncio.timeout(deadline):
+                await process.wait()
         except TimeoutError:
             asked = False
     kill_group(process.pid)
@@ -75,7 +76,8 @@ async def run(command: Command, log: Path, deadline: float) -> int:
     """Runs it to its end and gives the exit code. Raises NotReady after `deadline` seconds."""
     process = await start(command, log)
     try:
-        return await asyncio.wait_for(process.wait(), deadline)
+        async with asyncio.timeout(deadline):
+            return await process.wait()
     except TimeoutError:
         raise NotReady(f"{Path(command.argv[0]).name} took longer than {deadline:.0f} s") from None
     finally:

@@ -118,14 +118,20 @@ class Stack:
 
     async def _stop(self) -> None:
         for wave in reversed(self._waves):
-            await asyncio.gather(*(child.stop() for child in wave))
+            ended = await asyncio.gather(*(child.stop() for child in wave), return_exceptions=True)
+            for child, failure in zip(wave, ended, strict=True):
+                if isinstance(failure, BaseException):  # the next wave is stopped all the same
+                    self._report(child.spec.name, "note", f"it could not be stopped in order: {failure!r}")
 
     async def _bound_logs(self) -> None:
         while True:
             await asyncio.sleep(_LOG_CHECK_SECONDS)
             for log in (self.folder / "logs").glob("*.log"):
-                if log.stat().st_size > _LOG_BYTES:
-                    await asyncio.to_thread(_rotate, log)
+                try:
+                    if log.stat().st_size > _LOG_BYTES:
+                        await asyncio.to_thread(_rotate, log)
+                except OSError as error:
+                    self._report("logs", "note", f"{log.name} could not be bounded: {error}")
 
     def token(self, *roles: str, teams: Iterable[str] = (), subject: str = "alice", expires_in: float = 3600) -> str:
         """A token that the gateway and the services accept for `expires_in` seconds."""
