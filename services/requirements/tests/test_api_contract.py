@@ -74,7 +74,7 @@ def test_only_health_and_documents_are_open_to_all(app: FastAPI) -> None:
 
 @pytest.mark.parametrize("operation", OPERATIONS)
 @pytest.mark.parametrize("mode", contract.MODES)
-@contract.examples(20)
+@contract.examples(12)
 @given(data=st.data())
 async def test_answers_are_as_documented(
     caller: Any, operations: dict[str, Any], operation: str, mode: Any, data: st.DataObject
