@@ -48,7 +48,7 @@ suite-%:
 e2e: .venv/.synced ## the journeys and the one trace, through the gateway only
 	$(RUN)pytest tests/e2e $(ARGS)
 
-bench: .venv/.synced ## the benches (NAME=crud, events, ingest, watchdog), one JSON line a figure
+bench: .venv/.synced ## the benches (NAME=crud, events, ingest, watchdog, requirements), one JSON line a figure
 	@$(RUN)python benchmarks/run.py $(NAME)
 
 specs: .venv/.synced ## write openapi.json and asyncapi.json of each service and of the gateway

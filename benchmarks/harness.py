@@ -170,7 +170,7 @@ async def migrate(servers: Servers, service: str) -> None:
 
 @dataclass(frozen=True)
 class Load:
-    """What a load generator saw: requests a second, latencies in milliseconds, answers that were no 2xx."""
+    """What a load generator saw: requests a second, latencies in ms, answers that were no 2xx or never came."""
 
     requests_per_s: float
     p50_ms: float
@@ -222,8 +222,8 @@ async def wrk(
             raise RuntimeError(f"wrk printed no {percent} %:\n{output}")
         return float(found[1]) * {"us": 0.001, "ms": 1, "s": 1000}[found[2]]
 
-    errors = re.search(r"Non-2xx or 3xx responses: (\d+)", output)
+    errors = re.findall(r"(?:Non-2xx or 3xx responses:|connect|read|write|timeout) (\d+)", output)
     rate = re.search(r"Requests/sec:\s+([\d.]+)", output)
     if rate is None:
         raise RuntimeError(output)
-    return Load(float(rate[1]), latency("50"), latency("99"), int(errors[1]) if errors else 0)
+    return Load(float(rate[1]), latency("50"), latency("99"), sum(map(int, errors)))

@@ -111,13 +111,23 @@ async def tables(connection: asyncpg.Connection) -> None:
             await connection.execute(f"CREATE TABLE raw_{day['name']} PARTITION OF raw_{table} {day['bound']}")
 
 
-async def raw_copy(connection: asyncpg.Connection, batches: list[Any]) -> float:
-    """Seconds to store the rows, each batch in a transaction."""
-    began = time.perf_counter()
-    for _, numbers, histograms in batches:
-        async with connection.transaction():
-            await connection.copy_records_to_table("raw_number_points", records=numbers, columns=_NUMBERS)
-            await connection.copy_records_to_table("raw_histogram_points", records=histograms, columns=_HISTOGRAMS)
+async def raw_copy(pool: asyncpg.Pool, batches: list[Any]) -> float:
+    """Seconds to store the rows, each batch in a transaction, as many at once as there are connections."""
+    waiting = iter(batches)
+
+    async def copier(connection: asyncpg.Connection) -> None:
+        for _, numbers, histograms in waiting:
+            async with connection.transaction():
+                await connection.copy_records_to_table("raw_number_points", records=numbers, columns=_NUMBERS)
+                await connection.copy_records_to_table(
+                    "raw_histogram_points", records=histograms, columns=_HISTOGRAMS
+                )
+
+    async with contextlib.AsyncExitStack() as held, asyncio.TaskGroup() as group:
+        connections = [await held.enter_async_context(pool.acquire()) for _ in range(IN_FLIGHT)]
+        began = time.perf_counter()
+        for connection in connections:
+            group.create_task(copier(connection))
     return time.perf_counter() - began
 
 
@@ -162,25 +172,27 @@ async def main() -> None:
                 trust_env=False,
             )
         )
-        connection = await asyncpg.connect(servers.postgres.asyncpg_dsn("analysis"))
-        await tables(connection)
+        pool = await stack.enter_async_context(
+            asyncpg.create_pool(servers.postgres.asyncpg_dsn("analysis"), min_size=IN_FLIGHT, max_size=IN_FLIGHT)
+        )
+        async with pool.acquire() as connection:
+            await tables(connection)
         warm = some(3)
         await through_http(client, [each[0] for each in warm], headers)
-        await raw_copy(connection, warm)
+        await raw_copy(pool, warm)
 
         raw, otlp, zipped = [], [], []
         for turn in range(ROUNDS):
             harness.say(f"round {turn + 1} of {ROUNDS}: {BATCHES} batches of {BATCH} points on each side")
             batches = some(BATCHES)
             with one_core():
-                raw.append(await raw_copy(connection, batches))
+                raw.append(await raw_copy(pool, batches))
             otlp.append(await through_http(client, [each[0] for each in batches], headers))
             bodies = [gzip.compress(each[0], 1) for each in some(BATCHES)]
             zipped.append(await through_http(client, bodies, headers | {"Content-Encoding": "gzip"}))
-        stored = await connection.fetchval(
+        stored = await pool.fetchval(
             "SELECT (SELECT count(*) FROM number_points) + (SELECT count(*) FROM histogram_points)"
         )
-        await connection.close()
     if stored != made * BATCH:
         raise RuntimeError(f"{stored} points are stored, {made * BATCH} were acknowledged")
     points = BATCH * BATCHES

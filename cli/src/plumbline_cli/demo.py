@@ -3,10 +3,9 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -15,7 +14,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from plumbline_cli import catalog, draw
+from plumbline_cli import draw
 from plumbline_cli.client import Gateway, Refused
 
 METRIC = "http.server.request.duration"
@@ -24,6 +23,8 @@ QUESTION = "people wait too long for replies at the front door"
 """In other words than the requirement's."""
 REQUESTS_PER_SECOND = 25.0
 FAULT_DELAY_MS = 600
+LONGEST = 150.0
+"""Seconds for all of it, the start of the stack included."""
 
 
 class Failed(Exception):
@@ -99,15 +100,18 @@ class Callers:
     collector: str
 
 
-async def show(callers: Callers, examples: Path, console: Console) -> None:
-    """Play the whole story and print it. Raises `Failed` where a part of it did not really happen."""
+async def show(callers: Callers, bodies: Sequence[dict[str, Any]], console: Console) -> None:
+    """Play the whole story with the requirements of `bodies`, and print it.
+
+    Raises `Failed` where a part of it did not really happen, `Refused` where the gateway would not have it.
+    """
     story = Story()
     async with (
         Gateway(callers.gateway, callers.author) as author,
         Gateway(callers.gateway, callers.reviewer) as reviewer,
         Traffic(callers.gateway, callers.author).flowing() as traffic,
     ):
-        await _require(story, author, reviewer, examples, console)
+        await _require(story, author, reviewer, bodies, console)
         story.before = await _verdict(
             console, author, story, traffic, ("MET",), 60, "telemetry arrives, the detector learns the usual latency"
         )
@@ -147,8 +151,9 @@ async def show(callers: Callers, examples: Path, console: Console) -> None:
     _print(story, traffic, console)
 
 
-async def _require(story: Story, author: Gateway, reviewer: Gateway, examples: Path, console: Console) -> None:
-    bodies = catalog.read(examples)
+async def _require(
+    story: Story, author: Gateway, reviewer: Gateway, bodies: Sequence[dict[str, Any]], console: Console
+) -> None:
     for body in bodies:
         response = await author.create(body)
         created: dict[str, Any] = response.json()
@@ -159,7 +164,7 @@ async def _require(story: Story, author: Gateway, reviewer: Gateway, examples: P
         await reviewer.move(created["id"], "approved")
         await author.move(created["id"], "active")
     if not story.requirement:
-        raise Failed(f"{examples} has no requirement with the name {WATCHED}")
+        raise Failed(f"none of the requirements has the name {WATCHED}")
     if not story.trace_id:
         raise Failed("the gateway's answer names no trace (x-trace-id)")
     console.print(f"[green]✓[/] {len(bodies)} requirements written, reviewed by another, in force")
@@ -241,9 +246,13 @@ async def _resolved(author: Gateway, story: Story) -> Any:
 
 
 async def _both(author: Gateway, story: Story) -> Any:
+    """Both are what on-call reads first: the first of the requirements found, and the first of the anomalies."""
     items: list[dict[str, Any]] = (await author.search(QUESTION, limit=8))["items"]
-    wanted = {story.requirement["id"], story.anomaly["id"]}
-    return items if wanted <= {item["entity_id"] for item in items} else None
+    first: dict[str, str] = {}
+    for item in items:
+        first.setdefault(item["kind"], item["entity_id"])
+    wanted = {"requirement": story.requirement["id"], "anomaly": story.anomaly["id"]}
+    return items if wanted.items() <= first.items() else None
 
 
 async def _trace(collector: str, story: Story) -> Any:

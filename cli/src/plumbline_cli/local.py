@@ -1,10 +1,10 @@
 """What the commands do with the embedded stack. Imported only where `plumbline-cli[stack]` is installed."""
 
 import asyncio
-import shutil
 import time
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,25 +15,25 @@ from rich.live import Live
 from rich.markup import escape
 from rich.table import Table
 
+from plumbline_cli import catalog
 from plumbline_cli import demo as journey
+from plumbline_cli.client import Refused
+from plumbline_cli.shell import Code, fail
 from plumbline_stack.config import StackConfig
 from plumbline_stack.doctor import examine
 from plumbline_stack.keys import Issuer
+from plumbline_stack.layout import IncompleteCheckout
 from plumbline_stack.state import AlreadyRunning, StackState, read_state
 from plumbline_stack.supervisor import Stack, StackError, run_foreground
 
 DEMO = "demo"
+INTERRUPTED = 130
+SHORT = {
+    "PLUMBLINE_ANALYSIS_EVALUATION_INTERVAL_SECONDS": "2",
+    "PLUMBLINE_ANALYSIS_SHORT_FLOOR_SECONDS": "6",
+    "PLUMBLINE_ANALYSIS_LONG_FLOOR_SECONDS": "14",
+}
 _SIGNS = {"running": "[green]✓[/]", "ready": "[green]✓[/]", "failed": "[red]✗[/]", "note": "[yellow]![/]"}
-
-
-def _config(folder: Path) -> StackConfig:
-    # Windows of alerting that suit a demonstration of two minutes; the defaults suit days.
-    short = {
-        "PLUMBLINE_ANALYSIS_EVALUATION_INTERVAL_SECONDS": "2",
-        "PLUMBLINE_ANALYSIS_SHORT_FLOOR_SECONDS": "6",
-        "PLUMBLINE_ANALYSIS_LONG_FLOOR_SECONDS": "14",
-    }
-    return StackConfig(folder=folder, extra_env=short)
 
 
 class Progress:
@@ -50,7 +50,7 @@ class Progress:
         self._steps[step] = (state, detail)
         if self._live is not None:
             self._live.update(self._table())
-        elif state not in ("running", "starting", "ready", "stopped"):
+        elif state not in ("running", "starting", "ready", "stopping", "stopped"):
             self._console.print(f"[yellow]![/] {step}: {state} {escape(detail)}")
 
     def _table(self) -> Table:
@@ -70,72 +70,95 @@ class Progress:
             self._live = None
 
 
-def up(folder: Path, console: Console) -> None:
-    progress = Progress(console)
+def config(folder: Path, ports: Sequence[str], nats_sync_interval: str) -> StackConfig:
+    """Of the options of the commands; `ports` are `name=number`. Raises ValueError for what can't be meant."""
+    return StackConfig(folder=folder, ports=dict(map(_port, ports)), nats_sync_interval=nats_sync_interval)
 
-    def ready(stack: Stack) -> None:
+
+def _port(given: str) -> tuple[str, int]:
+    name, _, number = given.partition("=")
+    if not number.isdecimal() or not 0 < int(number) < 65_536:
+        raise ValueError(f"--port {given}: needs a name and a number from 1 to 65535, such as gateway=8080")
+    return name.replace("-", "_"), int(number)
+
+
+def up(config: StackConfig, console: Console) -> int:
+    """The exit code: 0 where the stack came up and was stopped."""
+    progress = Progress(console)
+    up = False
+
+    async def wait(stack: Stack) -> None:
+        nonlocal up
+        up = True
         progress.done()
         token = stack.token("editor", "operator", teams=["platform"], subject="you", expires_in=86_400)
         console.print(f"gateway  [bold]{stack.urls['gateway']}[/]\ndocs     {stack.urls['docs']}")
         console.print("try it (the token lives for a day):")
         print(f"  curl -H 'Authorization: Bearer {token}' '{stack.urls['gateway']}/api/v1/requirements'")  # noqa: T201
         console.print("[dim]Ctrl-C stops everything.[/]")
+        await asyncio.Event().wait()
 
-    _exit_with(progress, console, run_foreground(_config(folder), progress, ready))
-
-
-def demo(folder: Path, examples: Path, keep: bool, console: Console) -> int:
-    # Anew each time: what an earlier demo broke would count against this one's requirements.
-    folder = folder / DEMO
-    state = read_state(folder)
-    if state is None or not state.running:
-        shutil.rmtree(folder, ignore_errors=True)
-    progress = Progress(console)
-
-    async def play() -> int:
-        began = time.monotonic()
-        async with Stack(_config(folder), progress) as stack:
-            progress.done()
-            callers = journey.Callers(
-                gateway=stack.urls["gateway"],
-                author=stack.token("editor", teams=["platform"], subject="alice"),
-                reviewer=stack.token("reviewer", subject="rita"),
-                fault=stack.fault_header | {"x-plumbline-fault-delay-ms": str(journey.FAULT_DELAY_MS)},
-                collector=stack.urls["collector"],
-            )
-            try:
-                await journey.show(callers, examples, console)
-            except (journey.Failed, httpx.HTTPError) as error:
-                console.print(f"[bold red]✗ {escape(str(error) or type(error).__name__)}[/]")
-                console.print("[dim]plumbline logs shows what each part said.[/]")
-                return 1
-            console.print(f"[green]✓[/] all of it really happened, in {time.monotonic() - began:.0f} s")
-            if keep:
-                console.print(f"the stack stays up: {stack.urls['gateway']} [dim]Ctrl-C stops it.[/]")
-                await asyncio.Event().wait()
-            return 0
-
-    return _exit_with(progress, console, play(), leave=False)
+    _run(config, wait, progress, console)
+    return 0 if up else INTERRUPTED
 
 
-def _exit_with(progress: Progress, console: Console, work: Any, *, leave: bool = True) -> int:
+def demo(config: StackConfig, examples: Path, keep: bool, console: Console) -> int:
+    """The exit code: 0 where all of the story really happened."""
     try:
-        code = int(asyncio.run(work))
+        bodies = catalog.read(examples)
+    except (OSError, catalog.NotACatalog) as error:
+        fail(str(error), Code.USAGE)
+    # Anew each time: what an earlier demo broke would count against this one's requirements. Its windows of
+    # alerting suit two minutes; the defaults suit days.
+    config = replace(config, folder=config.folder / DEMO, anew=True, extra_env=SHORT)
+    progress = Progress(console)
+    began = time.monotonic()
+    code = INTERRUPTED
+
+    async def play(stack: Stack) -> None:
+        nonlocal code
+        progress.done()
+        callers = journey.Callers(
+            gateway=stack.urls["gateway"],
+            author=stack.token("editor", teams=["platform"], subject="alice"),
+            reviewer=stack.token("reviewer", subject="rita"),
+            fault=stack.fault_header | {"x-plumbline-fault-delay-ms": str(journey.FAULT_DELAY_MS)},
+            collector=stack.urls["collector"],
+        )
+        try:
+            async with asyncio.timeout(journey.LONGEST - (time.monotonic() - began)):
+                await journey.show(callers, bodies, console)
+        except (journey.Failed, Refused, httpx.HTTPError, TimeoutError) as error:
+            late = isinstance(error, TimeoutError)
+            said = f"it was not done within {journey.LONGEST:.0f} s" if late else str(error) or type(error).__name__
+            console.print(f"[bold red]✗ {escape(said)}[/]")
+            console.print("[dim]plumbline logs shows what each part said.[/]")
+            code = 1
+            return
+        code = 0
+        console.print(f"[green]✓[/] all of it really happened, in {time.monotonic() - began:.0f} s")
+        if keep:
+            console.print(f"the stack stays up: {stack.urls['gateway']} [dim]Ctrl-C stops it.[/]")
+            await asyncio.Event().wait()
+
+    _run(config, play, progress, console)
+    return code
+
+
+def _run(config: StackConfig, work: Callable[[Stack], Awaitable[None]], progress: Progress, console: Console) -> None:
+    """Raises typer.Exit where the stack does not come up."""
+    try:
+        asyncio.run(run_foreground(config, work, progress))
     except AlreadyRunning as error:
         progress.close()
         console.print(f"[red]✗[/] {escape(str(error))}")
-        code = 3
-    except StackError as error:
+        raise typer.Exit(3) from None
+    except (StackError, IncompleteCheckout, OSError) as error:
         progress.close()
         console.print(f"[bold red]✗ the stack did not come up:[/] {escape(str(error))}")
-        code = 1
-    except KeyboardInterrupt:
-        code = 130
+        raise typer.Exit(1) from None
     finally:
         progress.close()
-    if leave:
-        raise typer.Exit(code)
-    return code
 
 
 def status(folder: Path, console: Console) -> None:

@@ -1,7 +1,6 @@
 """The commands. What needs the embedded stack asks for the extra `plumbline-cli[stack]` where it is missing."""
 
 import asyncio
-import sys
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -26,10 +25,35 @@ app.add_typer(audit.app, name="audit")
 # --- The embedded stack ---------------------------------------------------------------------------------
 
 
+Ports = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--port",
+        metavar="NAME=NUMBER",
+        envvar="PLUMBLINE_PORTS",
+        help="Where a part listens, such as gateway=9000; repeatable. A port that is taken is replaced by a free one",
+    ),
+]
+Sync = Annotated[
+    str,
+    typer.Option(
+        envvar="PLUMBLINE_NATS_SYNC_INTERVAL",
+        help="How long an acknowledged event may stay out of NATS' disk, such as 200ms, or always",
+    ),
+]
+
+
+def _config(folder: Path, ports: list[str] | None, nats_sync_interval: str) -> Any:
+    try:
+        return stack().config(folder, ports or [], nats_sync_interval)
+    except ValueError as error:
+        fail(str(error), Code.USAGE)
+
+
 @app.command()
-def up(folder: Folder = HERE) -> None:
+def up(folder: Folder = HERE, port: Ports = None, nats_sync_interval: Sync = "1s") -> None:
     """Start the whole suite in the foreground; Ctrl-C stops it."""
-    stack().up(folder, console)
+    raise typer.Exit(stack().up(_config(folder, port, nats_sync_interval), console))
 
 
 @app.command()
@@ -37,9 +61,11 @@ def demo(
     folder: Folder = HERE,
     keep: Annotated[bool, typer.Option("--keep", help="Leave the stack up until Ctrl-C")] = False,
     examples: Annotated[Path, typer.Option(help="The requirements to begin with")] = Path("examples/plumbline.yaml"),
+    port: Ports = None,
+    nats_sync_interval: Sync = "1s",
 ) -> None:
     """Show the main job on live telemetry: a fault comes, the requirement tells, the fault goes."""
-    sys.exit(stack().demo(folder, examples, keep, console))
+    raise typer.Exit(stack().demo(_config(folder, port, nats_sync_interval), examples, keep, console))
 
 
 @app.command()

@@ -15,6 +15,23 @@ STREAM = "/api/v1/events/stream"
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 
 
+def http2(path: str, *methods: str, **headers: str) -> bytes:
+    """A connection in prior knowledge, one request for each method: HTTP/2 takes any."""
+
+    def frame(kind: int, flags: int, stream: int, payload: bytes = b"") -> bytes:
+        return len(payload).to_bytes(3, "big") + bytes([kind, flags]) + stream.to_bytes(4, "big") + payload
+
+    def literal(name: str, value: str) -> bytes:
+        return b"\0" + b"".join(bytes([len(part)]) + part.encode() for part in (name, value))
+
+    sent = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + frame(4, 0, 0)
+    for number, method in enumerate(methods):
+        fields = {":method": method, ":scheme": "http", ":path": path, ":authority": "x"} | headers
+        # END_STREAM and END_HEADERS
+        sent += frame(1, 5, 2 * number + 1, b"".join(literal(*field) for field in fields.items()))
+    return sent
+
+
 def problem(reply: httpx.Response, status: int, slug: str) -> dict[str, Any]:
     assert reply.status_code == status
     assert reply.headers["content-type"] == "application/problem+json"
@@ -271,3 +288,31 @@ async def test_its_latency_is_measured_with_the_fault_and_by_status(stack: Stack
     assert slow["attributes"]["http.request.method"] == "GET"
     assert points[503]["attributes"]["http.response.status_class"] == "5xx"
     assert 0 < slow["time"] - slow["start"] < 600e9
+
+
+async def test_methods_that_callers_invent_are_one(stack: Stack) -> None:
+    """Each value of a tag stays in Envoy's memory: who needs no token must not bring new ones."""
+    parent, trace = "b7ad6b7169203332", "1af7651916cd43dd8448eb211c80319d"
+    invented = [f"FOO{number}" for number in range(20)]
+    _, writer = await asyncio.open_connection("127.0.0.1", stack.ports["gateway"])
+    writer.write(http2(REQUIREMENTS, *invented, traceparent=f"00-{trace}-{parent}-01"))
+    async with (
+        httpx.AsyncClient(base_url=stack.urls["analysis"]) as analysis,
+        httpx.AsyncClient(base_url=stack.urls["collector"]) as collector,
+        asyncio.timeout(20),
+    ):
+        while True:
+            points = (
+                (await analysis.get("/received")).json().get("plumbline-gateway/http.server.request.duration", [])
+            )
+            spans = (await collector.get(f"/traces/{trace}")).json()
+            others = [point for point in points if point["attributes"]["http.request.method"] == "_OTHER"]
+            if others and len(spans) == len(invented):
+                break
+            await asyncio.sleep(0.1)
+    writer.close()
+    (other,) = others
+    assert (other["count"], other["attributes"]["http.response.status_code"]) == (len(invented), 401)
+    assert not {point["attributes"]["http.request.method"] for point in points} & set(invented)
+    assert {span["name"] for span in spans} == {f"HTTP {REQUIREMENTS}"}
+    assert {span["attributes"]["http.request.method"] for span in spans} == {"_OTHER"}

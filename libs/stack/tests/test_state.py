@@ -8,6 +8,7 @@ from plumbline_stack.state import (
     ChildState,
     StackState,
     creation_time,
+    emptied,
     locked,
     read_state,
     write_state,
@@ -47,3 +48,19 @@ def test_a_folder_is_locked_by_one_and_free_again_after(tmp_path: Path) -> None:
         pass
     with locked(tmp_path):
         pass
+
+
+def test_a_folder_is_emptied_by_who_holds_it(tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    (folder := tmp_path / "stack").mkdir()
+    outside.mkdir()
+    with locked(folder):
+        (folder / "state.json").write_text("{}")
+        (folder / "secrets").mkdir()
+        (folder / "secrets" / "fault").write_text("x")
+        (folder / "postgres").symlink_to(outside)
+        emptied(folder)
+        with pytest.raises(AlreadyRunning), locked(folder):
+            pass
+    assert [path.name for path in folder.iterdir()] == ["lock"]
+    assert outside.exists()

@@ -1,5 +1,6 @@
 """What a stack is told: its folder, ports and options."""
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +21,8 @@ DEFAULT_PORTS: Mapping[str, int] = MappingProxyType(
         "postgres": 5432,
     }
 )
+_DURATION = re.compile(r"always|(\d+(\.\d+)?(ns|us|ms|s|m|h))+")
+
 ServiceArgv = Callable[[str, int, int], Sequence[str]]
 """Name, port and number of workers of a service to the program that serves it."""
 
@@ -32,8 +35,8 @@ class StackConfig:
     metrics. `nats_sync_interval` is Go's duration, or `always`. `otlp_traces_endpoint` sends the traces of the
     services and the gateway elsewhere than to the collector (a full URL). `extra_env` is added to the
     environment of the services. `rate_limit_per_second` and `rate_limit_burst` are the gateway's.
-    `durable=False` turns PostgreSQL's fsync off. `service_argv` replaces the services' own programs, and
-    `migrate=False` leaves their migrations out.
+    `durable=False` turns PostgreSQL's fsync off. `anew` empties the folder before the start. `service_argv`
+    replaces the services' own programs, and `migrate=False` leaves their migrations out.
     """
 
     folder: Path = DEFAULT_FOLDER
@@ -47,6 +50,7 @@ class StackConfig:
     rate_limit_per_second: int = 2000
     rate_limit_burst: int = 4000
     durable: bool = True
+    anew: bool = False
     services: tuple[str, ...] = SERVICES
     service_argv: ServiceArgv | None = None
     migrate: bool = True
@@ -55,6 +59,10 @@ class StackConfig:
         unknown = set(self.ports) - set(DEFAULT_PORTS)
         if unknown:
             raise ValueError(f"no such port: {', '.join(sorted(unknown))}; there are {', '.join(DEFAULT_PORTS)}")
+        if not _DURATION.fullmatch(self.nats_sync_interval):
+            raise ValueError(
+                f"a sync interval is a duration such as 200ms or 1s, or always: {self.nats_sync_interval}"
+            )
 
     def wanted_ports(self) -> dict[str, int]:
         """What was asked for, and the defaults."""

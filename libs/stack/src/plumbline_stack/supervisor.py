@@ -5,10 +5,10 @@ import contextlib
 import os
 import shutil
 import signal
-from collections.abc import Callable, Coroutine, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 from plumbline_stack import processes
 from plumbline_stack.children import Child, ChildSpec, Report
@@ -18,12 +18,14 @@ from plumbline_stack.orphans import end_orphans
 from plumbline_stack.plan import Plan
 from plumbline_stack.ports import Reservations
 from plumbline_stack.processes import NotReady
-from plumbline_stack.state import StackState, creation_time, locked, now, read_state, write_state
+from plumbline_stack.state import StackState, creation_time, emptied, locked, now, read_state, write_state
 
 FAULT_HEADER = "x-plumbline-fault"
 _MIGRATION_DEADLINE = 120.0
 _LOG_BYTES = 10 * 1024 * 1024
 _LOG_CHECK_SECONDS = 5.0
+
+T = TypeVar("T")
 
 
 class StackError(Exception):
@@ -59,6 +61,8 @@ class Stack:
             entering.enter_context(locked(self.folder))
             for name in await end_orphans(read_state(self.folder)):
                 self._report(name, "note", "an earlier one still ran and was ended")
+            if self.config.anew:
+                await asyncio.to_thread(emptied, self.folder)
             (self.folder / "logs").mkdir(mode=0o700, exist_ok=True)
             self._lay_out(entering.enter_context(contextlib.closing(Reservations())))
             guard = await entering.enter_async_context(Guard())
@@ -168,33 +172,30 @@ class Stack:
 
 
 async def run_foreground(
-    config: StackConfig, on_progress: Report = _silent, on_ready: Callable[[Stack], None] | None = None
-) -> int:
-    """Runs a stack until SIGINT or SIGTERM, then stops it. The exit code: 0, or 130 where it never came up.
+    config: StackConfig, work: Callable[[Stack], Awaitable[T]], on_progress: Report = _silent
+) -> T | None:
+    """Runs a stack and `work` on it, then stops it. SIGINT, SIGTERM and SIGHUP end either before its time.
 
-    Raises AlreadyRunning and StackError as Stack does.
+    Returns what `work` returned, None where a signal came first. Raises AlreadyRunning and StackError as Stack does.
     """
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
     signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     for number in signals:
         loop.add_signal_handler(number, stop.set)
-    stack = Stack(config, on_progress)
-    up = asyncio.create_task(stack.__aenter__())
+
+    async def run() -> T:
+        async with Stack(config, on_progress) as stack:
+            return await work(stack)
+
+    running = asyncio.create_task(run())
     stopping = asyncio.create_task(stop.wait())
     try:
-        await asyncio.wait({up, stopping}, return_when=asyncio.FIRST_COMPLETED)
-        if not up.done():
-            await _cancelled(up)
-            return 130
-        await up
-        try:
-            if on_ready is not None:
-                on_ready(stack)
-            await stopping
-        finally:
-            await stack.__aexit__(None, None, None)
-        return 0
+        await asyncio.wait({running, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        if not running.done():
+            await _cancelled(running)
+            return None
+        return running.result()
     finally:
         await _cancelled(stopping)
         for number in signals:

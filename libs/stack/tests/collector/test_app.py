@@ -1,4 +1,5 @@
 import contextlib
+import math
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -6,6 +7,7 @@ import httpx
 import pytest_asyncio
 from asgi_lifespan import LifespanManager
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from plumbline_stack.collector.app import create_app
 from plumbline_stack.collector.store import Store
@@ -48,6 +50,20 @@ async def test_what_was_sent_can_be_read(client: httpx.AsyncClient) -> None:
     assert [trace["trace_id"] for trace in (await client.get("/traces")).json()] == [TRACE]
     logs = (await client.get("/logs", params={"trace_id": TRACE, "limit": "x"})).json()
     assert [record["body"] for record in logs] == ["hm"]
+
+
+async def test_values_beyond_what_json_and_sqlite_hold_are_kept(client: httpx.AsyncClient) -> None:
+    sent = ExportTraceServiceRequest()
+    span = sent.resource_spans.add().scope_spans.add().spans.add(trace_id=bytes.fromhex(TRACE), span_id=b"12345678")
+    span.start_time_unix_nano = span.end_time_unix_nano = 2**64 - 1
+    span.kind, span.status.code = 99, 98  # type: ignore[assignment] # of a later OTLP
+    for name, number in (("nan", math.nan), ("inf", math.inf), ("one", 1.0)):
+        span.attributes.add(key=name).value.double_value = number
+    headers = {"content-type": "application/x-protobuf"}
+    assert (await client.post("/v1/traces", content=sent.SerializeToString(), headers=headers)).status_code == 200
+    (row,) = (await client.get(f"/traces/{TRACE}")).json()
+    assert (row["kind"], row["status"], row["start"]) == ("99", "98", 2**64 - 1)
+    assert row["attributes"] == {"nan": "NaN", "inf": "Infinity", "one": 1.0}
 
 
 async def test_metrics_are_passed_on(client: httpx.AsyncClient, put: list[ExportMetricsServiceRequest]) -> None:

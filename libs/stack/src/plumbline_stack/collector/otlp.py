@@ -2,6 +2,7 @@
 
 import base64
 import json
+import math
 import zlib
 from collections.abc import Iterable, Iterator
 from typing import Any, TypeVar
@@ -99,10 +100,10 @@ def span_rows(message: ExportTraceServiceRequest) -> list[dict[str, Any]]:
             "parent_id": span.parent_span_id.hex() or None,
             "service": service,
             "name": span.name,
-            "kind": Span.SpanKind.Name(span.kind).removeprefix("SPAN_KIND_").lower(),
+            "kind": _name(Span.SpanKind, span.kind, "SPAN_KIND_"),
             "start": span.start_time_unix_nano,
             "end": span.end_time_unix_nano,
-            "status": Status.StatusCode.Name(span.status.code).removeprefix("STATUS_CODE_").lower(),
+            "status": _name(Status.StatusCode, span.status.code, "STATUS_CODE_"),
             "status_message": span.status.message,
             "attributes": attributes(span.attributes),
             "events": [
@@ -141,12 +142,17 @@ def service_name(resource: Resource) -> str:
     return str(attributes(resource.attributes).get("service.name", "unknown"))
 
 
+def _name(enum: Any, number: int, prefix: str) -> str:
+    """A newer sender may know more names than this."""
+    return str(enum.Name(number).removeprefix(prefix).lower() if number in enum.values() else number)
+
+
 def attributes(pairs: Iterable[KeyValue]) -> dict[str, Any]:
     return {pair.key: value(pair.value) for pair in pairs}
 
 
 def value(any_value: AnyValue) -> Any:
-    """What an AnyValue holds; bytes as base64."""
+    """What an AnyValue holds as JSON: bytes as base64, and what is no number as its name."""
     kind = any_value.WhichOneof("value")
     if kind == "array_value":
         return [value(each) for each in any_value.array_value.values]
@@ -154,4 +160,6 @@ def value(any_value: AnyValue) -> Any:
         return attributes(any_value.kvlist_value.values)
     if kind == "bytes_value":
         return base64.b64encode(any_value.bytes_value).decode()
+    if kind == "double_value" and not math.isfinite(any_value.double_value):
+        return json_format.MessageToDict(any_value)["doubleValue"]
     return getattr(any_value, kind) if kind else None

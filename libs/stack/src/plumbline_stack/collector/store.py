@@ -19,6 +19,7 @@ CREATE TABLE IF NOT EXISTS logs (
 );
 CREATE INDEX IF NOT EXISTS logs_by_trace ON logs (trace_id);
 """
+_LATEST = 2**63 - 1
 _TRACES = """
 SELECT trace_id, min(start) AS start, max(end) AS end, count(*) AS spans,
        json_group_array(DISTINCT service) AS services,
@@ -78,7 +79,7 @@ class Store:
     async def _write(self, table: str, columns: tuple[str, ...], rows: Sequence[dict[str, Any]]) -> None:
         names = ", ".join((*columns, "row"))
         marks = ", ".join("?" * (len(columns) + 1))
-        values = [(*(row[column] for column in columns), json.dumps(row)) for row in rows]
+        values = [(*(_fitting(row[column]) for column in columns), json.dumps(row)) for row in rows]
 
         def write(db: sqlite3.Connection) -> None:
             with db:
@@ -91,3 +92,8 @@ class Store:
     async def _run(self, work: Any) -> Any:
         async with self._lock:
             return await asyncio.to_thread(work, self._connection)
+
+
+def _fitting(value: str | int | None) -> str | int | None:
+    """SQLite's integers have 63 bits and a sign, OTLP's times 64 bits."""
+    return min(value, _LATEST) if isinstance(value, int) else value
