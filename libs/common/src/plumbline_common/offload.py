@@ -75,8 +75,8 @@ class ProcessPool:
             async with asyncio.timeout(seconds):
                 return await asyncio.wrap_future(future)
         except BrokenProcessPool as error:
-            codes = [process.exitcode for process in processes]
             executor = self._replaced(executor)
+            codes = [await _exit_code(process) for process in processes]
             raise WorkerDied(f"it ended with exit code {codes}") from error
         except (asyncio.CancelledError, TimeoutError):
             executor = self._replaced(executor)
@@ -110,6 +110,15 @@ class ProcessPool:
 def _processes(executor: ProcessPoolExecutor) -> list[Any]:
     # Python 3.14 has kill_workers(); before it, the executor's own table is the way to them.
     return list((getattr(executor, "_processes", None) or {}).values())
+
+
+async def _exit_code(process: Any) -> int | None:
+    """Its pipe closes before it can be waited for, and the executor's thread waits for it too."""
+    for _ in range(100):
+        if process.exitcode is not None:
+            break
+        await asyncio.sleep(0.01)
+    return process.exitcode  # type: ignore[no-any-return]
 
 
 def _begin(parent: int, initializer: Callable[[], object] | None) -> None:
