@@ -32,7 +32,8 @@ class Block:
 class Watchdog:
     """`async with Watchdog(0.1):` reports any block over the threshold (s), each place once, its whole duration.
 
-    Runs on the loop that enters it. Costs a wake-up of a thread and of the loop every third of the threshold.
+    Runs on the loop that enters it. Costs a wake-up of a thread and of the loop every third of the threshold: less
+    than a busy loop's turns vary from run to run (`make bench NAME=watchdog`: 0.97 to 1.04 of those without it).
     `blocks` keeps what was reported.
     """
 
