@@ -1,4 +1,4 @@
-"""What the event-loop watchdog costs: turns of a busy loop per second of CPU, with it and without it, pair by pair."""
+"""What the event-loop watchdog costs: turns of a busy loop per second of CPU, with it and without it, in pairs."""
 
 import asyncio
 import statistics

@@ -1,5 +1,6 @@
 import asyncio
 from collections.abc import Sequence
+from contextvars import ContextVar
 
 import pytest
 
@@ -52,6 +53,40 @@ async def test_a_failure_reaches_every_caller_and_the_next_batch_runs() -> None:
     assert [type(outcome) for outcome in outcomes] == [ConnectionError, ConnectionError]
     store.fails = False
     assert await batcher.get(1) == 2
+
+
+async def test_what_may_be_the_fault_of_one_key_reaches_only_its_caller() -> None:
+    asked: list[list[int]] = []
+
+    async def load(keys: Sequence[int]) -> dict[int, int]:
+        asked.append(list(keys))
+        if 2 in keys:
+            raise ValueError("2 is no good")
+        return {key: key * 2 for key in keys}
+
+    batcher = Batcher(load, alone=(ValueError,))
+    outcomes = await asyncio.gather(*(batcher.get(key) for key in (1, 2, 3)), return_exceptions=True)
+    assert [str(outcome) for outcome in outcomes] == ["2", "2 is no good", "6"]
+    assert asked == [[1, 2, 3], [1], [2], [3]]
+
+
+async def test_a_batch_is_bounded_and_runs_as_the_first_who_asked() -> None:
+    who: ContextVar[str] = ContextVar("who")
+    seen: list[tuple[list[int], str]] = []
+
+    async def load(keys: Sequence[int]) -> dict[int, int]:
+        seen.append((list(keys), who.get()))
+        await asyncio.sleep(0)
+        return {key: key for key in keys}
+
+    batcher = Batcher(load, in_flight=1, most=2)
+
+    async def ask(key: int) -> None:
+        who.set(f"caller {key}")
+        await batcher.get(key)
+
+    await asyncio.gather(*(ask(key) for key in range(5)))
+    assert seen == [([0, 1], "caller 0"), ([2, 3], "caller 2"), ([4], "caller 4")]
 
 
 async def test_a_caller_that_gives_up_hurts_no_other() -> None:

@@ -44,6 +44,11 @@ def new_id() -> UUID:
     return uuid_utils.compat.uuid7()
 
 
+def json_bytes(value: bytes) -> str:
+    """`value` as `bytea` reads it from a member of JSON."""
+    return "\\x" + value.hex()
+
+
 async def _connect(*args: Any, **options: Any) -> asyncpg.Connection:
     """SQLAlchemy wraps what a statement fails with, but not what connecting fails with."""
     try:

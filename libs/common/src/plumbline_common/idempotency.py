@@ -53,25 +53,33 @@ def add_table(metadata: MetaData) -> None:
 
 
 _PAST = f"idempotency_keys.created_at < clock_timestamp() - interval '{KEEP_HOURS} hours'"
-TYPES: dict[str, Any] = {
-    "idempotency_subject": Text,
-    "idempotency_key": Text,
-    "idempotency_request": LargeBinary,
-    "idempotency_status": SmallInteger,
-    "idempotency_headers": JSONB,
-    "idempotency_body": LargeBinary,
-}
-"""Of the parameters of `CLAIM`."""
-CLAIM = (
-    "INSERT INTO idempotency_keys (subject, key, request, status, headers, body)"
-    " SELECT :idempotency_subject, :idempotency_key, :idempotency_request, :idempotency_status,"
-    "  :idempotency_headers, :idempotency_body"
+_INSERT = "INSERT INTO idempotency_keys (subject, key, request, status, headers, body)"
+_UNLESS_TAKEN = (
     " ON CONFLICT (subject, key) DO UPDATE SET request = excluded.request, status = excluded.status,"
     "  headers = excluded.headers, body = excluded.body, created_at = clock_timestamp()"
-    f" WHERE {_PAST} RETURNING 1"
+    f" WHERE {_PAST} RETURNING subject, key"
 )
-"""One row where the key was free."""
-_CLAIM = text(CLAIM).bindparams(*(sa.bindparam(name, type_=kind) for name, kind in TYPES.items()))
+COLUMNS = {
+    "idempotency_subject": "text",
+    "idempotency_key": "text",
+    "idempotency_request": "bytea",
+    "idempotency_status": "smallint",
+    "idempotency_headers": "jsonb",
+    "idempotency_body": "bytea",
+}
+"""The names and types of what `row_of` gives."""
+
+
+def claim_from(relation: str) -> str:
+    """SQL that takes the keys in `relation`, which has `COLUMNS`, each key once. It gives those that were free."""
+    # In one order, so that two statements wait for each other and never in a circle.
+    return (
+        f"{_INSERT} SELECT {', '.join(COLUMNS)} FROM {relation} WHERE idempotency_key IS NOT NULL"  # noqa: S608
+        f" ORDER BY 1, 2{_UNLESS_TAKEN}"
+    )
+
+
+_CLAIM = text(f"{_INSERT} VALUES (:subject, :key, :request, NULL, '{{}}', NULL){_UNLESS_TAKEN}")
 _FIND = text("SELECT request, status, headers, body FROM idempotency_keys WHERE subject = :subject AND key = :key")
 _KEEP = text(
     "UPDATE idempotency_keys SET status = :status, headers = :headers, body = :body"
@@ -118,7 +126,7 @@ async def claim(session: AsyncSession, request: Request, subject: str, key: str 
     """
     if key is None:
         return Claim(session, subject, None, None)
-    row = row_of(subject, key, await _seal(request), None)
+    row = {"subject": subject, "key": key, "request": await seal(request)}
     if (await session.execute(_CLAIM, row)).first() is not None:
         return Claim(session, subject, key, None)
     return Claim(session, subject, key, await replay(session, request, subject, key))
@@ -127,26 +135,22 @@ async def claim(session: AsyncSession, request: Request, subject: str, key: str 
 async def replay(session: AsyncSession, request: Request, subject: str, key: str) -> Response:
     """What the request was answered that had `key` first. Raises `KeyReused` where that was another."""
     found = (await session.execute(_FIND, {"subject": subject, "key": key})).one()
-    if found.request != await _seal(request):
+    if found.request != await seal(request):
         raise KeyReused("the same Idempotency-Key came with another request; take a new key")
     if found.status is None:
         raise PlumblineError("the first request with this key has left no answer")
     return Response(found.body, found.status, {**found.headers, "Idempotency-Replayed": "true"})
 
 
-async def row_for(request: Request, subject: str, key: str, response: Response) -> dict[str, Any]:
-    """The parameters of `CLAIM`, for who takes the key, does the work and keeps the answer in one statement."""
-    return row_of(subject, key, await _seal(request), response)
-
-
-def row_of(subject: str, key: str, seal: bytes, response: Response | None) -> dict[str, Any]:
+def row_of(subject: str, key: str, request: bytes, response: Response) -> dict[str, Any]:
+    """`COLUMNS` as JSON, for who takes the key, does the work and keeps the answer in one statement."""
     return {
         "idempotency_subject": subject,
         "idempotency_key": key,
-        "idempotency_request": seal,
-        "idempotency_status": None if response is None else response.status_code,
-        "idempotency_headers": {} if response is None else _kept_headers(response),
-        "idempotency_body": None if response is None else response.body,
+        "idempotency_request": db.json_bytes(request),
+        "idempotency_status": response.status_code,
+        "idempotency_headers": _kept_headers(response),
+        "idempotency_body": db.json_bytes(bytes(response.body)),
     }
 
 
@@ -155,8 +159,8 @@ def _kept_headers(response: Response) -> dict[str, str]:
     return {name: response.headers[name] for name in names if name in response.headers}
 
 
-async def _seal(request: Request) -> bytes:
-    # The query counts too: it may hold a reason.
+async def seal(request: Request) -> bytes:
+    """What two requests have in common that are the same: 32 bytes. The query counts too: it may hold a reason."""
     place = f"{request.method} {request.url.path}?{request.url.query}\n"
     return hashlib.sha256(place.encode() + await request.body()).digest()
 
@@ -166,11 +170,12 @@ async def recall(session: AsyncSession, subject: str, key: str, request: bytes) 
 
     Raises `KeyReused` where another part had it.
     """
-    seal = hashlib.sha256(request).digest()
-    if (await session.execute(_CLAIM, row_of(subject, key, seal, None))).first() is not None:
+    sealed = hashlib.sha256(request).digest()
+    row = {"subject": subject, "key": key, "request": sealed}
+    if (await session.execute(_CLAIM, row)).first() is not None:
         return None
     found = (await session.execute(_FIND, {"subject": subject, "key": key})).one()
-    if found.request != seal:
+    if found.request != sealed:
         raise KeyReused("the same Idempotency-Key came with another request; take a new key")
     return bytes(found.body)
 

@@ -183,6 +183,8 @@ def observe_engine(engine: AsyncEngine, name: str) -> None:
         event.listen(engine.sync_engine, "handle_error", _statement_fails)
 
 
+SUMMARY = "plumbline_summary"
+"""An execution option: what to call a statement that does not begin with what it is for."""
 _SUMMARY = re.compile(
     r"(?is)\b(insert)\s+into\s+\"?([a-z_][\w.]*)|\b(update)\s+\"?([a-z_][\w.]*)|\b(delete)\s+from\s+\"?([a-z_][\w.]*)"
     r"|^\s*(select)\b(?:.*?\bfrom\s+\"?([a-z_][\w.]*))?"
@@ -202,7 +204,7 @@ def _statement_begins(
     connection: Any, cursor: Any, statement: str, parameters: Any, context: Any, executemany: bool
 ) -> None:
     if context is not None and trace.get_current_span().is_recording():
-        summary = _summary(statement)
+        summary = context.execution_options.get(SUMMARY) or _summary(statement)
         context.plumbline_span = tracer.start_span(
             summary,
             kind=trace.SpanKind.CLIENT,

@@ -47,9 +47,7 @@ async def open_read_session(request: Request) -> AsyncIterator[AsyncSession]:
 Session = Annotated[AsyncSession, Depends(open_session, scope="function")]
 """One transaction; it commits before the reply leaves."""
 ReadSession = Annotated[AsyncSession, Depends(open_read_session, scope="function")]
-"""Each statement sees what is committed; there is no BEGIN and no COMMIT to wait for."""
-StatementSession = ReadSession
-"""The same, for work that is written by one statement: that statement is the transaction."""
+"""Each statement is a transaction of its own: there is no BEGIN and no COMMIT to wait for."""
 
 
 def json_response(content: bytes, status: int = 200, headers: dict[str, str] | None = None) -> Response:

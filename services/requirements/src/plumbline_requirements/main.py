@@ -5,9 +5,11 @@ from contextlib import asynccontextmanager
 from uuid import UUID
 
 from fastapi import FastAPI
+from sqlalchemy.exc import DataError, IntegrityError
 
 from plumbline_common import audit, idempotency, web
 from plumbline_common.batching import Batcher
+from plumbline_common.errors import PlumblineError
 from plumbline_common.events import VerdictChanged
 from plumbline_requirements.audits.router import router as audits
 from plumbline_requirements.baselines.router import BODY_LIMITS as BASELINE_LIMITS
@@ -19,8 +21,9 @@ from plumbline_requirements.exemptions.router import router as exemptions
 from plumbline_requirements.history.router import router as history
 from plumbline_requirements.listing.router import router as listing
 from plumbline_requirements.listing.service import keep_folding
-from plumbline_requirements.requirements import repository
+from plumbline_requirements.requirements import repository, service
 from plumbline_requirements.requirements.router import router as requirements
+from plumbline_requirements.requirements.service import Created, Creation
 from plumbline_requirements.reviews.router import router as reviews
 from plumbline_requirements.settings import Settings
 from plumbline_requirements.stream.router import router as stream
@@ -34,7 +37,12 @@ async def resources(app: FastAPI) -> AsyncIterator[None]:
         async with app.state.read_sessions() as session:
             return await repository.documents(session, ids)
 
+    async def create(wanted: Sequence[Creation]) -> dict[Creation, Created | PlumblineError]:
+        async with app.state.read_sessions() as session:
+            return await service.create(session, wanted)
+
     app.state.documents = Batcher(load)
+    app.state.creations = Batcher(create, alone=(IntegrityError, DataError))
     settings: Settings = app.state.settings
     app.state.streams = streams = Streams(
         app.state.read_sessions,

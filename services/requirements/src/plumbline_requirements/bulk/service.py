@@ -1,9 +1,12 @@
 """Many changes, each decided as if it came alone."""
 
+import hashlib
 from collections.abc import AsyncIterator, Sequence
+from functools import partial
 from typing import Any
 
 import orjson
+from fastapi import Response
 from pydantic import ValidationError
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -26,6 +29,9 @@ BATCH = 100
 BATCH_BYTES = 4 * 1024 * 1024
 LONGEST_LINE = 1024 * 1024
 """In bytes."""
+
+
+Parsed = CreateItem | UpdateItem | TransitionItem | PlumblineError
 
 
 class BulkFailed(Conflict):
@@ -83,27 +89,71 @@ async def _batch(
     # In one order, so that two bulks wait for each other and never in a circle.
     ids = {item.id for _, item in parsed if isinstance(item, UpdateItem | TransitionItem)}
     await repository.lock_all(session, sorted(ids))
-    results = []
+    # What is created knows nothing of the rest: one statement for all of it.
+    results = await _created(session, items, parsed, key, actor)
     for (index, raw), (_, item) in zip(items, parsed, strict=True):
+        if index in results:
+            continue
         line_key = f"{key}/{index}" if key else None
         try:
             if line_key is not None and (kept := await _kept(session, actor, line_key, raw)):
-                results.append(kept)
+                results[index] = kept
                 continue
-            if isinstance(item, PlumblineError):
-                raise item
-            response, status = await _one(session, item, actor)
-            result = ItemResult(index=index, status=status, id=response.id, revision=response.revision)
+            if not isinstance(item, UpdateItem | TransitionItem):
+                raise item if isinstance(item, PlumblineError) else PlumblineError("nothing came of it")
+            response = await _one(session, item, actor)
+            results[index] = ItemResult(index=index, status=200, id=response.id, revision=response.revision)
             if line_key is not None:
-                await idempotency.remember(session, actor.subject, line_key, result.model_dump_json().encode())
+                answer = results[index].model_dump_json().encode()
+                await idempotency.remember(session, actor.subject, line_key, answer)
         except PlumblineError as error:
-            problem = problems.content_of(error)
-            id = item.id if isinstance(item, UpdateItem | TransitionItem) else None
-            result = ItemResult(index=index, status=problem["status"], id=id, problem=problem)
+            results[index] = _failed(index, item, error)
             if line_key is not None and not isinstance(error, idempotency.KeyReused):
                 await idempotency.release(session, actor.subject, line_key)
-        results.append(result)
+    return [results[index] for index, _ in items]
+
+
+async def _created(
+    session: AsyncSession,
+    items: Sequence[tuple[int, Any]],
+    parsed: Sequence[tuple[int, Parsed]],
+    key: str | None,
+    actor: UserInfo,
+) -> dict[int, ItemResult]:
+    """What came of those that create. One is missing where its line was done in an earlier try."""
+    results: dict[int, ItemResult] = {}
+    wanted: dict[service.Creation, int] = {}
+    for (index, raw), (_, item) in zip(items, parsed, strict=True):
+        if not isinstance(item, CreateItem):
+            continue
+        once = None if key is None else partial(_line_done, index, raw, f"{key}/{index}", actor)
+        try:
+            if not actor.may("editor"):
+                raise Forbidden("an editor creates requirements")
+            wanted[service.Creation(item.content, actor, item.reason, once)] = index
+        except PlumblineError as error:
+            results[index] = _failed(index, item, error)
+    for creation, outcome in (await service.create(session, list(wanted))).items() if wanted else ():
+        index = wanted[creation]
+        results[index] = (
+            _done(index, outcome) if isinstance(outcome, service.Created) else _failed(index, None, outcome)
+        )
     return results
+
+
+def _done(index: int, created: service.Created) -> ItemResult:
+    return ItemResult(index=index, status=201, id=created.id, revision=1)
+
+
+def _line_done(index: int, line: bytes, key: str, actor: UserInfo, created: service.Created) -> dict[str, Any]:
+    answer = Response(_done(index, created).model_dump_json())
+    return idempotency.row_of(actor.subject, key, hashlib.sha256(line).digest(), answer)
+
+
+def _failed(index: int, item: Parsed | None, error: PlumblineError) -> ItemResult:
+    problem = problems.content_of(error)
+    id = item.id if isinstance(item, UpdateItem | TransitionItem) else None
+    return ItemResult(index=index, status=problem["status"], id=id, problem=problem)
 
 
 async def _kept(session: AsyncSession, actor: UserInfo, key: str, line: bytes) -> ItemResult | None:
@@ -111,7 +161,7 @@ async def _kept(session: AsyncSession, actor: UserInfo, key: str, line: bytes) -
     return None if kept is None else ItemResult.model_validate_json(kept)
 
 
-def _parsed(raw: Any) -> CreateItem | UpdateItem | TransitionItem | PlumblineError:
+def _parsed(raw: Any) -> Parsed:
     try:
         if isinstance(raw, bytes):
             if len(raw) > LONGEST_LINE:
@@ -126,18 +176,7 @@ def _parsed(raw: Any) -> CreateItem | UpdateItem | TransitionItem | PlumblineErr
         return Invalid(first["msg"].removeprefix("Value error, "), pointer=pointer[:500])
 
 
-async def _one(
-    session: AsyncSession, item: CreateItem | UpdateItem | TransitionItem, actor: UserInfo
-) -> tuple[RequirementResponse, int]:
-    if isinstance(item, CreateItem):
-        if not actor.may("editor"):
-            raise Forbidden("an editor creates requirements")
-        created = await service.create(session, item.content, actor, item.reason)
-        assert created is not None
-        return created, 201
+async def _one(session: AsyncSession, item: UpdateItem | TransitionItem, actor: UserInfo) -> RequirementResponse:
     if isinstance(item, UpdateItem):
-        return await service.change(session, item.id, item.patch, item.if_match, actor, item.reason), 200
-    return (
-        await service.transition(session, item.id, item.to, item.if_match, actor, item.reason, item.reviewers),
-        200,
-    )
+        return await service.change(session, item.id, item.patch, item.if_match, actor, item.reason)
+    return await service.transition(session, item.id, item.to, item.if_match, actor, item.reason, item.reviewers)

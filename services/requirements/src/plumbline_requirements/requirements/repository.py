@@ -7,10 +7,11 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ARRAY, Integer, SmallInteger, Text, TextClause, Uuid, any_, bindparam, select, text
+from sqlalchemy import ARRAY, JSON, Integer, SmallInteger, Text, TextClause, Uuid, any_, bindparam, select, text
+from sqlalchemy.dialects import postgresql
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from plumbline_common import audit, idempotency, outbox
+from plumbline_common import audit, db, idempotency, outbox, telemetry
 from plumbline_common.errors import NotFound
 from plumbline_common.events import Event, RequirementJudged
 from plumbline_common.schemas import RequirementSnapshot
@@ -22,6 +23,7 @@ FACETS = ("status", "type", "priority", "service", "owner_team")
 # On the table, not on the class, and built once: the ORM's own work would cost more than the query.
 _TABLE = Requirement.__table__
 _COLUMNS = [column for column in _TABLE.columns if column.name != "id"]
+_BOOKKEEPING = ("id", "revision", "fingerprint", "in_force", "created_at", "created_by", "updated_at", "updated_by")
 _DOCUMENTS = select(_TABLE.c.id, _TABLE.c.revision, _TABLE.c.document).where(
     _TABLE.c.id == any_(bindparam("ids", type_=ARRAY(Uuid)))
 )
@@ -102,13 +104,12 @@ async def required_approvals(session: AsyncSession, team: str | None) -> int:
     return await session.scalar(statement) or 1
 
 
-_NUMBER = text("SELECT nextval(pg_get_serial_sequence('requirements', 'number'))")
+_NUMBERS = text("SELECT nextval(pg_get_serial_sequence('requirements', 'number')) FROM generate_series(1, :count)")
 
 
-async def draw_number(session: AsyncSession) -> int:
-    """The number of the next requirement. Beforehand, so that the row is written once, with its document."""
-    number: int = (await session.execute(_NUMBER)).scalar_one()
-    return number
+async def draw_numbers(session: AsyncSession, count: int) -> Sequence[int]:
+    """The numbers of the next requirements. Beforehand, so that a row is written once, with its document."""
+    return (await session.scalars(_NUMBERS, {"count": count})).all()
 
 
 # --- Writing --------------------------------------------------------------------------------------------
@@ -126,22 +127,21 @@ class Change:
     events: Sequence[Event]
 
 
-# What is beside a row is written where `go` has its one row: it has none where the caller's key was taken before.
 _OUTBOX = (
     "INSERT INTO outbox (id, subject, key, data, trace) SELECT event.id, subject, event.key, event.data, trace"
     " FROM unnest(:event_ids, :event_subjects, :event_keys, :event_data, :event_traces)"
-    " WITH ORDINALITY AS event (id, subject, key, data, trace, place), go ORDER BY place"
+    " WITH ORDINALITY AS event (id, subject, key, data, trace, place) ORDER BY place"
 )
 _BESIDE = (
     ", revision AS (INSERT INTO requirement_revisions"  # noqa: S608 - own names
     "  (requirement_id, revision, at, actor, reason, status, changed, document)"
-    "  SELECT :id, :new_revision, :at, :actor, :reason, :new_status, :changed, :snapshot FROM go),"
-    f" audited AS ({audit.INSERT} FROM go),"
+    "  SELECT :id, :new_revision, :at, :actor, :reason, :new_status, :changed, :snapshot),"
+    f" audited AS ({audit.INSERT}),"
     " counted AS (INSERT INTO requirement_count_deltas (change, status, type, priority, service, owner_team)"
     "  SELECT delta.* FROM unnest(:count_changes, :count_statuses, :count_types, :count_priorities, :count_services,"
-    "   :count_owner_teams) AS delta, go),"
+    "   :count_owner_teams) AS delta),"
     f" staged AS ({_OUTBOX})"
-    f" SELECT {outbox.NOTIFY} FROM go"
+    f" SELECT {outbox.NOTIFY}"
 )
 _TYPES: dict[str, Any] = {
     "id": Uuid,
@@ -155,7 +155,6 @@ _TYPES: dict[str, Any] = {
     **dict.fromkeys(
         ("count_statuses", "count_types", "count_priorities", "count_services", "count_owner_teams"), ARRAY(Text)
     ),
-    **idempotency.TYPES,
 }
 
 
@@ -165,43 +164,105 @@ def _typed(statement: str, columns: Sequence[Any] = ()) -> TextClause:
     return text(statement).bindparams(*(bindparam(name, type_=types[name]) for name in sorted(used)))
 
 
-_ROW = (
-    f", written AS (INSERT INTO requirements (id, {', '.join(column.name for column in _COLUMNS)})"  # noqa: S608
-    f" OVERRIDING SYSTEM VALUE SELECT :id, {', '.join(f':{column.name}' for column in _COLUMNS)} FROM go)"
+_DIALECT: Any = postgresql.dialect()  # type: ignore[no-untyped-call]
+# New rows and all that goes with each come as one document: many may be written at once. Those go on whose
+# Idempotency-Key was free.
+_GIVEN = {
+    **{column.name: column.type.compile(_DIALECT) for column in _TABLE.columns},
+    **dict.fromkeys(("reason", "snapshot", "entry"), "text"),
+    "changed": "text[]",
+    "digest": "bytea",
+    "event_id": "uuid",
+    **dict.fromkeys(("event_subject", "event_key", "event_data", "event_trace"), "text"),
+    **idempotency.COLUMNS,
+}
+_INSERT = (
+    text(
+        "WITH given AS (SELECT * FROM json_to_recordset(:given)"  # noqa: S608 - own names
+        f"  AS given ({', '.join(f'{name} {kind}' for name, kind in _GIVEN.items())})),"
+        f" claimed AS ({idempotency.claim_from('given')}),"
+        " go AS (SELECT given.* FROM given LEFT JOIN claimed"
+        "  ON claimed.subject = idempotency_subject AND claimed.key = idempotency_key"
+        "  WHERE idempotency_key IS NULL OR claimed.key IS NOT NULL),"
+        f" written AS (INSERT INTO requirements ({', '.join(_TABLE.columns.keys())}) OVERRIDING SYSTEM VALUE"
+        f"  SELECT {', '.join(_TABLE.columns.keys())} FROM go),"
+        " revised AS (INSERT INTO requirement_revisions"
+        "  (requirement_id, revision, at, actor, reason, status, changed, document)"
+        "  SELECT id, revision, created_at, created_by, reason, status, changed, snapshot FROM go),"
+        " audited AS (INSERT INTO audit_entries (entry, digest, entity_id, actor, action, at)"
+        "  SELECT entry, digest, id::text, created_by, 'requirement.created', created_at FROM go ORDER BY number),"
+        " counted AS (INSERT INTO requirement_count_deltas (change, status, type, priority, service, owner_team)"
+        "  SELECT 1, status, type, priority, service, owner_team FROM go),"
+        " staged AS (INSERT INTO outbox (id, subject, key, data, trace)"
+        "  SELECT event_id, event_subject, event_key, event_data, event_trace FROM go ORDER BY number)"
+        f" SELECT id, {outbox.NOTIFY} FROM go"
+    )
+    .bindparams(bindparam("given", type_=JSON))
+    .execution_options(**{telemetry.SUMMARY: "INSERT requirements"})
 )
-_INSERT = _typed("WITH go AS (SELECT 1)" + _ROW + _BESIDE, _COLUMNS)
-_INSERT_ONCE = _typed(f"WITH go AS ({idempotency.CLAIM})" + _ROW + _BESIDE, _COLUMNS)
 _WRITTEN = [column for column in _COLUMNS if column.name not in ("number", "created_at", "created_by", "verdict")]
 _UPDATE = _typed(
-    "WITH go AS (SELECT 1), written AS (UPDATE requirements SET "  # noqa: S608 - own names
+    "WITH written AS (UPDATE requirements SET "  # noqa: S608 - own names
     + ", ".join(f"{column.name} = :{column.name}" for column in _WRITTEN)
     + " WHERE id = :id)"
     + _BESIDE,
     _WRITTEN,
 )
-_GONE = "WITH go AS (SELECT 1), written AS (DELETE FROM requirements WHERE id = :id)"
+_GONE = "WITH written AS (DELETE FROM requirements WHERE id = :id)"
 _DELETE = _typed(_GONE + _BESIDE)
 _VERDICT = _typed(
-    "WITH go AS (SELECT 1), written AS"  # noqa: S608 - own names
+    "WITH written AS"  # noqa: S608 - own names
     " (UPDATE requirements SET verdict = :verdict, document = :document WHERE id = :id),"
     f" staged AS ({_OUTBOX}) SELECT {outbox.NOTIFY}",
     [_TABLE.c.verdict, _TABLE.c.document],
 )
 
 
-async def insert(
-    session: AsyncSession, requirement: Requirement, change: Change, once: Mapping[str, Any] | None = None
-) -> bool:
-    """Write a new requirement and all that goes with it.
+async def insert(session: AsyncSession, rows: Sequence[Mapping[str, Any]]) -> set[UUID]:
+    """Write new requirements (`row_of_new`) in one statement. The ids of those whose Idempotency-Key was free."""
+    return {row.id for row in await session.execute(_INSERT, {"given": rows})}
 
-    With `once` (`idempotency.row_of`) only where that key is free; False where it is not, and nothing was written.
+
+def row_of_new(
+    snapshot: RequirementSnapshot,
+    number: int,
+    content: Mapping[str, Any],
+    document: str,
+    event: Event,
+    *,
+    reason: str,
+    changed: Sequence[str],
+) -> dict[str, Any]:
+    """One row for `insert` as JSON; `content` is what people wrote, `document` the API's answer.
+
+    With `idempotency.row_of` in it, it is written only where that key is free.
     """
-    after = {name: getattr(requirement, name) for name in FACETS}
-    values = {column.name: getattr(requirement, column.name) for column in _COLUMNS} | _beside(change, None, after)
-    if once is None:
-        await session.execute(_INSERT, values)
-        return True
-    return (await session.execute(_INSERT_ONCE, values | dict(once))).first() is not None
+    written = snapshot.model_dump_json()
+    entry = audit.row_of(
+        "created",
+        "requirement",
+        str(snapshot.id),
+        snapshot.created_by,
+        snapshot.created_at,
+        revision=snapshot.revision,
+        reason=reason,
+        changed=changed,
+        document=written,
+    )
+    return {
+        **content,
+        **{name: getattr(snapshot, name) for name in _BOOKKEEPING},
+        "number": number,
+        "authors": [snapshot.created_by],
+        "reviewers": [],
+        "document": document,
+        "reason": reason,
+        "changed": changed,
+        "snapshot": written,
+        "entry": entry["entry"],
+        "digest": db.json_bytes(entry["digest"]),
+        **{f"event_{name}": value for name, value in outbox.row_of(event).items()},
+    }
 
 
 async def save(session: AsyncSession, requirement: Requirement, before: Mapping[str, Any], change: Change) -> None:

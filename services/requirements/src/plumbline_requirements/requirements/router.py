@@ -8,6 +8,7 @@ from fastapi import APIRouter, Depends, Header, Query, Request, Response
 from plumbline_common import idempotency, web
 from plumbline_common.auth import UserInfo, require
 from plumbline_common.batching import Batcher
+from plumbline_common.errors import PlumblineError
 from plumbline_common.schemas import Instant
 from plumbline_requirements.requirements import repository, rules, service
 from plumbline_requirements.requirements.schemas import (
@@ -28,6 +29,8 @@ EditorOrReviewer = Annotated[UserInfo, Depends(require("editor", "reviewer"))]
 IfMatch = Annotated[str | None, Header(max_length=200, description="The ETag that was read")]
 ReasonQuery = Annotated[Reason, Query(description="Why; it stands in the history and in the audit log")]
 
+Creations = Batcher[service.Creation, service.Created | PlumblineError]
+
 _ETAG = {"ETag": {"description": "The revision, for If-Match", "schema": {"type": "string"}}}
 
 
@@ -35,29 +38,32 @@ _ETAG = {"ETag": {"description": "The revision, for If-Match", "schema": {"type"
 async def create(
     content: RequirementContent,
     actor: Editor,
-    session: web.StatementSession,
     request: Request,
     key: idempotency.Key = None,
     reason: ReasonQuery = "",
 ) -> Response:
     """Create a requirement; it begins as `draft`."""
+    once = None
+    if key is not None:
+        seal = await idempotency.seal(request)
 
-    def answer(created: RequirementResponse) -> Response:
-        headers = {"ETag": rules.etag(created.revision), "Location": f"{router.prefix}/{created.id}"}
-        return web.json_response(created.model_dump_json().encode(), 201, headers)
+        def once(created: service.Created) -> dict[str, Any]:
+            return idempotency.row_of(actor.subject, key, seal, _answer(created))
 
-    if key is None:
-        created = await service.create(session, content, actor, reason)
-    else:
-
-        async def once(created: RequirementResponse) -> dict[str, Any]:
-            return await idempotency.row_for(request, actor.subject, key, answer(created))
-
-        created = await service.create(session, content, actor, reason, once)
-        if created is None:
+    creations: Creations = request.app.state.creations
+    created = await creations.get(service.Creation(content, actor, reason, once))
+    if isinstance(created, PlumblineError):
+        raise created
+    if created is None:
+        assert key is not None
+        async with request.app.state.read_sessions() as session:
             return await idempotency.replay(session, request, actor.subject, key)
-    assert created is not None
-    return answer(created)
+    return _answer(created)
+
+
+def _answer(created: service.Created) -> Response:
+    headers = {"ETag": rules.etag(1), "Location": f"{router.prefix}/{created.id}"}
+    return web.json_response(created.document.encode(), 201, headers)
 
 
 @router.get("/{id}", response_model=RequirementResponse, responses={200: {"headers": _ETAG}})

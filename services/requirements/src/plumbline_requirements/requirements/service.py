@@ -1,6 +1,9 @@
 """What can be done with requirements: decide, write, stage."""
 
-from collections.abc import Awaitable, Callable, Collection, Sequence
+import asyncio
+from collections.abc import Callable, Collection, Sequence
+from contextvars import Context, copy_context
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -10,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from plumbline_common import db
 from plumbline_common.auth import UserInfo
-from plumbline_common.errors import Invalid, NotFound
+from plumbline_common.errors import Invalid, NotFound, PlumblineError
 from plumbline_common.events import (
     Event,
     RequirementCreated,
@@ -30,54 +33,97 @@ from plumbline_requirements.requirements.schemas import (
     VerdictView,
 )
 
-KeepAnswer = Callable[[RequirementResponse], Awaitable[dict[str, Any]]]
+KeepAnswer = Callable[["Created"], dict[str, Any]]
 
 
-async def create(
-    session: AsyncSession,
-    content: RequirementContent,
-    actor: UserInfo,
-    reason: str = "",
-    once: KeepAnswer | None = None,
-) -> RequirementResponse | None:
-    """One statement writes it all, so that the session need not be in a transaction.
+@dataclass(frozen=True, eq=False)
+class Creation:
+    """A requirement that `actor` wants, in the context (trace, request id) of the request.
 
-    `once` gives the row of an Idempotency-Key for the answer. None: the key was taken before, nothing was written.
+    `once` gives the row of an Idempotency-Key for the answer.
     """
-    rules.check_changeable(content.owner_team, actor)
-    if content.status is not RequirementStatus.DRAFT:
-        raise rules.IllegalTransition(
-            "a requirement begins as draft", pointer="/status", legal=[RequirementStatus.DRAFT.value]
-        )
+
+    content: RequirementContent
+    actor: UserInfo
+    reason: str = ""
+    once: KeepAnswer | None = None
+    context: Context = field(default_factory=copy_context)
+
+    def __post_init__(self) -> None:
+        rules.check_changeable(self.content.owner_team, self.actor)
+        if self.content.status is not RequirementStatus.DRAFT:
+            raise rules.IllegalTransition(
+                "a requirement begins as draft", pointer="/status", legal=[RequirementStatus.DRAFT.value]
+            )
+
+
+@dataclass(frozen=True)
+class Created:
+    """A new requirement at revision 1, and the API's answer."""
+
+    id: UUID
+    document: str
+
+
+async def create(session: AsyncSession, wanted: Sequence[Creation]) -> dict[Creation, Created | PlumblineError]:
+    """One statement writes them all, so that the session need not be in a transaction.
+
+    What can't be told of is its error. One that is not among the results had an Idempotency-Key that was taken.
+    """
+    outcomes: dict[Creation, Created | PlumblineError] = {}
+    rows: dict[UUID, dict[str, Any]] = {}
+    keys: set[tuple[str, str]] = set()
+    numbers = await repository.draw_numbers(session, len(wanted))
+    for place, (creation, number) in enumerate(zip(wanted, numbers, strict=True)):
+        if place % 10 == 9:
+            await asyncio.sleep(0)  # others' turn: a large one takes a millisecond
+        try:
+            created, row = creation.context.run(_new, creation, number)
+        except PlumblineError as error:
+            outcomes[creation] = error
+            continue
+        key = (creation.actor.subject, row.get("idempotency_key", str(created.id)))
+        if key not in keys:
+            keys.add(key)
+            outcomes[creation] = created
+            rows[created.id] = row
+    written = await repository.insert(session, list(rows.values())) if rows else set()
+    return {
+        creation: outcome
+        for creation, outcome in outcomes.items()
+        if isinstance(outcome, PlumblineError) or outcome.id in written
+    }
+
+
+def _new(creation: Creation, number: int) -> tuple[Created, dict[str, Any]]:
+    content, subject = creation.content, creation.actor.subject
     now = datetime.now(UTC)
     values = content.model_dump(mode="json")
-    requirement = Requirement(
+    # Of what was validated: a second time would cost as much as all the rest.
+    snapshot = RequirementSnapshot.model_construct(
+        **content.__dict__,
         id=db.new_id(),
-        number=await repository.draw_number(session),
+        key=f"REQ-{number}",
         revision=1,
         fingerprint=rules.fingerprint(values),
         in_force=None,
         created_at=now,
-        created_by=actor.subject,
+        created_by=subject,
         updated_at=now,
-        updated_by=actor.subject,
-        authors=[actor.subject],
-        reviewers=[],
-        verdict=None,
-        **values,
+        updated_by=subject,
     )
-    response = _rendered(requirement)
-    snapshot = _snapshot(requirement)
-    changed = sorted(content.model_fields_set)
-    written = await repository.insert(
-        session,
-        requirement,
-        repository.Change(
-            snapshot, "created", actor.subject, reason, changed, [RequirementCreated(requirement=snapshot)]
-        ),
-        None if once is None else await once(response),
+    response = RequirementResponse.model_construct(**snapshot.__dict__, reviewers=[], verdict=None)
+    created = Created(snapshot.id, response.model_dump_json())
+    row = repository.row_of_new(
+        snapshot,
+        number,
+        values,
+        created.document,
+        RequirementCreated.model_construct(requirement=snapshot),
+        reason=creation.reason,
+        changed=sorted(content.model_fields_set),
     )
-    return response if written else None
+    return created, row | (creation.once(created) if creation.once else {})
 
 
 async def change(
