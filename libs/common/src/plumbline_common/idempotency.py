@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -79,8 +80,13 @@ def claim_from(relation: str) -> str:
     )
 
 
+_REUSED = "the same Idempotency-Key came with another request; take a new key"
 _CLAIM = text(f"{_INSERT} VALUES (:subject, :key, :request, NULL, '{{}}', NULL){_UNLESS_TAKEN}")
 _FIND = text("SELECT request, status, headers, body FROM idempotency_keys WHERE subject = :subject AND key = :key")
+_FIND_ALL = text(
+    "SELECT key, request, body FROM idempotency_keys"  # noqa: S608 - own names
+    f" WHERE subject = :subject AND key = ANY(:keys) AND body IS NOT NULL AND NOT {_PAST}"
+)
 _KEEP = text(
     "UPDATE idempotency_keys SET status = :status, headers = :headers, body = :body"
     " WHERE subject = :subject AND key = :key"
@@ -136,7 +142,7 @@ async def replay(session: AsyncSession, request: Request, subject: str, key: str
     """What the request was answered that had `key` first. Raises `KeyReused` where that was another."""
     found = (await session.execute(_FIND, {"subject": subject, "key": key})).one()
     if found.request != await seal(request):
-        raise KeyReused("the same Idempotency-Key came with another request; take a new key")
+        raise KeyReused(_REUSED)
     if found.status is None:
         raise PlumblineError("the first request with this key has left no answer")
     return Response(found.body, found.status, {**found.headers, "Idempotency-Replayed": "true"})
@@ -165,6 +171,17 @@ async def seal(request: Request) -> bytes:
     return hashlib.sha256(place.encode() + await request.body()).digest()
 
 
+async def recall_all(
+    session: AsyncSession, subject: str, requests: Mapping[str, bytes]
+) -> dict[str, bytes | KeyReused]:
+    """What the parts of a request were answered that were done before, by their keys, and which were others."""
+    rows = await session.execute(_FIND_ALL, {"subject": subject, "keys": list(requests)})
+    return {
+        row.key: bytes(row.body) if row.request == hashlib.sha256(requests[row.key]).digest() else KeyReused(_REUSED)
+        for row in rows
+    }
+
+
 async def recall(session: AsyncSession, subject: str, key: str, request: bytes) -> bytes | None:
     """Take a key for one part of a request; what that part was answered, where it was done before.
 
@@ -176,7 +193,7 @@ async def recall(session: AsyncSession, subject: str, key: str, request: bytes) 
         return None
     found = (await session.execute(_FIND, {"subject": subject, "key": key})).one()
     if found.request != sealed:
-        raise KeyReused("the same Idempotency-Key came with another request; take a new key")
+        raise KeyReused(_REUSED)
     return bytes(found.body)
 
 

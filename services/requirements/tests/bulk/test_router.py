@@ -86,6 +86,10 @@ async def test_a_stream_that_is_sent_again_is_not_done_twice(alice: httpx.AsyncC
     again = await lines(alice, content, **{"Idempotency-Key": "load-1"})
     assert again[: len(first) - 1] == first[:-1]
     assert (await alice.get(PATH)).json()["total"] == 150
+    other = await lines(alice, content.replace(b"number 7", b"another 7", 1), **{"Idempotency-Key": "load-1"})
+    assert other[7]["problem"]["type"].endswith("idempotency-key-reused")
+    assert other[8:-1] == again[8:-1]
+    assert (await alice.get(PATH)).json()["total"] == 150
 
 
 async def test_lines_of_another_type_are_refused(alice: httpx.AsyncClient) -> None:

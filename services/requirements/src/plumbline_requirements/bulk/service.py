@@ -1,7 +1,7 @@
 """Many changes, each decided as if it came alone."""
 
 import hashlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from functools import partial
 from typing import Any
 
@@ -89,8 +89,9 @@ async def _batch(
     # In one order, so that two bulks wait for each other and never in a circle.
     ids = {item.id for _, item in parsed if isinstance(item, UpdateItem | TransitionItem)}
     await repository.lock_all(session, sorted(ids))
+    results = await _recalled(session, items, parsed, key, actor) if key else {}
     # What is created knows nothing of the rest: one statement for all of it.
-    results = await _created(session, items, parsed, key, actor)
+    results |= await _created(session, items, parsed, results.keys(), key, actor)
     for (index, raw), (_, item) in zip(items, parsed, strict=True):
         if index in results:
             continue
@@ -113,18 +114,38 @@ async def _batch(
     return [results[index] for index, _ in items]
 
 
+async def _recalled(
+    session: AsyncSession,
+    items: Sequence[tuple[int, Any]],
+    parsed: Sequence[tuple[int, Parsed]],
+    key: str,
+    actor: UserInfo,
+) -> dict[int, ItemResult]:
+    """What came of those that were done in an earlier try."""
+    known = await idempotency.recall_all(session, actor.subject, {f"{key}/{index}": line for index, line in items})
+    results = {}
+    for index, item in parsed:
+        kept = known.get(f"{key}/{index}")
+        if isinstance(kept, bytes):
+            results[index] = ItemResult.model_validate_json(kept)
+        elif kept is not None:
+            results[index] = _failed(index, item, kept)
+    return results
+
+
 async def _created(
     session: AsyncSession,
     items: Sequence[tuple[int, Any]],
     parsed: Sequence[tuple[int, Parsed]],
+    known: Collection[int],
     key: str | None,
     actor: UserInfo,
 ) -> dict[int, ItemResult]:
-    """What came of those that create. One is missing where its line was done in an earlier try."""
+    """What came of those that create, but for the `known`. One is missing where another did its line meanwhile."""
     results: dict[int, ItemResult] = {}
     wanted: dict[service.Creation, int] = {}
     for (index, raw), (_, item) in zip(items, parsed, strict=True):
-        if not isinstance(item, CreateItem):
+        if index in known or not isinstance(item, CreateItem):
             continue
         once = None if key is None else partial(_line_done, index, raw, f"{key}/{index}", actor)
         try:
