@@ -15,10 +15,8 @@ from rich.live import Live
 from rich.markup import escape
 from rich.table import Table
 
-from plumbline_cli import catalog
 from plumbline_cli import demo as journey
 from plumbline_cli.client import Refused
-from plumbline_cli.shell import Code, fail
 from plumbline_stack.config import StackConfig
 from plumbline_stack.doctor import examine
 from plumbline_stack.keys import Issuer
@@ -102,12 +100,8 @@ def up(config: StackConfig, console: Console) -> int:
     return 0 if up else INTERRUPTED
 
 
-def demo(config: StackConfig, examples: Path, keep: bool, console: Console) -> int:
-    """The exit code: 0 where all of the story really happened."""
-    try:
-        bodies = catalog.read(examples)
-    except (OSError, catalog.NotACatalog) as error:
-        fail(str(error), Code.USAGE)
+def demo(config: StackConfig, bodies: Sequence[dict[str, Any]], keep: bool, console: Console) -> int:
+    """The exit code: 0 where all of the story really happened, with the requirements of `bodies`."""
     # Anew each time: what an earlier demo broke would count against this one's requirements. Its windows of
     # alerting suit two minutes; the defaults suit days.
     config = replace(config, folder=config.folder / DEMO, anew=True, extra_env=SHORT)

@@ -65,7 +65,15 @@ def demo(
     nats_sync_interval: Sync = "1s",
 ) -> None:
     """Show the main job on live telemetry: a fault comes, the requirement tells, the fault goes."""
-    raise typer.Exit(stack().demo(_config(folder, port, nats_sync_interval), examples, keep, console))
+    config = _config(folder, port, nats_sync_interval)
+    raise typer.Exit(stack().demo(config, _catalog(examples), keep, console))
+
+
+def _catalog(file: Path) -> list[dict[str, Any]]:
+    try:
+        return catalog.read(file)
+    except (OSError, catalog.NotACatalog) as error:
+        fail(str(error), Code.USAGE)
 
 
 @app.command()
@@ -119,11 +127,7 @@ def doctor(folder: Folder = HERE) -> None:
 @calling("editor")
 def apply(caller: Caller, file: Path) -> None:
     """Create the requirements of a YAML file such as examples/plumbline.yaml."""
-    try:
-        bodies = catalog.read(file)
-    except (OSError, catalog.NotACatalog) as error:
-        fail(str(error), Code.USAGE)
-    for body in bodies:
+    for body in _catalog(file):
         created = caller.ask(partial(Gateway.create, body=body)).json()
         console.print(f"[green]✓[/] {created['key']} {created['title']}")
 
