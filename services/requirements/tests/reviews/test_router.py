@@ -55,6 +55,26 @@ async def test_a_team_may_ask_for_several_approvals(
     assert again.json()["revision"] == 2
 
 
+@pytest.mark.parametrize("left", ["viewer", "editor"])
+async def test_a_reviewer_who_lost_the_role_meanwhile_decides_nothing(
+    alice: httpx.AsyncClient, rita: httpx.AsyncClient, caller: Any, left: str
+) -> None:
+    id = (await created(alice))["id"]
+    assert (await moved(alice, id, "in_review", reviewers=["rita"])).status_code == 200
+    before = (await rita.get(f"{PATH}/{id}")).content
+    lost = caller(left, subject="rita", teams=())
+    for refused in (
+        await said(lost, id, "approve"),
+        await said(lost, id, "reject"),
+        await moved(lost, id, "approved"),
+    ):
+        assert refused.status_code == 403
+        assert refused.json()["type"] == "urn:plumbline:problem:forbidden"
+    assert (await rita.get(f"{PATH}/{id}")).content == before
+    assert (await rita.get(f"{PATH}/{id}/reviews")).json()["total"] == 0
+    assert (await said(rita, id, "approve")).json()["status"] == "approved"
+
+
 async def test_a_request_for_changes_and_a_rejection_move_at_once(
     alice: httpx.AsyncClient, rita: httpx.AsyncClient
 ) -> None:
