@@ -168,7 +168,8 @@ def test_bad_yaml_comes_back_with_the_error_on_top(shell: Any, service: Any) -> 
     assert result.exit_code == 0, result.output
     first, second, third = shell.shown()
     assert "#!" not in first
-    assert second.startswith("#! not YAML: line ")
+    assert second.startswith("#! line ")
+    assert ": is not YAML: " in second
     assert third.startswith("#! no such member: titel")
     assert third.count("#! ") == 1
     assert "# mine" in third

@@ -8,7 +8,7 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from plumbline_cli import forms
+from plumbline_common.openslo.writing import dump
 
 _CONTEXT = 2
 _GONE, _NEW = "red", "green"
@@ -61,5 +61,5 @@ def _shown(value: Any) -> str:
     """Text as it is, anything else as YAML, nothing for null."""
     if value is None:
         return ""
-    text = value if isinstance(value, str) else forms.dump(value).removesuffix("...\n")
+    text = value if isinstance(value, str) else dump(value).removesuffix("...\n")
     return plain(text.rstrip("\n"))

@@ -1,18 +1,17 @@
 """Requirements as YAML that people read and write; without I/O."""
 
-import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-import yaml
-
 from plumbline_cli.merging import EMPTY, Conflict, Content, normal
+from plumbline_common.openslo import reading
+from plumbline_common.openslo.reading import Node
+from plumbline_common.openslo.writing import dump
 
 _TEXTS = tuple(name for name in EMPTY if name != "slos")
 """Members whose scalars are text, however they look: `title: 42`, `version: 1.10`."""
 _FIRST = re.compile(r"^# plumbline: (?P<key>\S+) revision (?P<revision>\d+)$", re.MULTILINE)
-_SCALARS = ("int", "float", "bool", "timestamp")
 CONFLICT = "# CONFLICT "
 COMPLAINT = "#! "
 
@@ -24,105 +23,28 @@ class NotAForm(ValueError):
 # --- YAML -----------------------------------------------------------------------------------------------
 
 
-class _Loader(yaml.SafeLoader):
-    """YAML 1.2's scalars: `on`, `yes` and `12:30` are text, and so are dates. A key that comes twice is refused."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode) and key.value != "<<"]
-        for place, key in enumerate(keys):
-            if key in keys[:place]:
-                raise yaml.constructor.ConstructorError(None, None, f"{key} comes twice", node.start_mark)
-        return super().construct_mapping(node, deep)
-
-
-class _Dumper(yaml.SafeDumper):
-    def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:
-        super().increase_indent(flow, False)
-
-    def ignore_aliases(self, data: Any) -> bool:
-        return True
-
-
-_Loader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if tag.rpartition(":")[2] in ("merge", "null")]
-    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
-for _tag, _pattern, _firsts in (
-    ("bool", r"true|True|TRUE|false|False|FALSE", "tTfF"),
-    ("int", r"[-+]?[0-9]+", "-+0123456789"),
-    ("float", r"[-+]?(?:\.[0-9]+|[0-9]+\.[0-9]*|[0-9]+(?=[eE]))(?:[eE][-+]?[0-9]+)?", "-+.0123456789"),
-):
-    for _reader_or_writer in (_Loader, _Dumper):  # so that the writer quotes what the reader would not take for text
-        _reader_or_writer.add_implicit_resolver(
-            f"tag:yaml.org,2002:{_tag}", re.compile(rf"^(?:{_pattern})$"), list(_firsts)
-        )
-
-
-def _construct_int(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> int:
-    return int(loader.construct_scalar(node))
-
-
-def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
-    # The emitter loses what a block cannot hold, such as blanks at the end of a line, and rare breaks between quotes.
-    style = None
-    if _odd(text):
-        style = '"'
-    elif re.fullmatch(r"(?:\S(?:.*\S)?\n+)+(?:\S(?:.*\S)?)?", text):
-        style = "|"
-    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
-
-
-def _odd(text: str) -> bool:
-    return any(not letter.isprintable() and letter != "\n" for letter in text)
-
-
-_Loader.add_constructor("tag:yaml.org,2002:int", _construct_int)
-_Dumper.add_representer(str, _represent_text)
-
-
-def dump(value: Any) -> str:
-    """YAML as a person would write it: members in their order, long text as a block."""
-    return yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)
-
-
 def load(text: str) -> list[Any]:
     """The documents of a YAML or JSON text, empty ones left out. Raises `NotAForm` that says where."""
     try:
-        loader = _Loader(text)
-        try:
-            documents = []
-            while loader.check_node():
-                node = loader.get_node()
-                assert node is not None
-                _as_texts(node)
-                documents.append(loader.construct_document(node))
-        finally:
-            loader.dispose()
-        json.dumps(documents, allow_nan=False)  # explicit tags and anchors can make what JSON has not
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        place = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
-        raise NotAForm(f"not YAML: {place}{error.problem or error.context}") from None
-    except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
-        raise NotAForm(f"not YAML: {error}") from None
-    return [document for document in documents if document is not None]
+        documents = reading.read(text)
+    except reading.Unreadable as error:
+        raise NotAForm(str(error)) from None
+    for document in documents:
+        _as_texts(document)
+    return [document.plain() for document in documents]
 
 
-def _as_texts(node: yaml.Node) -> None:
+def _as_texts(node: Node) -> None:
     """Make the scalars of members that hold text into text, in a requirement and in its `spec`."""
-    if not isinstance(node, yaml.MappingNode):
-        for each in node.value if isinstance(node, yaml.SequenceNode) else ():
-            _as_texts(each)
-        return
-    for key, value in node.value:
-        if key.value == "spec":
+    for each in node.items or ():
+        _as_texts(each)
+    for name, value in (node.members or {}).items():
+        if name == "spec":
             _as_texts(value)
-        elif key.value in _TEXTS:
-            mapped = isinstance(value, yaml.MappingNode)
-            scalars = [scalar for pair in value.value for scalar in pair] if mapped else [value]
-            for scalar in scalars:
-                if isinstance(scalar, yaml.ScalarNode) and scalar.tag.rpartition(":")[2] in _SCALARS:
-                    scalar.tag = "tag:yaml.org,2002:str"
+        elif name in _TEXTS:
+            for scalar in value.members.values() if value.members is not None else (value,):
+                if scalar.text is not None and scalar.value is not None:
+                    scalar.value = scalar.text
 
 
 # --- The form of an edit --------------------------------------------------------------------------------

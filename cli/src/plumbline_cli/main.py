@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from plumbline_cli import audit, catalog, draw, requirements, shell
+from plumbline_cli import audit, catalog, draw, requirements, shell, slo
 from plumbline_cli.client import Gateway
 from plumbline_cli.shell import HERE, Caller, Code, Folder, calling, console, fail, stack
 
@@ -19,6 +19,7 @@ app = typer.Typer(
     pretty_exceptions_show_locals=False,  # a token may be among them
 )
 app.add_typer(requirements.app, name="requirements")
+app.add_typer(slo.app, name="slo")
 app.add_typer(audit.app, name="audit")
 
 

@@ -18,6 +18,7 @@ from rich.text import Text
 from plumbline_cli import catalog, diffs, editing, forms, shell
 from plumbline_cli.client import Refused
 from plumbline_cli.shell import Caller, Code, Told, calling, console
+from plumbline_common.openslo.writing import dump
 
 app = typer.Typer(
     help="Requirements: write, review, follow them. ID is a key (REQ-42) or a UUID.",
@@ -182,7 +183,7 @@ def show(
         )
     for name, value in forms.editable(document).items():
         if name != "title" and value:
-            grid.add_row(name, shell.text(value if isinstance(value, str) else forms.dump(value).rstrip("\n")))
+            grid.add_row(name, shell.text(value if isinstance(value, str) else dump(value).rstrip("\n")))
     if document.get("reviewers"):
         grid.add_row("reviewers", shell.text(", ".join(document["reviewers"])))
     for name in ("created", "updated"):

@@ -17,8 +17,9 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from plumbline_cli import diffs, forms
+from plumbline_cli import diffs
 from plumbline_cli.client import Gateway, Refused
+from plumbline_common.openslo.writing import dump
 
 console = Console()
 errors = Console(stderr=True)
@@ -219,7 +220,7 @@ def write(value: Any, output: Output) -> None:
     if output == "json":
         typer.echo(json.dumps(value, indent=2, ensure_ascii=False))
     else:
-        typer.echo(forms.dump(value), nl=False)
+        typer.echo(dump(value), nl=False)
 
 
 def text(value: Any, styles: Mapping[str, str] = {}) -> Text:

@@ -1,0 +1,109 @@
+"""`plumbline slo validate`, as a pipeline calls it."""
+
+import json
+from pathlib import Path
+from textwrap import dedent
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from plumbline_cli import slo
+from plumbline_cli.main import app
+
+GOOD = dedent(
+    """\
+    apiVersion: openslo/v1
+    kind: SLO
+    metadata: {name: checkout}
+    spec:
+      service: shop
+      indicatorRef: answered
+      timeWindow: [{duration: 4w, isRolling: true}]
+      budgetingMethod: Occurrences
+      objectives: [{target: 0.999}]
+    """
+)
+SLI = dedent(
+    """\
+    apiVersion: openslo/v1
+    kind: SLI
+    metadata: {name: answered}
+    spec:
+      ratioMetric:
+        good: {metricSource: {type: Prometheus, spec: {query: good}}}
+        total: {metricSource: {type: Prometheus, spec: {query: total}}}
+    """
+)
+
+
+def run(*arguments: str, text: str | bytes | None = None) -> Result:
+    return CliRunner().invoke(app, ["slo", "validate", *arguments], input=text, catch_exceptions=False)
+
+
+def test_files_and_folders_are_checked_as_one_set(tmp_path: Path) -> None:
+    (tmp_path / "slis").mkdir()
+    (tmp_path / "slis/answered.yml").write_text(SLI)
+    (tmp_path / "checkout.yaml").write_text(GOOD)
+    (tmp_path / "notes.txt").write_text("not looked at: {")
+    result = run(str(tmp_path), "--strict")
+    assert (result.exit_code, result.output) == (0, "2 objects, 0 errors, 0 warnings\n")
+
+
+def test_a_fault_is_told_with_its_place_and_fails(tmp_path: Path) -> None:
+    file = tmp_path / "checkout.yaml"
+    file.write_text(GOOD.replace("0.999", "99.9") + "---\n" + SLI)
+    result = run(str(file))
+    assert result.exit_code == 2
+    first, last = result.output.splitlines()
+    assert first == (f"{file}:9:17: error: /spec/objectives/0/target must be less than 1, not 99.9 (SLO checkout)")
+    assert last == "1 object, 1 error, 0 warnings"
+
+
+def test_a_warning_fails_only_where_it_is_asked_to(tmp_path: Path) -> None:
+    file = tmp_path / "checkout.yaml"
+    file.write_text(GOOD)
+    assert run(str(file)).exit_code == 0
+    assert "warning: /spec/indicatorRef there is no SLI answered" in run(str(file)).output
+    assert run(str(file), "--strict").exit_code == 2
+
+
+def test_standard_input_and_json() -> None:
+    result = run("-", "-o", "json", text=GOOD + "---\n" + SLI.replace("good:", "godo:"))
+    assert result.exit_code == 2
+    told = json.loads(result.output)
+    assert told["objects"] == 1
+    (error,) = (
+        finding for finding in told["findings"] if finding["severity"] == "error" and "godo" in finding["pointer"]
+    )
+    assert error == {
+        "file": "-",
+        "line": 16,
+        "column": 5,
+        "document": 2,
+        "pointer": "/spec/ratioMetric/godo",
+        "severity": "error",
+        "reason": "openslo/v1 has no godo here; is good meant?",
+        "subject": "SLI answered",
+    }
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"\xff\xfe", "is not UTF-8: byte 0"),
+        (b"a" * (slo.LARGEST + 1), "is larger than 16 MiB; split it"),
+    ],
+)
+def test_what_is_no_text_is_told(tmp_path: Path, content: bytes, reason: str) -> None:
+    file = tmp_path / "checkout.yaml"
+    file.write_bytes(content)
+    result = run(str(file))
+    assert result.exit_code == 2
+    assert reason in result.output
+
+
+def test_a_path_that_leads_nowhere_is_told(tmp_path: Path) -> None:
+    missing = run(str(tmp_path / "missing.yaml"))
+    assert (missing.exit_code, "No such file" in missing.output) == (2, True)
+    empty = run(str(tmp_path))
+    assert (empty.exit_code, "holds no .yaml" in empty.output) == (2, True)

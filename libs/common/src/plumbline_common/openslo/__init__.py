@@ -1,0 +1,1 @@
+"""OpenSLO v1 as text and as objects: read with places, check, write. Pure; the CLI and the services use it."""
