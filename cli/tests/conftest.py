@@ -97,6 +97,7 @@ class Service:
         root = "/api/v1/requirements"
         routes = [
             Route(root, self.list), Route(root, self.create, methods=["POST"]),
+            Route(root + "/lint", self.lint, methods=["POST"]),
             Route(root + "/{id}", self.read), Route(root + "/{id}", self.change, methods=["PATCH"]),
             Route(root + "/{id}/transitions", self.transition, methods=["POST"]),
             Route(root + "/{id}/reviews", self.review, methods=["POST"]),
@@ -139,6 +140,23 @@ class Service:
 
     async def read(self, request: Request) -> Response:
         return self._answer(self._one(request))
+
+    async def lint(self, request: Request) -> Response:
+        """Every `fast` is vague, every TBD a placeholder; a label silences."""
+        self._enter(request)
+        body = await request.json()
+        statement = body.get("statement", "")
+        findings = [
+            {
+                "rule": rule, "severity": severity, "pointer": "/statement", "start": statement.find(word),
+                "end": statement.find(word) + len(word), "excerpt": word, "message": f"told of '{word}'",
+                "suggestion": "say what", "source": "a book",
+                "silenced": body.get("labels", {}).get(f"lint.{rule}"),
+            }
+            for rule, severity, word in (("vague", "warning", "fast"), ("placeholder", "error", "TBD"))
+            if word in statement
+        ]  # fmt: skip
+        return JSONResponse({"pattern": None, "findings": findings})
 
     async def create(self, request: Request) -> Response:
         self._enter(request)

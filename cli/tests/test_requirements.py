@@ -293,3 +293,37 @@ def test_the_choices_are_those_of_the_api() -> None:
     }
     for choices, kind in pairs.items():
         assert list(get_args(choices)) == [each.value for each in kind]
+
+
+# --- Lint -----------------------------------------------------------------------------------------------
+
+
+def test_lint_tells_place_and_source_and_fails_on_errors(shell: Any, service: Any, tmp_path: Path) -> None:
+    service.add(statement="It shall be fast.")
+    result = shell("requirements", "lint", "REQ-1")
+    assert result.exit_code == 0
+    assert result.output.splitlines() == [
+        "REQ-1, statement 13-16: warning vague: told of 'fast'",
+        "  say what (a book)",
+        "1 requirement, 0 errors, 1 warning",
+    ]
+    assert shell("requirements", "lint", "REQ-1", "--strict").exit_code == 1
+    file = tmp_path / "more.yaml"
+    file.write_text(
+        "title: A\nstatement: Within TBD ms.\n---\ntitle: B\nstatement: fast\nlabels: {lint.vague: why}\n"
+    )
+    result = shell("requirements", "lint", "-f", str(file), "REQ-1")
+    assert result.exit_code == 1
+    assert f"{file}, document 1, statement 8-10: error placeholder" in result.output
+    assert "document 2" not in result.output
+    assert result.output.endswith("3 requirements, 1 error, 1 warning\n")
+
+
+def test_lint_as_json_has_what_the_service_says(shell: Any, service: Any) -> None:
+    service.add(statement="It shall be fast.")
+    (report,) = json.loads(shell("requirements", "lint", "REQ-1", "-o", "json").output)["items"]
+    assert (report["requirement"], report["findings"][0]["rule"]) == ("REQ-1", "vague")
+
+
+def test_lint_of_nothing_is_usage(shell: Any) -> None:
+    assert shell("requirements", "lint").exit_code == 2

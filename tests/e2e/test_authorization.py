@@ -60,6 +60,7 @@ def body_of(operation: str, made: dict[str, str]) -> Any:
         f"POST {REQUIREMENTS}": {"title": "Mine", "owner_team": "payments"},
         f"POST {REQUIREMENTS}/bulk": {"items": [update]},
         f"POST {REQUIREMENTS}/bulk/lines": update,
+        f"POST {REQUIREMENTS}/lint": {"statement": "The gateway shall be fast."},
         f"PATCH {REQUIREMENTS}/{{id}}": {"title": "Mine"},
         f"POST {REQUIREMENTS}/{{id}}/transitions": {"to": "in_review"},
         f"POST {REQUIREMENTS}/{{id}}/restore": {"revision": 1},

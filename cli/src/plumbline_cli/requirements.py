@@ -5,6 +5,7 @@ import io
 import os
 import re
 import sys
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -16,7 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from plumbline_cli import catalog, diffs, editing, forms, shell
-from plumbline_cli.client import Refused
+from plumbline_cli.client import Gateway, Refused
 from plumbline_cli.shell import Caller, Code, Told, calling, console
 from plumbline_common.openslo.writing import dump
 
@@ -36,9 +37,10 @@ Verdict = Literal["MET", "AT_RISK", "VIOLATED", "NO_DATA"]
 _KEY = re.compile(r"[A-Za-z][A-Za-z0-9]*-[0-9]+")
 _OF_THE_SERVICE = frozenset(
     ("id", "key", "revision", "fingerprint", "status", "in_force", "created_at", "created_by", "updated_at",
-     "updated_by", "reviewers", "verdict")
+     "updated_by", "reviewers", "verdict", "warnings")
 )  # fmt: skip
 _STATES = {"active": "green", "approved": "cyan", "in_review": "yellow", "rejected": "red", "retired": "dim"}
+_SEVERITIES = {"error": "bold red", "warning": "yellow", "info": "cyan"}
 _VERDICTS = {"MET": "green", "AT_RISK": "yellow", "VIOLATED": "bold red", "NO_DATA": "dim"}
 
 
@@ -379,6 +381,57 @@ def _again(error: Exception, key: str, partly: bool = False) -> str:
 
 
 @app.command(epilog=shell.EXIT_CODES)
+@calling("viewer")
+def lint(
+    caller: Caller,
+    ids: Annotated[list[str] | None, typer.Argument(metavar="[ID]…", help="REQ-42, or the UUID")] = None,
+    file: Annotated[
+        str | None, typer.Option("--file", "-f", help="What create takes, written or not; - is standard input")
+    ] = None,
+    strict: Annotated[bool, typer.Option("--strict", help="A warning is a failure too")] = False,
+    output: shell.Format = "table",
+) -> None:
+    """Show what is weak in requirements, written or not: vague words, missing units, contradictions to the SLO."""
+    if not ids and file is None:
+        raise Told("name requirements, or a file with --file", Code.USAGE)
+    bodies = [(id, _body(read(caller, id_of(caller, id))[0], id)) for id in ids or ()]
+    if file is not None:
+        bodies += [(f"{file}, document {place}", body) for place, body in enumerate(_bodies(file), 1)]
+
+    async def linted(gateway: Gateway) -> list[dict[str, Any]]:
+        return [
+            {"requirement": name} | (await gateway.send("POST", f"{PATH}/lint", json=body)).json()
+            for name, body in bodies
+        ]
+
+    reports = caller.ask(linted)
+    counts = Counter(
+        each["severity"] for report in reports for each in report["findings"] if each["silenced"] is None
+    )
+    if output != "table":
+        shell.write({"items": reports}, output)
+    else:
+        _tell_lint(reports)
+        found = (shell.many(counts[severity], severity) for severity in ("error", "warning"))
+        console.print(", ".join([shell.many(len(reports), "requirement"), *found]))
+    if counts["error"] or (strict and counts["warning"]):
+        raise typer.Exit(Code.FAILED)
+
+
+def _tell_lint(reports: list[dict[str, Any]]) -> None:
+    for report in reports:
+        for each in report["findings"]:
+            if each["silenced"] is not None:
+                continue
+            place = f" {each['start'] + 1}-{each['end']}" if each["end"] else ""
+            where = diffs.plain(f"{report['requirement']}, {each['pointer'].removeprefix('/')}{place}: ")
+            severity, said = each["severity"], diffs.plain(f" {each['rule']}: {each['message']}")
+            console.print(Text.assemble(where, (severity, _SEVERITIES.get(severity, "")), said), soft_wrap=True)
+            hint = diffs.plain(f"  {each['suggestion']} ({each['source']})")
+            console.print(Text(hint, style="dim"), soft_wrap=True)
+
+
+@app.command(epilog=shell.EXIT_CODES)
 @calling("editor")
 def edit(
     caller: Caller,
@@ -486,3 +539,6 @@ def _pair(label: str) -> tuple[str, str]:
 def _done(document: Mapping[str, Any], what: str) -> None:
     line = f"{document['key']} {document['title']}: {what} (revision {document['revision']})"
     console.print(Text.assemble(("✓ ", "green"), diffs.plain(line)), soft_wrap=True)
+    if warnings := document.get("warnings"):
+        told = f"  {shell.many(len(warnings), 'warning')}: plumbline requirements lint {document['key']}"
+        console.print(Text(told, style="yellow"), soft_wrap=True)

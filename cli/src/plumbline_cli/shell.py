@@ -227,6 +227,10 @@ def text(value: Any, styles: Mapping[str, str] = {}) -> Text:
     return Text(diffs.plain(value), style=styles.get(str(value), ""))
 
 
+def many(count: int, noun: str) -> str:
+    return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
 def moment(value: str) -> str:
     """RFC 3339 to the second, as it came."""
     return diffs.plain(re.sub(r"\.\d+", "", value))

@@ -10,7 +10,7 @@ import typer
 from rich.text import Text
 
 from plumbline_cli import diffs
-from plumbline_cli.shell import EXIT_CODES, Code, console, fail
+from plumbline_cli.shell import EXIT_CODES, Code, console, fail, many
 from plumbline_common.openslo import checking
 from plumbline_common.openslo.checking import Checked, Finding
 
@@ -47,9 +47,7 @@ def validate(
         typer.echo(json.dumps({"objects": len(checked.objects), "findings": found}, indent=2, ensure_ascii=False))
     else:
         tell(checked)
-        console.print(
-            f"{_many(len(checked.objects), 'object')}, {_many(faults, 'error')}, {_many(warnings, 'warning')}"
-        )
+        console.print(f"{many(len(checked.objects), 'object')}, {many(faults, 'error')}, {many(warnings, 'warning')}")
     if faults or (strict and warnings):
         raise typer.Exit(Code.USAGE)
 
@@ -94,7 +92,3 @@ def _decoded(name: str, content: bytes) -> str:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         fail(f"{name}: is not UTF-8: byte {error.start}", Code.USAGE)
-
-
-def _many(count: int, noun: str) -> str:
-    return f"{count} {noun}{'' if count == 1 else 's'}"

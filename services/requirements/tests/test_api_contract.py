@@ -16,6 +16,7 @@ OPERATIONS = [
     "GET /api/v1/requirements",
     "POST /api/v1/requirements/bulk",
     "POST /api/v1/requirements/bulk/lines",
+    "POST /api/v1/requirements/lint",
     f"GET {ONE}",
     f"PATCH {ONE}",
     f"DELETE {ONE}",

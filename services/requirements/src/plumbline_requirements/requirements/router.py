@@ -13,6 +13,8 @@ from plumbline_common.schemas import Instant
 from plumbline_requirements.requirements import repository, rules, service
 from plumbline_requirements.requirements.schemas import (
     DiscardRequest,
+    LintRequest,
+    LintResponse,
     Reason,
     RequirementContent,
     RequirementPatch,
@@ -59,6 +61,12 @@ async def create(
         async with request.app.state.read_sessions() as session:
             return await idempotency.replay(session, request, actor.subject, key)
     return _answer(created)
+
+
+@router.post("/lint")
+async def lint(content: LintRequest, actor: Viewer) -> LintResponse:
+    """What is weak in a requirement, each with its rule's source and a suggestion. Writes nothing."""
+    return service.lint(content)
 
 
 def _answer(created: service.Created) -> Response:

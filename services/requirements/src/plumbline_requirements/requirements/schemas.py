@@ -18,6 +18,8 @@ from plumbline_common.schemas import (
     Team,
     VerdictState,
 )
+from plumbline_requirements.linting.rules import Severity
+from plumbline_requirements.linting.sentences import Pattern
 
 Title = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=500), Storable]
 Prose = Annotated[str, StringConstraints(max_length=20_000), Storable]
@@ -75,10 +77,52 @@ class VerdictView(Schema):
     changed_at: AwareDatetime
 
 
+class LintWarning(Schema):
+    """What is weak in a requirement; `POST /requirements/lint` says more of it."""
+
+    rule: str
+    severity: Severity
+    pointer: str
+    """The member, as a JSON pointer."""
+    message: str
+
+
 class RequirementResponse(RequirementSnapshot):
     reviewers: list[str]
     """Who was asked to review the present content."""
     verdict: VerdictView | None
+    warnings: list[LintWarning] = []
+    """What the lint found when this was written, without what a label silences."""
+
+
+class LintRequest(RequirementContent):
+    """A requirement that need not be complete."""
+
+    title: Annotated[str, StringConstraints(strip_whitespace=True, max_length=500), Storable] = ""
+
+
+class LintFinding(Schema):
+    rule: str
+    severity: Severity
+    pointer: str
+    """The member, as a JSON pointer."""
+    start: int
+    """The first character of the member's text that is meant; 0 with `end` 0 where it is the whole."""
+    end: int
+    excerpt: str
+    message: str
+    suggestion: str
+    source: str
+    """Who says so."""
+    silenced: str | None
+    """Why it does not count here: the value of the label `lint.<rule>`."""
+
+
+class LintResponse(Schema):
+    pattern: Pattern | None
+    """The EARS pattern that the statement follows."""
+    findings: list[LintFinding]
+    """At most 100."""
 
 
 Reason = Annotated[str, StringConstraints(max_length=2000), Storable]

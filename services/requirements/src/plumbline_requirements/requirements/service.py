@@ -24,9 +24,14 @@ from plumbline_common.events import (
     VerdictChanged,
 )
 from plumbline_common.schemas import RequirementSnapshot, RequirementStatus, utc
+from plumbline_requirements.linting import rules as linting
+from plumbline_requirements.linting.rules import Finding, Report, Subject
 from plumbline_requirements.models import Requirement
 from plumbline_requirements.requirements import repository, rules
 from plumbline_requirements.requirements.schemas import (
+    LintFinding,
+    LintResponse,
+    LintWarning,
     RequirementContent,
     RequirementPatch,
     RequirementResponse,
@@ -112,7 +117,9 @@ def _new(creation: Creation, number: int) -> tuple[Created, dict[str, Any]]:
         updated_at=now,
         updated_by=subject,
     )
-    response = RequirementResponse.model_construct(**snapshot.__dict__, reviewers=[], verdict=None)
+    response = RequirementResponse.model_construct(
+        **snapshot.__dict__, reviewers=[], verdict=None, warnings=_warnings(content)
+    )
     created = Created(snapshot.id, response.model_dump_json())
     row = repository.row_of_new(
         snapshot,
@@ -227,6 +234,46 @@ async def as_of(session: AsyncSession, id: UUID, at: datetime) -> RequirementRes
     return RequirementResponse(
         **RequirementSnapshot.model_validate_json(found[1]).model_dump(), reviewers=[], verdict=None
     )
+
+
+def lint(content: RequirementContent) -> LintResponse:
+    """What is weak in a requirement that was not written yet."""
+    report = _linted(content)
+    return LintResponse(
+        pattern=report.pattern,
+        findings=[
+            LintFinding.model_construct(pointer=f"/{each.member}", **_without_member(each))
+            for each in report.findings
+        ],
+    )
+
+
+def _without_member(finding: Finding) -> dict[str, Any]:
+    return {name: value for name, value in finding._asdict().items() if name != "member"}
+
+
+def _linted(content: RequirementContent | RequirementSnapshot) -> Report:
+    return linting.lint(
+        Subject(
+            content.title,
+            content.statement,
+            content.description,
+            content.rationale,
+            content.verification_method,
+            content.slos,
+            tuple(content.labels.items()),
+        )
+    )
+
+
+def _warnings(content: RequirementContent | RequirementSnapshot) -> list[LintWarning]:
+    return [
+        LintWarning.model_construct(
+            rule=each.rule, severity=each.severity, pointer=f"/{each.member}", message=each.message
+        )
+        for each in _linted(content).findings
+        if each.silenced is None
+    ]
 
 
 async def judge(session: AsyncSession, event: VerdictChanged) -> None:
@@ -371,8 +418,9 @@ def _rendered(requirement: Requirement) -> RequirementResponse:
     verdict = requirement.verdict and VerdictView.model_validate(
         requirement.verdict | {"stale": requirement.verdict["revision"] != judged}
     )
+    snapshot = _snapshot(requirement)
     response = RequirementResponse(
-        **_snapshot(requirement).model_dump(), reviewers=requirement.reviewers, verdict=verdict
+        **snapshot.model_dump(), reviewers=requirement.reviewers, verdict=verdict, warnings=_warnings(snapshot)
     )
     requirement.document = response.model_dump_json()
     return response

@@ -1,0 +1,1 @@
+"""What is weak in what people wrote, told as they write it. Pure."""

@@ -1,0 +1,96 @@
+"""What a text says in figures against what the SLOs beside it demand."""
+
+import re
+from collections.abc import Iterator, Sequence
+
+from plumbline_common.schemas import MetricRef, Slo
+from plumbline_requirements.linting.sentences import Span
+
+_NUMBER = r"(\d+(?:\.\d+)?)"
+_PERCENTILE = re.compile(rf"\bp{_NUMBER}\b|\b{_NUMBER}(?:st|nd|rd|th)[\s-]+percentile\b", re.IGNORECASE)
+_PERCENT = re.compile(rf"(?<![\d.]){_NUMBER}\s*(?:%|percent\b|per\s+cent\b)", re.IGNORECASE)
+_NINES = re.compile(r"\b(two|three|four|five|six)\s+nines\b", re.IGNORECASE)
+_LIMIT = re.compile(
+    r"(?:\b(?:within|under|below|at\s+most|(?:less|no\s+more|no\s+longer|longer|faster|slower)\s+than|at\s+or\s+below|up\s+to|exceeds?"
+    rf"|beyond|above|over)|[<≤>]=?)\s*{_NUMBER}\s*(µs|us|ms|milliseconds?|s|secs?|seconds?)\b",
+    re.IGNORECASE,
+)
+_WINDOW = re.compile(
+    r"\b(?:over|during|in|within|across|for|per)\s+(?:any\s+|a\s+|the\s+|each\s+|every\s+|last\s+|rolling\s+)*"
+    rf"{_NUMBER}[\s-]*(?:rolling\s+|consecutive\s+)?(m|min|minutes?|h|hours?|d|days?|w|weeks?)\b",
+    re.IGNORECASE,
+)
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
+_WORDS = {"two": 0.99, "three": 0.999, "four": 0.9999, "five": 0.99999, "six": 0.999999}
+
+
+def contradictions(text: str, slos: Sequence[Slo]) -> Iterator[tuple[Span, str]]:
+    """Each figure of `text` that no SLO has, though they have others of its kind, and what they have."""
+    yield from _ratios(text, slos)
+    yield from _percentiles(text, slos)
+    yield from _limits(text, slos)
+    yield from _windows(text, slos)
+
+
+def _ratios(text: str, slos: Sequence[Slo]) -> Iterator[tuple[Span, str]]:
+    targets = {objective.target for slo in slos for objective in slo.objectives}
+    slices = {objective.time_slice_target for slo in slos for objective in slo.objectives}
+    allowed = targets | {each for each in slices if each is not None}
+    shown = " and ".join(f"{100 * target:.10g} %" for target in sorted(targets))
+    found = [(Span(*each.span()), float(each[1]) / 100) for each in _PERCENT.finditer(text)]
+    found += [(Span(*each.span()), _WORDS[each[1].lower()]) for each in _NINES.finditer(text)]
+    for span, said in found:
+        # 0.1 % of failures is 99.9 % of successes.
+        if not any(_same(said, target) or _same(1 - said, target) for target in allowed):
+            yield span, f"the SLO's target is {shown}"
+
+
+def _percentiles(text: str, slos: Sequence[Slo]) -> Iterator[tuple[Span, str]]:
+    used = {ref.metric_source.spec.aggregation for ref in _metrics(slos)}
+    used = {each for each in used if re.fullmatch(r"p\d+", each)}
+    if not used:
+        return
+    for each in _PERCENTILE.finditer(text):
+        if f"p{each[1] or each[2]}" not in used:
+            yield Span(*each.span()), f"the SLO reads {' and '.join(sorted(used))}"
+
+
+def _limits(text: str, slos: Sequence[Slo]) -> Iterator[tuple[Span, str]]:
+    limits = {ref.metric_source.spec.le for ref in _metrics(slos) if _in_seconds(ref)}
+    for slo in slos:
+        threshold = slo.indicator.threshold_metric
+        if threshold is not None and _in_seconds(threshold):
+            limits |= {objective.value for objective in slo.objectives}
+    known = {each for each in limits if each is not None}
+    if not known:
+        return
+    shown = " and ".join(f"{limit:.10g} s" for limit in sorted(known))
+    for each in _LIMIT.finditer(text):
+        unit = each[2].lower()
+        seconds = float(each[1]) * (1e-6 if unit in ("µs", "us") else 1e-3 if unit.startswith("m") else 1)
+        if not any(_same(seconds, limit) for limit in known):
+            yield Span(each.start(1), each.end()), f"the SLO's limit is {shown}"
+
+
+def _windows(text: str, slos: Sequence[Slo]) -> Iterator[tuple[Span, str]]:
+    windows = {slo.time_window[0].duration for slo in slos}
+    known = {int(window[:-1]) * _SECONDS[window[-1]] for window in windows}
+    for each in _WINDOW.finditer(text):
+        if float(each[1]) * _SECONDS[each[2][0].lower()] not in known:
+            yield Span(each.start(1), each.end()), f"the SLO's window is {' and '.join(sorted(windows))}"
+
+
+def _metrics(slos: Sequence[Slo]) -> Iterator[MetricRef]:
+    for slo in slos:
+        ratio = slo.indicator.ratio_metric
+        found = (slo.indicator.threshold_metric,) if ratio is None else (ratio.good, ratio.bad, ratio.total)
+        yield from (each for each in found if each is not None)
+
+
+def _in_seconds(ref: MetricRef) -> bool:
+    """By OpenTelemetry's convention durations are in seconds and named so."""
+    return ref.metric_source.spec.metric.endswith("duration")
+
+
+def _same(one: float, other: float) -> bool:
+    return abs(one - other) < 1e-9
