@@ -4,6 +4,7 @@ import asyncio
 import itertools
 import json
 import os
+import random
 import statistics
 import sys
 import time
@@ -49,6 +50,7 @@ async def main() -> None:
             harness.say(f"{MANY:,} requirements and {3 * MANY:,} revisions in {time.monotonic() - began:.0f} s")
             await _folded(large)
             await _reads(small, large, few, many, few_ids, many_ids)
+            await _impact(small, few)
             await _writes(large, many)
 
 
@@ -69,6 +71,43 @@ def _lint() -> None:
 def _client(servers: harness.Servers, url: str) -> httpx.AsyncClient:
     token = servers.issuer.token("editor", "admin")
     return httpx.AsyncClient(base_url=url, headers={"Authorization": f"Bearer {token}"}, trust_env=False, timeout=60)
+
+
+async def _impact(servers: harness.Servers, url: str) -> None:
+    """The first page of what a change reaches: 100,000 links among 10,000 requirements, all of which are reached.
+
+    Each requirement derives from ten that are before it, taken by chance.
+    """
+    connection = await asyncpg.connect(servers.postgres.asyncpg_dsn())
+    ids = [
+        str(row["id"]) for row in await connection.fetch("SELECT id FROM requirements.requirements ORDER BY number")
+    ]
+    numbers = random.Random(1)
+    pairs = {
+        (ids[place], ids[numbers.randrange(place)])
+        for place in range(1, len(ids))
+        for _ in range(10 if place > 10 else place)
+    }
+    while len(pairs) < 100_000:
+        place = numbers.randrange(1, len(ids))
+        pairs.add((ids[place], ids[numbers.randrange(place)]))
+    await connection.execute(
+        "INSERT INTO requirements.links SELECT gen_random_uuid(), 'derives', source, target, '', NULL, '', 1, NULL,"
+        " 1, now(), 'bench', now(), 'bench' FROM unnest($1::uuid[], $2::uuid[]) AS pair (source, target)",
+        [source for source, _ in pairs],
+        [target for _, target in pairs],
+    )
+    await connection.execute("VACUUM ANALYZE requirements.links")
+    await connection.close()
+    times = []
+    async with _client(servers, url) as client:
+        for _ in range(20):
+            began = time.perf_counter()
+            answer = (await client.get(f"{LIST}/{ids[0]}/impact")).raise_for_status().json()
+            times.append(1000 * (time.perf_counter() - began))
+    harness.say(f"impact: {len(pairs):,} links, {answer['total']:,} requirements reached")
+    median = statistics.median(times)
+    harness.row("requirements", "impact_query_100k_links_ms", median, "ms p50", bar=100, ok=median <= 100)
 
 
 async def _filled(url: str, servers: harness.Servers, number: int) -> list[str]:

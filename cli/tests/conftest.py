@@ -98,6 +98,7 @@ class Service:
         routes = [
             Route(root, self.list), Route(root, self.create, methods=["POST"]),
             Route(root + "/lint", self.lint, methods=["POST"]),
+            Route(root + "/{id}/impact", self.impact),
             Route(root + "/{id}", self.read), Route(root + "/{id}", self.change, methods=["PATCH"]),
             Route(root + "/{id}/transitions", self.transition, methods=["POST"]),
             Route(root + "/{id}/reviews", self.review, methods=["POST"]),
@@ -140,6 +141,20 @@ class Service:
 
     async def read(self, request: Request) -> Response:
         return self._answer(self._one(request))
+
+    async def impact(self, request: Request) -> Response:
+        """All other requirements, and one that was deleted; of another type than `derives` nothing."""
+        self._enter(request)
+        asked = request.path_params["id"]
+        wanted = request.query_params.getlist("type")
+        items = [
+            {name: each.get(name) for name in ("id", "key", "title", "status", "owner_team", "service")}
+            for each in self.documents.values()
+            if each["id"] != asked
+        ]
+        gone = dict.fromkeys(("key", "title", "status", "owner_team", "service"))
+        items = [*items, {"id": "gone", **gone}] if not wanted or "derives" in wanted else []
+        return JSONResponse({"items": items, "total": len(items)})
 
     async def lint(self, request: Request) -> Response:
         """Every `fast` is vague, every TBD a placeholder; a label silences."""

@@ -295,6 +295,19 @@ def test_the_choices_are_those_of_the_api() -> None:
         assert list(get_args(choices)) == [each.value for each in kind]
 
 
+def test_impact_lists_what_a_change_reaches(shell: Any, service: Any) -> None:
+    service.add()
+    service.add(title="Derived")
+    result = shell("requirements", "impact", "REQ-1")
+    assert result.exit_code == 0, result.output
+    assert "Derived" in result.output
+    assert "deleted" in result.output
+    assert "2 of 2" in result.output
+    assert (
+        json.loads(shell("requirements", "impact", "REQ-1", "--type", "conflicts", "-o", "json").output)["total"] == 0
+    )
+
+
 # --- Lint -----------------------------------------------------------------------------------------------
 
 

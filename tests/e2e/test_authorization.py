@@ -31,16 +31,25 @@ async def things(admin: httpx.AsyncClient) -> dict[str, str]:
     """Ids of fresh things of the team payments."""
     made = await admin.post(REQUIREMENTS, json={"title": "Whose is it", "owner_team": "payments"})
     requirement = made.raise_for_status().json()["id"]
+    target = (await admin.post(REQUIREMENTS, json={"title": "Of all"})).raise_for_status().json()["id"]
     view = {"team": "payments", "name": str(uuid4()), "query": {"status": "draft"}}
     baseline = {"name": str(uuid4()), "items": [{"requirement_id": requirement, "revision": 1}]}
     return {
         "requirement": requirement,
         "view": (await admin.post("/api/v1/views", json=view)).raise_for_status().json()["id"],
         "baseline": (await admin.post("/api/v1/baselines", json=baseline)).raise_for_status().json()["id"],
+        "target": target,
+        "link": (await admin.post("/api/v1/links", json=link(requirement, target, "refines")))
+        .raise_for_status()
+        .json()["id"],
         "exemption": (await admin.post("/api/v1/exemptions", json=exemption(requirement)))
         .raise_for_status()
         .json()["id"],
     }
+
+
+def link(source: str, target: str, type: str) -> dict[str, str]:
+    return {"source_id": source, "target_id": target, "type": type}
 
 
 def exemption(requirement: str) -> dict[str, Any]:
@@ -76,6 +85,8 @@ def body_of(operation: str, made: dict[str, str]) -> Any:
         "POST /api/v1/exemptions": exemption(made["requirement"]),
         "POST /api/v1/exemptions/{id}/decision": {"decision": "approve"},
         "POST /api/v1/exemptions/{id}/revocation": {"reason": "over"},
+        "POST /api/v1/links": link(made["requirement"], made["target"], "conflicts"),
+        "POST /api/v1/links/{id}/clearance": {"reason": "still holds"},
         "POST /api/v1/search": {"query": "whose"},
         "POST /api/v1/telemetry/points": {"points": []},
     }.get(operation, {})

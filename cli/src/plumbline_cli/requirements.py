@@ -37,7 +37,7 @@ Verdict = Literal["MET", "AT_RISK", "VIOLATED", "NO_DATA"]
 _KEY = re.compile(r"[A-Za-z][A-Za-z0-9]*-[0-9]+")
 _OF_THE_SERVICE = frozenset(
     ("id", "key", "revision", "fingerprint", "status", "in_force", "created_at", "created_by", "updated_at",
-     "updated_by", "reviewers", "verdict", "warnings")
+     "updated_by", "reviewers", "verdict", "warnings", "suspect_links")
 )  # fmt: skip
 _STATES = {"active": "green", "approved": "cyan", "in_review": "yellow", "rejected": "red", "retired": "dim"}
 _SEVERITIES = {"error": "bold red", "warning": "yellow", "info": "cyan"}
@@ -261,6 +261,38 @@ def history(
             shell.moment(item["at"]),
             shell.text(item["status"], _STATES),
             *map(shell.text, (item["actor"], ", ".join(item["changed"]), item["reason"])),
+        )
+    console.print(table)
+    return None
+
+
+@app.command(epilog=shell.EXIT_CODES)
+@calling("viewer")
+def impact(
+    caller: Caller,
+    id: Id,
+    type: Annotated[
+        list[str] | None, typer.Option(help="Follow these links only, such as derives; repeatable")
+    ] = None,
+    skip: shell.Skip = 0,
+    limit: shell.Limit = 50,
+    all: shell.All = False,
+    output: shell.Format = "table",
+) -> None:
+    """Show what a change of a requirement reaches: what derives from it, refines or verifies it, and so on."""
+    path = f"{PATH}/{id_of(caller, id)}/impact"
+    page = shell.pages(caller, path, skip, limit, all, **({"type": type} if type else {}))
+    if output != "table":
+        return shell.write(page, output)
+    table = Table(caption=f"{len(page['items'])} of {page['total']}")
+    for column in ("key", "title", "status", "service", "team"):
+        table.add_column(column, no_wrap=column == "key", overflow="fold")
+    for item in page["items"]:
+        gone = item["key"] is None
+        table.add_row(
+            *map(shell.text, (item["id"], "deleted") if gone else (item["key"], item["title"])),
+            shell.text(item["status"] or "", _STATES),
+            *map(shell.text, (item["service"] or "", item["owner_team"] or "")),
         )
     console.print(table)
     return None

@@ -77,6 +77,27 @@ class RequirementJudged(Event):
         return str(self.requirement_id)
 
 
+class LinkSuspected(Event):
+    """The target of a link demands something else than when somebody said that the link holds, or is gone."""
+
+    subject = "requirements.link.suspected.v1"
+    link_id: UUID
+    type: str
+    requirement_id: UUID
+    """The source: whose people should look."""
+    target_id: UUID
+    target_key: str
+    target_revision: int
+    service: str | None
+    """Of the source, as `owner_team`."""
+    owner_team: str | None
+    at: AwareDatetime
+
+    @property
+    def key(self) -> str:
+        return str(self.requirement_id)
+
+
 class RequirementDeleted(Event):
     subject = "requirements.requirement.deleted.v1"
     requirement_id: UUID

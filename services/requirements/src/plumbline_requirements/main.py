@@ -19,6 +19,7 @@ from plumbline_requirements.bulk.router import router as bulk
 from plumbline_requirements.consumer import subscription
 from plumbline_requirements.exemptions.router import router as exemptions
 from plumbline_requirements.history.router import router as history
+from plumbline_requirements.links.router import router as links
 from plumbline_requirements.listing.router import router as listing
 from plumbline_requirements.listing.service import keep_folding
 from plumbline_requirements.requirements import repository, service
@@ -65,7 +66,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     return web.create_app(
         "requirements",
         settings or Settings(),
-        routers=[listing, bulk, requirements, history, reviews, audits, stream, views, baselines, exemptions],
+        routers=[listing, bulk, requirements, history, reviews, audits, stream, views, baselines, exemptions, links],
         subscription=lambda app: subscription(app.state.sessions),
         consumes=[VerdictChanged],
         resources=resources,

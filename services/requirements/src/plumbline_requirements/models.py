@@ -210,6 +210,34 @@ class BaselineItem(Base):
     revision: Mapped[int]
 
 
+class Link(Base):
+    """One requirement's relation to another. Either may be deleted: nothing holds them."""
+
+    __tablename__ = "links"
+    __table_args__ = (
+        Index("uq_links_ends", "source_id", "target_id", "type", unique=True),
+        Index("ix_links_target_id", "target_id", "type", "source_id"),
+        Index("ix_links_suspect", "source_id", postgresql_where=text("suspect_since IS NOT NULL")),
+    )
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=db.new_id)
+    type: Mapped[str] = mapped_column(Text)
+    source_id: Mapped[UUID]
+    target_id: Mapped[UUID]
+    note: Mapped[str] = mapped_column(Text)
+    evidence: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
+    reviewed_fingerprint: Mapped[str] = mapped_column(Text)
+    """Of the target, when somebody last said that the link holds."""
+    reviewed_revision: Mapped[int]
+    suspect_since: Mapped[datetime | None] = mapped_column(db.timestamp())
+    """Since when the target has another fingerprint, or is gone: written with the change of the target."""
+    revision: Mapped[int]
+    created_at: Mapped[datetime] = mapped_column(db.timestamp())
+    created_by: Mapped[str] = mapped_column(Text)
+    updated_at: Mapped[datetime] = mapped_column(db.timestamp())
+    updated_by: Mapped[str] = mapped_column(Text)
+
+
 class Exemption(Base):
     """A dated leave from a requirement, in force once another has approved it."""
 

@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from plumbline_common import db
 from plumbline_requirements.listing.rules import SORTABLE, Order
-from plumbline_requirements.requirements.repository import FACETS
+from plumbline_requirements.requirements.repository import DOCUMENT, FACETS
 
 # The bits of GROUPING(status, type, priority, service, owner_team): 1 where a facet does not count.
 _ALL, _NONE = 0, 31
@@ -32,6 +32,10 @@ _CONDITIONS: dict[str, tuple[str, Any]] = {
     "updated_by": ("updated_by = ANY(:updated_by)", ARRAY(Text)),
     "reviewer": ("status = 'in_review' AND reviewers && :reviewer", ARRAY(Text)),
     "verdict": ("verdict ->> 'state' = ANY(:verdict)", ARRAY(Text)),
+    "suspect": (
+        "EXISTS (SELECT FROM links WHERE source_id = requirements.id AND suspect_since IS NOT NULL) = :suspect",
+        Boolean,
+    ),
     "in_force": ("(in_force IS NOT NULL) = :in_force", Boolean),
     "fingerprint": ("fingerprint = ANY(:fingerprint)", ARRAY(Text)),
     "labels": ("labels @> :labels", JSONB),
@@ -123,7 +127,7 @@ def _page(shape: tuple[str, ...], order: tuple[Order, ...], behind: bool) -> Tex
     return _typed(
         "SELECT convert_to(coalesce(string_agg(document, ','), ''), 'UTF8') AS documents, count(*) AS size,"  # noqa: S608
         f" (array_agg(place))[count(*)::int]::text AS last, {_counted(shape)} AS total"
-        f" FROM (SELECT document, jsonb_build_array({place}) AS place FROM requirements WHERE {wanted}"
+        f" FROM (SELECT {DOCUMENT} AS document, jsonb_build_array({place}) AS place FROM requirements WHERE {wanted}"
         f"  ORDER BY {by} OFFSET :skip LIMIT :limit) AS page",
         shape,
     )

@@ -54,6 +54,8 @@ class ListQuery(Schema):
     """Who was asked to review what is in review."""
     verdict: Annotated[list[VerdictState], _FEW] = []
     in_force: bool | None = None
+    suspect: bool | None = None
+    """Whether it has a link whose target changed since somebody said that it holds."""
     fingerprint: Annotated[list[Name], _FEW] = []
     label: Annotated[list[Label], _FEW] = []
     """`name=value`, or `name` for any value."""

@@ -7,7 +7,21 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ARRAY, JSON, Integer, SmallInteger, Text, TextClause, Uuid, any_, bindparam, select, text
+from sqlalchemy import (
+    ARRAY,
+    JSON,
+    Integer,
+    SmallInteger,
+    Text,
+    TextClause,
+    Uuid,
+    any_,
+    bindparam,
+    func,
+    literal_column,
+    select,
+    text,
+)
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -15,7 +29,7 @@ from plumbline_common import audit, db, idempotency, outbox, telemetry
 from plumbline_common.errors import NotFound
 from plumbline_common.events import Event, RequirementJudged
 from plumbline_common.schemas import RequirementSnapshot
-from plumbline_requirements.models import Requirement, Review, ReviewPolicy, Revision
+from plumbline_requirements.models import Link, Requirement, Review, ReviewPolicy, Revision
 
 FACETS = ("status", "type", "priority", "service", "owner_team")
 """What requirements are counted by."""
@@ -24,7 +38,13 @@ FACETS = ("status", "type", "priority", "service", "owner_team")
 _TABLE = Requirement.__table__
 _COLUMNS = [column for column in _TABLE.columns if column.name != "id"]
 _BOOKKEEPING = ("id", "revision", "fingerprint", "in_force", "created_at", "created_by", "updated_at", "updated_by")
-_DOCUMENTS = select(_TABLE.c.id, _TABLE.c.revision, _TABLE.c.document).where(
+SUSPECTS = "(SELECT count(*) FROM links WHERE source_id = requirements.id AND suspect_since IS NOT NULL)"
+DOCUMENT = (
+    "CASE WHEN EXISTS (SELECT FROM links WHERE source_id = requirements.id AND suspect_since IS NOT NULL)"
+    f" THEN left(document, -2) || {SUSPECTS} || '}}' ELSE document END"
+)
+"""The API's answer for a row: the kept document ends in the number of suspect links, 0; told is what it is now."""
+_DOCUMENTS = select(_TABLE.c.id, _TABLE.c.revision, literal_column(DOCUMENT).label("document")).where(
     _TABLE.c.id == any_(bindparam("ids", type_=ARRAY(Uuid)))
 )
 
@@ -110,6 +130,12 @@ _NUMBERS = text("SELECT nextval(pg_get_serial_sequence('requirements', 'number')
 async def draw_numbers(session: AsyncSession, count: int) -> Sequence[int]:
     """The numbers of the next requirements. Beforehand, so that a row is written once, with its document."""
     return (await session.scalars(_NUMBERS, {"count": count})).all()
+
+
+async def suspect_links(session: AsyncSession, id: UUID) -> int:
+    """How many of its links are suspect."""
+    statement = select(func.count()).where(Link.source_id == id, Link.suspect_since.is_not(None))
+    return await session.scalar(statement) or 0
 
 
 # --- Writing --------------------------------------------------------------------------------------------
@@ -270,6 +296,25 @@ async def save(session: AsyncSession, requirement: Requirement, before: Mapping[
     after = {name: getattr(requirement, name) for name in FACETS}
     values = {column.name: getattr(requirement, column.name) for column in _WRITTEN}
     await session.execute(_UPDATE, values | _beside(change, before, after))
+
+
+_SUSPECT = text(
+    "UPDATE links SET suspect_since = CASE WHEN reviewed_fingerprint = :fingerprint THEN NULL ELSE :at END"
+    " FROM requirements AS source WHERE target_id = :id"
+    " AND (suspect_since IS NULL) = (reviewed_fingerprint <> :fingerprint) AND source.id = source_id"
+    " RETURNING links.id, links.type, source_id, suspect_since, source.service, source.owner_team"
+).bindparams(
+    bindparam("id", type_=Uuid), bindparam("fingerprint", type_=Text), bindparam("at", type_=_TABLE.c.updated_at.type)
+)
+
+
+async def doubt(session: AsyncSession, id: UUID, fingerprint: str, at: datetime) -> Sequence[Any]:
+    """Make the links to a requirement suspect that were reviewed for another fingerprint, and the others not.
+
+    Returns those that became suspect.
+    """
+    rows = await session.execute(_SUSPECT, {"id": id, "fingerprint": fingerprint, "at": at})
+    return [row for row in rows if row.suspect_since is not None]
 
 
 async def remove(session: AsyncSession, before: Mapping[str, Any], change: Change) -> None:

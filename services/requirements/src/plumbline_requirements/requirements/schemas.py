@@ -93,6 +93,8 @@ class RequirementResponse(RequirementSnapshot):
     verdict: VerdictView | None
     warnings: list[LintWarning] = []
     """What the lint found when this was written, without what a label silences."""
+    suspect_links: int = 0
+    """Of its links, those whose target changed since somebody said that they hold."""
 
 
 class LintRequest(RequirementContent):

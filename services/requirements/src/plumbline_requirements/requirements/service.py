@@ -16,6 +16,7 @@ from plumbline_common.auth import UserInfo
 from plumbline_common.errors import Invalid, NotFound, PlumblineError
 from plumbline_common.events import (
     Event,
+    LinkSuspected,
     RequirementCreated,
     RequirementDeleted,
     RequirementJudged,
@@ -153,7 +154,7 @@ async def change(
     elif not wanted and to is not None:
         rules.check_mover(to, to, requirement.owner_team, actor)
     if not changed and requirement.status == before["status"]:
-        return _rendered(requirement)
+        return await _with_links(session, _rendered(requirement))
     return await _changed(session, requirement, before, changed, actor, reason)
 
 
@@ -187,7 +188,7 @@ async def restore(
     wanted = {name: value for name, value in _content(earlier).items() if name != "status"}
     changed = await _edit(requirement, before, wanted, actor, replace=True)
     if not changed and requirement.status == before["status"]:
-        return _rendered(requirement)
+        return await _with_links(session, _rendered(requirement))
     return await _changed(session, requirement, before, changed, actor, reason or f"restores revision {revision}")
 
 
@@ -220,9 +221,10 @@ async def delete(session: AsyncSession, id: UUID, if_match: str | None, actor: U
     requirement.revision += 1
     requirement.updated_at = datetime.now(UTC)
     snapshot = _snapshot(requirement)
-    event = RequirementDeleted(requirement_id=id, revision=requirement.revision, actor=actor.subject)
+    deleted = RequirementDeleted(requirement_id=id, revision=requirement.revision, actor=actor.subject)
+    events = [deleted, *await _doubted(session, requirement, gone=True)]
     await repository.remove(
-        session, before, repository.Change(snapshot, "deleted", actor.subject, reason, [], [event])
+        session, before, repository.Change(snapshot, "deleted", actor.subject, reason, [], events)
     )
 
 
@@ -357,6 +359,7 @@ async def _changed(
     previous, status = before["status"], RequirementStatus(requirement.status)
     requirement.revision += 1
     requirement.in_force = rules.in_force_after(requirement.revision, status, requirement.in_force)
+    fingerprint_before = requirement.fingerprint
     requirement.fingerprint = rules.fingerprint(content_of(requirement))
     requirement.updated_at = datetime.now(UTC)
     requirement.updated_by = actor.subject
@@ -372,6 +375,8 @@ async def _changed(
                 requirement=snapshot, in_force=in_force, previous=previous, actor=actor.subject, reason=reason
             )
         )
+    if requirement.fingerprint != fingerprint_before:
+        events += await _doubted(session, requirement)
     action = "updated" if changed else "transitioned"
     members = sorted({*changed, *({"status"} if previous != status else ())})
     await repository.save(
@@ -380,7 +385,31 @@ async def _changed(
         before,
         repository.Change(snapshot, action, actor.subject, reason, members, events),
     )
-    return response
+    return await _with_links(session, response)
+
+
+async def _doubted(session: AsyncSession, target: Requirement, *, gone: bool = False) -> list[Event]:
+    """Make links to what has changed suspect. The events that tell of those that were not so before."""
+    fingerprint = "" if gone else target.fingerprint
+    return [
+        LinkSuspected(
+            link_id=row.id,
+            type=row.type,
+            requirement_id=row.source_id,
+            target_id=target.id,
+            target_key=target.key,
+            target_revision=target.revision,
+            service=row.service,
+            owner_team=row.owner_team,
+            at=target.updated_at,
+        )
+        for row in await repository.doubt(session, target.id, fingerprint, target.updated_at)
+    ]
+
+
+async def _with_links(session: AsyncSession, response: RequirementResponse) -> RequirementResponse:
+    suspects = await repository.suspect_links(session, response.id)
+    return response.model_copy(update={"suspect_links": suspects}) if suspects else response
 
 
 async def _other_in_force(session: AsyncSession, requirement: Requirement) -> RequirementSnapshot | None:

@@ -16,6 +16,7 @@ PARAMETERS = frozenset(
         "created_by",
         "updated_by",
         "reviewer",
+        "suspect",
         "verdict",
         "in_force",
         "fingerprint",
