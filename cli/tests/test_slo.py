@@ -5,6 +5,7 @@ from pathlib import Path
 from textwrap import dedent
 
 import pytest
+import yaml
 from typer.testing import CliRunner, Result
 
 from plumbline_cli import slo
@@ -107,3 +108,56 @@ def test_a_path_that_leads_nowhere_is_told(tmp_path: Path) -> None:
     assert (missing.exit_code, "No such file" in missing.output) == (2, True)
     empty = run(str(tmp_path))
     assert (empty.exit_code, "holds no .yaml" in empty.output) == (2, True)
+
+
+def test_rules_of_the_examples_are_written(tmp_path: Path) -> None:
+    examples = Path(__file__).parents[2] / "examples" / "slos"
+    out = tmp_path / "rules.yaml"
+    result = CliRunner().invoke(app, ["slo", "rules", str(examples), "--out", str(out)])
+    assert (result.exit_code, result.output) == (0, "")
+    printed = CliRunner().invoke(app, ["slo", "rules", str(examples)])
+    assert printed.output == out.read_text()
+    assert "alert: SLOErrorBudgetBurn" in printed.output
+
+
+def test_rules_of_what_is_not_prometheus_are_refused_with_the_place(tmp_path: Path) -> None:
+    file = tmp_path / "checkout.yaml"
+    file.write_text(GOOD + "---\n" + SLI.replace("Prometheus", "Datadog"))
+    result = CliRunner().invoke(app, ["slo", "rules", str(file)])
+    assert result.exit_code == 2
+    assert f"{file}:6:3: error:" in result.output
+    assert "not Datadog" in result.output
+    file.write_text(SLI)
+    assert "there is no SLO" in CliRunner().invoke(app, ["slo", "rules", str(file)]).output
+
+
+def test_diff_tells_objects_however_they_are_laid_out(tmp_path: Path) -> None:
+    old, new = tmp_path / "old", tmp_path / "new"
+    old.mkdir()
+    new.mkdir()
+    (old / "all.yaml").write_text(GOOD + "---\n" + SLI)
+    (new / "sli.yaml").write_text(SLI)
+    (new / "slo.json").write_text(json.dumps(yaml.safe_load(GOOD)))
+    same = CliRunner().invoke(app, ["slo", "diff", str(old), str(new)])
+    assert (same.exit_code, same.output) == (0, "")
+    (new / "slo.json").write_text(json.dumps(yaml.safe_load(GOOD.replace("0.999", "0.99"))))
+    (new / "sli.yaml").write_text(SLI.replace("name: answered", "name: quick"))
+    result = CliRunner().invoke(app, ["slo", "diff", str(old), str(new)])
+    assert result.exit_code == 1
+    lines = result.output.splitlines()
+    assert lines[:3] == ["- SLI answered", "+ SLI quick", "~ SLO checkout"]
+    assert "    -    - target: 0.999" in lines
+    assert "    +    - target: 0.99" in lines
+    told = json.loads(CliRunner().invoke(app, ["slo", "diff", str(old), str(new), "-o", "json"]).output)
+    assert [(each["name"], each["before"] is None) for each in told] == [
+        ("answered", False), ("quick", True), ("checkout", False)
+    ]  # fmt: skip
+
+
+def test_a_fault_in_one_of_the_two_is_no_difference(tmp_path: Path) -> None:
+    good, bad = tmp_path / "good.yaml", tmp_path / "bad.yaml"
+    good.write_text(GOOD)
+    bad.write_text(GOOD.replace("0.999", "2"))
+    result = CliRunner().invoke(app, ["slo", "diff", str(good), str(bad)])
+    assert result.exit_code == 2
+    assert "must be less than 1" in result.output

@@ -1,18 +1,21 @@
 """`plumbline slo`: SLOs as OpenSLO v1 files, as a team keeps them in git."""
 
+import difflib
 import json
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 from rich.text import Text
 
 from plumbline_cli import diffs
 from plumbline_cli.shell import EXIT_CODES, Code, console, fail, many
-from plumbline_common.openslo import checking
+from plumbline_common.openslo import checking, prometheus
 from plumbline_common.openslo.checking import Checked, Finding
+from plumbline_common.openslo.objects import SLO
+from plumbline_common.openslo.writing import document, dump
 
 app = typer.Typer(
     help="SLOs as code: OpenSLO v1 in YAML or JSON.",
@@ -22,6 +25,7 @@ app = typer.Typer(
 
 LARGEST = 16 * 2**20
 """Bytes of one file."""
+_SIGNS = {"+": "green", "-": "red", "~": "yellow", "@": "cyan"}
 SUFFIXES = (".yaml", ".yml", ".json")
 
 Files = Annotated[
@@ -50,6 +54,76 @@ def validate(
         console.print(f"{many(len(checked.objects), 'object')}, {many(faults, 'error')}, {many(warnings, 'warning')}")
     if faults or (strict and warnings):
         raise typer.Exit(Code.USAGE)
+
+
+@app.command(epilog=EXIT_CODES)
+def rules(
+    paths: Files,
+    out: Annotated[Path | None, typer.Option("--out", help="The file to write; default: standard output")] = None,
+) -> None:
+    """Make Prometheus rules of SLOs: recorded error ratios and multi-window burn-rate alerts.
+
+    All of the files become rules, or none of them do.
+    """
+    checked = _valid(paths)
+    things = [each.object for each in checked.objects]
+    groups: list[dict[str, Any]] = []
+    faults: list[Finding] = []
+    for located in checked.objects:
+        if isinstance(located.object, SLO):
+            try:
+                groups += prometheus.rules(located.object, things)
+            except prometheus.NotForPrometheus as error:
+                faults.append(located.finding("error", error.path, error.reason))
+    if faults:
+        tell(Checked(checked.objects, faults))
+        raise typer.Exit(Code.USAGE)
+    if not groups:
+        fail("there is no SLO among these", Code.USAGE)
+    text = dump({"groups": groups})
+    if out is None:
+        typer.echo(text, nl=False)
+    else:
+        out.write_text(text)
+
+
+@app.command(epilog=EXIT_CODES)
+def diff(
+    old: Annotated[Path, typer.Argument(metavar="OLD", help="A file or a folder")],
+    new: Annotated[Path, typer.Argument(metavar="NEW", help="A file or a folder")],
+    output: Annotated[Literal["text", "json"], typer.Option("--output", "-o", help="How to print")] = "text",
+) -> None:
+    """Show what lies between two sets of OpenSLO files, object by object. Ends with 1 where they differ."""
+    before, after = (_documents(_valid([path])) for path in (old, new))
+    changes = [
+        {"kind": kind, "name": name, "before": before.get((kind, name)), "after": after.get((kind, name))}
+        for kind, name in sorted(before.keys() | after.keys())
+        if before.get((kind, name)) != after.get((kind, name))
+    ]
+    if output == "json":
+        typer.echo(json.dumps(changes, indent=2, ensure_ascii=False))
+    for change in changes if output == "text" else []:
+        sign = "+" if change["before"] is None else "-" if change["after"] is None else "~"
+        console.print(Text(f"{sign} {change['kind']} {change['name']}", style=_SIGNS[sign]), soft_wrap=True)
+        if sign == "~":
+            sides = [dump(change[side]).splitlines() for side in ("before", "after")]
+            for line in list(difflib.unified_diff(sides[0], sides[1], n=1, lineterm=""))[2:]:
+                console.print(Text(f"    {diffs.plain(line)}", style=_SIGNS.get(line[0], "")), soft_wrap=True)
+    if changes:
+        raise typer.Exit(Code.FAILED)
+
+
+def _valid(paths: list[Path]) -> Checked:
+    """What the files hold. Ends the program where there is an error in them."""
+    checked = checking.check(texts(paths))
+    if not checked.ok:
+        tell(Checked(checked.objects, [each for each in checked.findings if each.severity == "error"]))
+        raise typer.Exit(Code.USAGE)
+    return checked
+
+
+def _documents(checked: Checked) -> dict[tuple[str, str], dict[str, Any]]:
+    return {(each.object.kind, each.object.name): document(each.object) for each in checked.objects}
 
 
 def texts(paths: list[Path]) -> dict[str, str]:
