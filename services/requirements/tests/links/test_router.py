@@ -312,3 +312,23 @@ async def test_a_change_needs_the_revision_that_was_read(alice: httpx.AsyncClien
     assert (await alice.delete(url)).status_code == 428
     assert (await alice.patch(url, json={"note": "x"}, headers={"If-Match": '"2"'})).status_code == 412
     assert (await alice.patch(f"{PATH}/{uuid4()}", json={}, headers={"If-Match": "*"})).status_code == 404
+
+
+async def test_hundreds_of_links_turn_suspect_with_one_change(alice: httpx.AsyncClient, app: Any) -> None:
+    target = await created(alice)
+    for _ in range(80):
+        await created(alice)
+    async with app.state.sessions.begin() as session:
+        await session.execute(
+            text(
+                "INSERT INTO links SELECT gen_random_uuid(), kind, id, CAST(:target AS uuid), '', NULL, :fingerprint,"
+                " 1, NULL, 1, now(), 'alice', now(), 'alice' FROM requirements,"
+                " unnest(ARRAY['derives', 'refines', 'verifies', 'conflicts', 'mitigates', 'duplicates']) AS kind"
+                " WHERE id <> CAST(:target AS uuid)"
+            ),
+            {"target": target["id"], "fingerprint": target["fingerprint"]},
+        )
+    before = len(await staged(app, "requirements.link.suspected.v1"))
+    await patched(alice, target["id"], statement="It shall be another.")
+    assert (await alice.get(PATH, params={"suspect": "true", "limit": 1})).json()["total"] == 480
+    assert len(await staged(app, "requirements.link.suspected.v1")) - before == 480

@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from plumbline_common import db
 from plumbline_requirements.listing.rules import SORTABLE, Order
-from plumbline_requirements.requirements.repository import DOCUMENT, FACETS
+from plumbline_requirements.requirements.repository import DOCUMENT, FACETS, SUSPECTS
 
 # The bits of GROUPING(status, type, priority, service, owner_team): 1 where a facet does not count.
 _ALL, _NONE = 0, 31
@@ -125,10 +125,10 @@ def _page(shape: tuple[str, ...], order: tuple[Order, ...], behind: bool) -> Tex
     place = ", ".join(SORTABLE[each.name].expression for each in order)
     wanted = _where(shape, *([_after(order)] if behind else []))
     return _typed(
-        "SELECT convert_to(coalesce(string_agg(document, ','), ''), 'UTF8') AS documents, count(*) AS size,"  # noqa: S608
+        f"SELECT convert_to(coalesce(string_agg({DOCUMENT}, ','), ''), 'UTF8') AS documents, count(*) AS size,"  # noqa: S608
         f" (array_agg(place))[count(*)::int]::text AS last, {_counted(shape)} AS total"
-        f" FROM (SELECT {DOCUMENT} AS document, jsonb_build_array({place}) AS place FROM requirements WHERE {wanted}"
-        f"  ORDER BY {by} OFFSET :skip LIMIT :limit) AS page",
+        f" FROM (SELECT document, {SUSPECTS} AS suspects, jsonb_build_array({place}) AS place"
+        f"  FROM requirements WHERE {wanted} ORDER BY {by} OFFSET :skip LIMIT :limit) AS page",
         shape,
     )
 

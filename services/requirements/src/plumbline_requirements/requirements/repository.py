@@ -39,14 +39,11 @@ _TABLE = Requirement.__table__
 _COLUMNS = [column for column in _TABLE.columns if column.name != "id"]
 _BOOKKEEPING = ("id", "revision", "fingerprint", "in_force", "created_at", "created_by", "updated_at", "updated_by")
 SUSPECTS = "(SELECT count(*) FROM links WHERE source_id = requirements.id AND suspect_since IS NOT NULL)"
-DOCUMENT = (
-    "CASE WHEN EXISTS (SELECT FROM links WHERE source_id = requirements.id AND suspect_since IS NOT NULL)"
-    f" THEN left(document, -2) || {SUSPECTS} || '}}' ELSE document END"
-)
+DOCUMENT = "CASE WHEN suspects = 0 THEN document ELSE left(document, -2) || suspects || '}' END"
 """The API's answer for a row: the kept document ends in the number of suspect links, 0; told is what it is now."""
-_DOCUMENTS = select(_TABLE.c.id, _TABLE.c.revision, literal_column(DOCUMENT).label("document")).where(
-    _TABLE.c.id == any_(bindparam("ids", type_=ARRAY(Uuid)))
-)
+_DOCUMENTS = select(
+    _TABLE.c.id, _TABLE.c.revision, _TABLE.c.document, literal_column(SUSPECTS).label("suspects")
+).where(_TABLE.c.id == any_(bindparam("ids", type_=ARRAY(Uuid))))
 
 
 def missing(id: UUID) -> NotFound:
@@ -60,7 +57,10 @@ def missing(id: UUID) -> NotFound:
 async def documents(session: AsyncSession, ids: Sequence[UUID]) -> dict[UUID, tuple[int, str]]:
     """The revision and the rendered document of each of `ids` that there is."""
     rows = await session.execute(_DOCUMENTS, {"ids": ids})
-    return {row.id: (row.revision, row.document) for row in rows}
+    return {
+        row.id: (row.revision, row.document if row.suspects == 0 else f"{row.document[:-2]}{row.suspects}}}")
+        for row in rows
+    }
 
 
 async def locked(session: AsyncSession, id: UUID) -> Requirement:
@@ -326,6 +326,14 @@ async def save_verdict(session: AsyncSession, requirement: Requirement, judged: 
     """Write the verdict, which is no part of a revision."""
     values = {"id": requirement.id, "verdict": requirement.verdict, "document": requirement.document}
     await session.execute(_VERDICT, values | _events([judged]))
+
+
+_TELL = _typed(f"WITH staged AS ({_OUTBOX}) SELECT {outbox.NOTIFY}")
+
+
+async def tell(session: AsyncSession, events: Sequence[Event]) -> None:
+    """Stage events in one statement."""
+    await session.execute(_TELL, _events(events))
 
 
 def _events(events: Sequence[Event]) -> dict[str, Any]:

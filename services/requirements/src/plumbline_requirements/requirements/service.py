@@ -1,6 +1,7 @@
 """What can be done with requirements: decide, write, stage."""
 
 import asyncio
+import time
 from collections.abc import Callable, Collection, Sequence
 from contextvars import Context, copy_context
 from dataclasses import dataclass, field
@@ -39,6 +40,8 @@ from plumbline_requirements.requirements.schemas import (
     VerdictView,
 )
 
+_TURN_SECONDS = 0.005
+_EVENTS_AT_ONCE = 200
 KeepAnswer = Callable[["Created"], dict[str, Any]]
 
 
@@ -80,9 +83,11 @@ async def create(session: AsyncSession, wanted: Sequence[Creation]) -> dict[Crea
     rows: dict[UUID, dict[str, Any]] = {}
     keys: set[tuple[str, str]] = set()
     numbers = await repository.draw_numbers(session, len(wanted))
-    for place, (creation, number) in enumerate(zip(wanted, numbers, strict=True)):
-        if place % 10 == 9:
-            await asyncio.sleep(0)  # others' turn: a large one takes a millisecond
+    turn = time.perf_counter()
+    for creation, number in zip(wanted, numbers, strict=True):
+        if time.perf_counter() - turn > _TURN_SECONDS:
+            await asyncio.sleep(0)  # others' turn: one with long texts takes many milliseconds
+            turn = time.perf_counter()
         try:
             created, row = creation.context.run(_new, creation, number)
         except PlumblineError as error:
@@ -221,10 +226,10 @@ async def delete(session: AsyncSession, id: UUID, if_match: str | None, actor: U
     requirement.revision += 1
     requirement.updated_at = datetime.now(UTC)
     snapshot = _snapshot(requirement)
-    deleted = RequirementDeleted(requirement_id=id, revision=requirement.revision, actor=actor.subject)
-    events = [deleted, *await _doubted(session, requirement, gone=True)]
+    event = RequirementDeleted(requirement_id=id, revision=requirement.revision, actor=actor.subject)
+    await _doubt_links(session, requirement, gone=True)
     await repository.remove(
-        session, before, repository.Change(snapshot, "deleted", actor.subject, reason, [], events)
+        session, before, repository.Change(snapshot, "deleted", actor.subject, reason, [], [event])
     )
 
 
@@ -376,7 +381,7 @@ async def _changed(
             )
         )
     if requirement.fingerprint != fingerprint_before:
-        events += await _doubted(session, requirement)
+        await _doubt_links(session, requirement)
     action = "updated" if changed else "transitioned"
     members = sorted({*changed, *({"status"} if previous != status else ())})
     await repository.save(
@@ -388,23 +393,28 @@ async def _changed(
     return await _with_links(session, response)
 
 
-async def _doubted(session: AsyncSession, target: Requirement, *, gone: bool = False) -> list[Event]:
-    """Make links to what has changed suspect. The events that tell of those that were not so before."""
+async def _doubt_links(session: AsyncSession, target: Requirement, *, gone: bool = False) -> None:
+    """Make links to what has changed suspect, and tell of those that were not so before."""
     fingerprint = "" if gone else target.fingerprint
-    return [
-        LinkSuspected(
-            link_id=row.id,
-            type=row.type,
-            requirement_id=row.source_id,
-            target_id=target.id,
-            target_key=target.key,
-            target_revision=target.revision,
-            service=row.service,
-            owner_team=row.owner_team,
-            at=target.updated_at,
+    suspects = await repository.doubt(session, target.id, fingerprint, target.updated_at)
+    for begin in range(0, len(suspects), _EVENTS_AT_ONCE):
+        await repository.tell(
+            session,
+            [
+                LinkSuspected(
+                    link_id=row.id,
+                    type=row.type,
+                    requirement_id=row.source_id,
+                    target_id=target.id,
+                    target_key=target.key,
+                    target_revision=target.revision,
+                    service=row.service,
+                    owner_team=row.owner_team,
+                    at=target.updated_at,
+                )
+                for row in suspects[begin : begin + _EVENTS_AT_ONCE]
+            ],
         )
-        for row in await repository.doubt(session, target.id, fingerprint, target.updated_at)
-    ]
 
 
 async def _with_links(session: AsyncSession, response: RequirementResponse) -> RequirementResponse:
