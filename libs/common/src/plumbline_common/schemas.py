@@ -96,6 +96,14 @@ class Priority(StrEnum):
 class BudgetingMethod(StrEnum):
     OCCURRENCES = "Occurrences"
     TIMESLICES = "Timeslices"
+    """A slice of time is good or bad as a whole."""
+    RATIO_TIMESLICES = "RatioTimeslices"
+    """A slice of time counts by the good part of it, whether it saw much or little."""
+
+    @property
+    def of_time(self) -> bool:
+        """Whether the budget is one of slices of time; else it is one of events."""
+        return self is not BudgetingMethod.OCCURRENCES
 
 
 Aggregation = Literal["mean", "min", "max", "sum", "last", "rate", "p50", "p90", "p95", "p99"]
@@ -164,8 +172,9 @@ class Objective(OpenSloSchema):
     value: float | None = None
     """The threshold of a thresholdMetric, in the metric's unit."""
     target: Annotated[float, Field(gt=0, lt=1)]
-    """The fraction of events (Occurrences) or slices (Timeslices) that must be good."""
+    """The fraction of events (Occurrences) or of slices (Timeslices, RatioTimeslices) that must be good."""
     time_slice_target: Annotated[float, Field(gt=0, le=1)] | None = None
+    """Of the method Timeslices: the part of a slice that must be good; `target` where it is left out."""
     time_slice_window: Duration | None = None
 
 
@@ -187,8 +196,8 @@ class Slo(OpenSloSchema):
                 raise ValueError("an objective on a thresholdMetric needs op and value")
             if not threshold and (objective.op is not None or objective.value is not None):
                 raise ValueError("op and value belong to a thresholdMetric")
-            if self.budgeting_method is BudgetingMethod.TIMESLICES and objective.time_slice_window is None:
-                raise ValueError("an objective of the method Timeslices needs timeSliceWindow")
+            if self.budgeting_method.of_time and objective.time_slice_window is None:
+                raise ValueError(f"an objective of the method {self.budgeting_method} needs timeSliceWindow")
         return self
 
 

@@ -76,6 +76,23 @@ def test_few_events_give_the_detector_nothing_to_judge() -> None:
     np.testing.assert_allclose(measured(slo(RATIO, {"target": 0.9}), SEEN, least=15).watched, [np.nan, 0.85, np.nan])
 
 
+def test_ratio_time_slices_count_by_their_good_part() -> None:
+    objective = {"target": 0.9, "timeSliceWindow": "10s"}
+    (good, total) = measured(slo(RATIO, objective, method="RatioTimeslices"), SEEN).units[0]
+    np.testing.assert_allclose(good, [0.9, 0.15, 0.0])
+    np.testing.assert_array_equal(total, [1.0, 1.0, 0.0])
+
+
+def test_a_ratio_time_slice_of_a_threshold_counts_by_its_good_samples() -> None:
+    objective = {"op": "lte", "value": 0.8, "target": 0.9, "timeSliceWindow": "30s"}
+    asked = slo(THRESHOLD, objective, method="RatioTimeslices")
+    whole = slo(THRESHOLD, objective | {"timeSliceWindow": "10s"}, method="Timeslices")
+    (good, total) = measured(asked, LEVELS, seconds=30, count=1).units[0]
+    (each, seen) = measured(whole, LEVELS).units[0]
+    np.testing.assert_allclose(good, [each.sum() / seen.sum()])
+    np.testing.assert_array_equal(total, [1.0])
+
+
 def test_time_slices_of_a_ratio_count_as_wholes() -> None:
     objective = {"target": 0.9, "timeSliceTarget": 0.8, "timeSliceWindow": "10s"}
     (good, total) = measured(slo(RATIO, objective, method="Timeslices"), SEEN).units[0]

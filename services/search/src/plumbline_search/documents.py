@@ -7,7 +7,6 @@ from uuid import UUID
 
 from plumbline_common.schemas import (
     AnomalySnapshot,
-    BudgetingMethod,
     MetricRef,
     Objective,
     RequirementSnapshot,
@@ -110,7 +109,7 @@ def slo_in_words(slo: Slo) -> str:
 
 def _objective(slo: Slo, objective: Objective) -> str:
     target = f"{objective.display_name} {100 * objective.target:.10g} % of".lstrip()
-    if objective.time_slice_window is not None and slo.budgeting_method is BudgetingMethod.TIMESLICES:
+    if objective.time_slice_window is not None and slo.budgeting_method.of_time:
         target += f" {_duration(objective.time_slice_window, plural=False)} slices with"
     if (threshold := slo.indicator.threshold_metric) is not None:
         operator = _OPERATORS[objective.op] if objective.op else ""

@@ -56,8 +56,8 @@ def definition(slo: Slo, objective: Objective, step_seconds: int) -> bytes:
         objective.op,
         objective.value,
     ]
-    if slo.budgeting_method is BudgetingMethod.TIMESLICES:
-        counted += [objective.time_slice_window, rules.slice_share(objective)]
+    if slo.budgeting_method.of_time:
+        counted += [objective.time_slice_window, _share(slo, objective)]
     else:
         counted.append(step_seconds)
     return blake2b(orjson.dumps(counted), digest_size=16).digest()
@@ -65,9 +65,14 @@ def definition(slo: Slo, objective: Objective, step_seconds: int) -> bytes:
 
 def slice_seconds(slo: Slo, objective: Objective, step_seconds: int) -> int:
     """How long the slices are in which this objective's units are counted."""
-    if slo.budgeting_method is BudgetingMethod.TIMESLICES and objective.time_slice_window is not None:
+    if slo.budgeting_method.of_time and objective.time_slice_window is not None:
         return rules.seconds(objective.time_slice_window)
     return step_seconds
+
+
+def _share(slo: Slo, objective: Objective) -> float | None:
+    """The part of a slice that must be good; None where a slice counts by its good part."""
+    return None if slo.budgeting_method is BudgetingMethod.RATIO_TIMESLICES else rules.slice_share(objective)
 
 
 def counts_events(slo: Slo) -> bool:
@@ -138,8 +143,8 @@ def _events(slo: Slo, parts: Mapping[str, Points], grid: Grid) -> tuple[Float64,
 
 def _ratio_units(slo: Slo, objective: Objective, parts: Mapping[str, Points], grid: Grid) -> tuple[Float64, Float64]:
     good, total = _events(slo, parts, grid)
-    if slo.budgeting_method is BudgetingMethod.TIMESLICES:
-        return rules.time_slices(good, total, rules.slice_share(objective))
+    if slo.budgeting_method.of_time:
+        return rules.time_slices(good, total, _share(slo, objective))
     return good, total
 
 
@@ -147,11 +152,12 @@ def _threshold_units(
     asked: Request, objective: Objective, points: Points, query: SignalQuery, grid: Grid
 ) -> tuple[Float64, Float64]:
     """Each slice is a unit, good where its value satisfies the objective. A time slice with a `timeSliceTarget` is
-    good where that share of the shorter slices inside it is."""
+    good where that share of the shorter slices inside it is; by RatioTimeslices it counts by their share."""
     if objective.op is None or objective.value is None:
         raise ValueError("a threshold metric has an operator and a value")
     sampled, parts = grid, 1
-    if asked.slo.budgeting_method is BudgetingMethod.TIMESLICES and objective.time_slice_target is not None:
+    share = _share(asked.slo, objective)
+    if asked.slo.budgeting_method.of_time and (share is None or objective.time_slice_target is not None):
         parts = max(1, grid.step // asked.step)
         sampled = Grid(grid.start, grid.step // parts, grid.count * parts)
     values = derived.values(points, sampled, query.aggregation, query.le, least=asked.least)
@@ -161,9 +167,7 @@ def _threshold_units(
     if sampled is grid:
         return good, total
     shape = (grid.count, parts)
-    return rules.time_slices(
-        good.reshape(shape).sum(axis=1), total.reshape(shape).sum(axis=1), rules.slice_share(objective)
-    )
+    return rules.time_slices(good.reshape(shape).sum(axis=1), total.reshape(shape).sum(axis=1), share)
 
 
 def _watched(asked: Request, parts: Mapping[str, Points], named: Mapping[str, SignalQuery]) -> Float64:

@@ -154,10 +154,15 @@ def events(numerator: Float64, total: Float64, *, numerator_is_bad: bool) -> tup
     return (whole - part if numerator_is_bad else part), whole
 
 
-def time_slices(good: Float64, total: Float64, share: float) -> tuple[Float64, Float64]:
-    """Each slice with units counts once: as good where at least `share` of its units are good; shapes (n,)."""
+def time_slices(good: Float64, total: Float64, share: float | None) -> tuple[Float64, Float64]:
+    """Each slice with units counts once: as good where at least `share` of its units are good; shapes (n,).
+
+    Without `share` it is as good as the fraction of its units that are (OpenSLO's RatioTimeslices).
+    """
     counted = total > 0
     fraction = np.divide(good, total, out=np.zeros(len(good)), where=counted)
+    if share is None:
+        return np.clip(fraction, 0.0, 1.0), counted.astype(np.float64)
     return (counted & (fraction >= share - 1e-12)).astype(np.float64), counted.astype(np.float64)
 
 

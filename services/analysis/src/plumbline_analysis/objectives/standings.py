@@ -10,7 +10,7 @@ from plumbline_analysis.objectives.counting import Counted
 from plumbline_analysis.objectives.rules import BurnAlert, Counts, Standing
 from plumbline_analysis.settings import Settings
 from plumbline_common.events import Event, ObjectiveBurning, ObjectiveExhausted, ObjectiveRecovered
-from plumbline_common.schemas import BudgetingMethod, ObjectiveEvidence, VerdictState
+from plumbline_common.schemas import ObjectiveEvidence, VerdictState
 
 _EVENTS: dict[VerdictState, type[ObjectiveBurning | ObjectiveExhausted | ObjectiveRecovered]] = {
     VerdictState.AT_RISK: ObjectiveBurning,
@@ -60,7 +60,7 @@ def _stand(counted: Counted, windows: dict[float, Counts], settings: Settings) -
     target = counted.objective.target
     minimum = settings.minimum_events if measure.counts_events(counted.slo) else settings.minimum_slices
     slices = None
-    if counted.slo.budgeting_method is BudgetingMethod.TIMESLICES:
+    if counted.slo.budgeting_method.of_time:
         slices = window / measure.slice_seconds(counted.slo, counted.objective, settings.evaluation_interval_seconds)
     silent = counted.end - counted.last_point if counted.last_point is not None else None
     seen = rules.objective_state(
