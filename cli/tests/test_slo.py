@@ -1,6 +1,9 @@
 """`plumbline slo validate`, as a pipeline calls it."""
 
 import json
+import re
+import shlex
+import shutil
 from pathlib import Path
 from textwrap import dedent
 
@@ -161,3 +164,19 @@ def test_a_fault_in_one_of_the_two_is_no_difference(tmp_path: Path) -> None:
     result = CliRunner().invoke(app, ["slo", "diff", str(good), str(bad)])
     assert result.exit_code == 2
     assert "must be less than 1" in result.output
+
+
+def test_the_commands_of_the_example_pipeline_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = Path(__file__).parents[2]
+    pipeline = yaml.safe_load((root / "examples" / "pipelines" / "slos-github.yml").read_text())
+    scripts = "\n".join(step.get("run", "") for step in pipeline["jobs"]["slos"]["steps"])
+    commands = re.findall(r"^\s*(plumbline .+?)(?:\s*\|\|.*)?$", scripts, re.MULTILINE)
+    assert [command.split()[2] for command in commands] == ["validate", "diff", "rules"]
+    for place in (tmp_path / "slos", tmp_path / "base" / "slos"):
+        shutil.copytree(root / "examples" / "slos", place)
+    monkeypatch.chdir(tmp_path)
+    for command in commands:
+        arguments = shlex.split(command.replace("$RUNNER_TEMP", str(tmp_path)))[1:]
+        result = CliRunner().invoke(app, arguments)
+        assert result.exit_code == 0, (command, result.output)
+    assert (tmp_path / "rules.yaml").read_text().startswith("groups:")
