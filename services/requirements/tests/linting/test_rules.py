@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -13,6 +14,7 @@ from plumbline_common.schemas import Slo
 from plumbline_requirements.linting import rules, sentences
 from plumbline_requirements.linting.rules import RULES, Subject, lint
 from plumbline_requirements.linting.sentences import Pattern
+from plumbline_requirements.requirements.schemas import LintRequest
 
 with (Path(__file__).parent / "sentences.tsv").open(newline="") as file:
     SENTENCES = [
@@ -99,6 +101,8 @@ AGREEING: list[tuple[str, Slo]] = [
     ("The service shall offer three nines.", slo(0.999)),
     ("The gateway shall keep its p95 latency at or below 250 ms in 95 % of the minutes of 28 days.", threshold(0.25)),
     ("The 95th percentile shall stay below 250 ms, in 90 % of each minute.", threshold(0.25)),
+    ("The host shall use at most 80 % of its memory.", threshold(0.8, metric="system.memory.utilization")),
+    ("The host shall use at most 80 % of its memory.", threshold(80, metric="memory.percent")),
     ("The queue shall hold at most 300 messages.", threshold(250, metric="queue.depth")),
     ("The gateway shall retry 2 times within 5 s.", slo(0.999)),
     ("The p99 shall be at most 1 s over 30 days.", slo(0.999)),
@@ -130,6 +134,13 @@ def test_a_text_that_contradicts_its_slo(statement: str, one: Slo, excerpt: str,
     )
     assert (finding.excerpt, finding.severity, statement[finding.start : finding.end]) == (excerpt, "error", excerpt)
     assert hint in finding.suggestion
+
+
+def test_our_own_requirements_have_no_error() -> None:
+    for document in yaml.safe_load_all((Path(__file__).parents[4] / "examples" / "plumbline.yaml").read_text()):
+        content = LintRequest.model_validate(document["spec"])
+        subject = Subject(title=content.title, statement=content.statement, slos=content.slos)
+        assert [each for each in lint(subject).findings if each.severity == "error"] == []
 
 
 def test_one_of_several_slos_is_enough() -> None:

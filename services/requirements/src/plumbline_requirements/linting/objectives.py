@@ -35,7 +35,9 @@ def contradictions(text: str, slos: Sequence[Slo]) -> Iterator[tuple[Span, str]]
 def _ratios(text: str, slos: Sequence[Slo]) -> Iterator[tuple[Span, str]]:
     targets = {objective.target for slo in slos for objective in slo.objectives}
     slices = {objective.time_slice_target for slo in slos for objective in slo.objectives}
-    allowed = targets | {each for each in slices if each is not None}
+    # A threshold of a ratio, such as a utilization, is said in percent too.
+    values = {objective.value for slo in slos for objective in slo.objectives if objective.value is not None}
+    allowed = targets | {each for each in slices if each is not None} | values | {value / 100 for value in values}
     shown = " and ".join(f"{100 * target:.10g} %" for target in sorted(targets))
     found = [(Span(*each.span()), float(each[1]) / 100) for each in _PERCENT.finditer(text)]
     found += [(Span(*each.span()), _WORDS[each[1].lower()]) for each in _NINES.finditer(text)]
