@@ -295,6 +295,14 @@ def test_the_choices_are_those_of_the_api() -> None:
         assert list(get_args(choices)) == [each.value for each in kind]
 
 
+def test_suspect_links_are_asked_for_and_shown(shell: Any, service: Any) -> None:
+    service.add(suspect_links=2)
+    result = shell("requirements", "list", "--suspect")
+    assert result.exit_code == 0, result.output
+    assert "2 suspect links" in " ".join(result.output.split())
+    assert service.asked[-1][2]["suspect"] == "true"
+
+
 def test_impact_lists_what_a_change_reaches(shell: Any, service: Any) -> None:
     service.add()
     service.add(title="Derived")

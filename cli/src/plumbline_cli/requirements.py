@@ -103,6 +103,9 @@ def list_(
     reviewer: Annotated[str | None, typer.Option(help="Who was asked to review")] = None,
     verdict: Annotated[Verdict | None, typer.Option()] = None,
     in_force: Annotated[bool | None, typer.Option("--in-force/--not-in-force")] = None,
+    suspect: Annotated[
+        bool | None, typer.Option("--suspect/--not-suspect", help="Whether it has links whose target changed")
+    ] = None,
     created_by: Annotated[str | None, typer.Option()] = None,
     updated_by: Annotated[str | None, typer.Option()] = None,
     created_after: Annotated[str | None, typer.Option(help="RFC 3339, such as 2026-05-01T00:00:00Z")] = None,
@@ -121,7 +124,7 @@ def list_(
     """List the requirements that match."""
     query: dict[str, Any] = {
         "q": q, "status": status, "type": type, "priority": priority, "service": service, "owner_team": owner_team,
-        "label": label or None, "reviewer": reviewer, "verdict": verdict, "in_force": in_force,
+        "label": label or None, "reviewer": reviewer, "verdict": verdict, "in_force": in_force, "suspect": suspect,
         "created_by": created_by, "updated_by": updated_by, "created_after": created_after,
         "created_before": created_before, "updated_after": updated_after, "updated_before": updated_before,
         "sort": sort, "fields": None if output == "table" else fields, "facets": facets, "skip": skip or None,
@@ -138,8 +141,11 @@ def list_(
         table.add_column(column, no_wrap=column in ("key", "updated"), overflow="fold")
     for item in page["items"]:
         judged = (item.get("verdict") or {}).get("state")
+        suspects = item.get("suspect_links") or 0
+        badge = Text(f" {shell.many(suspects, 'suspect link')}", style="yellow") if suspects else ""
         table.add_row(
-            *map(shell.text, (item["key"], item["title"])),
+            shell.text(item["key"]),
+            Text.assemble(shell.text(item["title"]), badge),
             shell.text(item["status"], _STATES),
             *map(shell.text, (item["type"], item["priority"], item["service"], item["owner_team"])),
             shell.text(judged, _VERDICTS),
