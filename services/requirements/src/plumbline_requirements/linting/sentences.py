@@ -237,17 +237,15 @@ _COUNTS = _set(
     zero one two three four five six seven eight nine ten twelve once twice no none never every
     """
 )
-_MODAL = re.compile(r"\b(?:shall|must|should|will)\b", re.IGNORECASE)
+_MODAL = _set("shall must should will")
+_QUALITY_VERBS = """
+remain stay perform scale handle cope support tolerate ensure maintain improve reduce minimise minimize optimise
+optimize guarantee facilitate enhance strive try
+"""
+_QUALITY_WORDS = _set(_QUALITY_VERBS) | {"be"}
 _QUALITY = re.compile(
     r"\b(?:shall|must|should|will)\s+(?:(?:not|never|always)\s+)?"
-    rf"(?:be\s+(?!to\b|tb[adcrs]\b|(?:\w+ly\s+)?(?:[\w-]+ed|{_IRREGULAR})\b)(?=[a-z])|(?:"
-    + _any(
-        """
-        remain stay perform scale handle cope support tolerate ensure maintain improve reduce minimi[sz]e optimi[sz]e
-        guarantee facilitate enhance strive try
-        """
-    )
-    + r")\b)",
+    rf"(?:be\s+(?!to\b|tb[adcrs]\b|(?:\w+ly\s+)?(?:[\w-]+ed|{_IRREGULAR})\b)(?=[a-z])|(?:{_any(_QUALITY_VERBS)})\b)",
     re.IGNORECASE,
 )
 """A demand that is a quality, which a figure has to make precise; not something that is done and can be seen."""
@@ -259,7 +257,7 @@ _UNDECIDED_WORDS = _set(
     tbd tba tbc tbr tbs todo fixme xxx xxxx lorem determined defined decided confirmed agreed specified announced
     """
 )
-_UNDECIDED_SIGNS = re.compile(r"\?\?|[<\[]|__|XXX")
+_UNDECIDED_SIGNS = ("??", "<", "[", "__", "XXX")
 _ESCAPE_LAST = _set(
     """
     possible necessary needed practical practicable feasible applicable required appropriate reasonable available
@@ -328,16 +326,19 @@ def _unitless(text: str) -> Iterator[tuple[str, Span, str]]:
 
 def placeholders(text: str) -> Iterator[Span]:
     """Where something is not decided yet."""
-    if text and (not _UNDECIDED_WORDS.isdisjoint(_tokens(text)) or _UNDECIDED_SIGNS.search(text)):
+    if text and (not _UNDECIDED_WORDS.isdisjoint(_tokens(text)) or any(sign in text for sign in _UNDECIDED_SIGNS)):
         for found in _PLACEHOLDER.finditer(text):
             yield Span(*found.span())
 
 
 def can_be_told(text: str) -> bool:
     """Whether one could tell that it is met: by a figure, or since it is something to be seen and not a quality."""
-    if (_DIGIT.search(text) and _MEASURE.search(text)) or not _COUNTS.isdisjoint(_tokens(text)):
+    words = _tokens(text)
+    if not _COUNTS.isdisjoint(words) or (_DIGIT.search(text) and _MEASURE.search(text)):
         return True
-    return _MODAL.search(text) is not None and _QUALITY.search(text) is None
+    if _MODAL.isdisjoint(words):
+        return False
+    return _QUALITY_WORDS.isdisjoint(words) or _QUALITY.search(text) is None
 
 
 def _unwindowed(text: str) -> Span | None:
