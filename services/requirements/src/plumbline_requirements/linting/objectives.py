@@ -20,27 +20,34 @@ _WINDOW = re.compile(
     rf"{_NUMBER}[\s-]*(?:rolling\s+|consecutive\s+)?(m|min|minutes?|h|hours?|d|days?|w|weeks?)\b",
     re.IGNORECASE,
 )
+_DIGIT = re.compile(r"[0-9]")
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 _WORDS = {"two": 0.99, "three": 0.999, "four": 0.9999, "five": 0.99999, "six": 0.999999}
 
 
 def contradictions(text: str, slos: Sequence[Slo]) -> Iterator[tuple[Span, str]]:
     """Each figure of `text` that no SLO has, though they have others of its kind, and what they have."""
-    yield from _ratios(text, slos)
-    yield from _percentiles(text, slos)
-    yield from _limits(text, slos)
-    yield from _windows(text, slos)
+    # Most texts have no figure, or none of a kind: what the SLOs have is asked only where there is one.
+    if "nines" in text or "%" in text or "cent" in text:
+        yield from _ratios(text, slos)
+    if _DIGIT.search(text):
+        yield from _percentiles(text, slos)
+        yield from _limits(text, slos)
+        yield from _windows(text, slos)
 
 
 def _ratios(text: str, slos: Sequence[Slo]) -> Iterator[tuple[Span, str]]:
-    targets = {objective.target for slo in slos for objective in slo.objectives}
-    slices = {objective.time_slice_target for slo in slos for objective in slo.objectives}
-    # A threshold of a ratio, such as a utilization, is said in percent too.
-    values = {objective.value for slo in slos for objective in slo.objectives if objective.value is not None}
-    allowed = targets | {each for each in slices if each is not None} | values | {value / 100 for value in values}
-    shown = " and ".join(f"{100 * target:.10g} %" for target in sorted(targets))
     found = [(Span(*each.span()), float(each[1]) / 100) for each in _PERCENT.finditer(text)]
     found += [(Span(*each.span()), _WORDS[each[1].lower()]) for each in _NINES.finditer(text)]
+    if not found:
+        return
+    objectives = [objective for slo in slos for objective in slo.objectives]
+    targets = {objective.target for objective in objectives}
+    slices = {objective.time_slice_target for objective in objectives if objective.time_slice_target is not None}
+    # A threshold of a ratio, such as a utilization, is said in percent too.
+    values = {objective.value for objective in objectives if objective.value is not None}
+    allowed = targets | slices | values | {value / 100 for value in values}
+    shown = " and ".join(f"{100 * target:.10g} %" for target in sorted(targets))
     for span, said in found:
         # 0.1 % of failures is 99.9 % of successes.
         if not any(_same(said, target) or _same(1 - said, target) for target in allowed):
@@ -48,36 +55,36 @@ def _ratios(text: str, slos: Sequence[Slo]) -> Iterator[tuple[Span, str]]:
 
 
 def _percentiles(text: str, slos: Sequence[Slo]) -> Iterator[tuple[Span, str]]:
-    used = {ref.metric_source.spec.aggregation for ref in _metrics(slos)}
-    used = {each for each in used if re.fullmatch(r"p\d+", each)}
-    if not used:
-        return
     for each in _PERCENTILE.finditer(text):
-        if f"p{each[1] or each[2]}" not in used:
+        used = {ref.metric_source.spec.aggregation for ref in _metrics(slos)}
+        used = {name for name in used if re.fullmatch(r"p\d+", name)}
+        if used and f"p{each[1] or each[2]}" not in used:
             yield Span(*each.span()), f"the SLO reads {' and '.join(sorted(used))}"
 
 
 def _limits(text: str, slos: Sequence[Slo]) -> Iterator[tuple[Span, str]]:
+    for each in _LIMIT.finditer(text):
+        unit = each[2].lower()
+        seconds = float(each[1]) * (1e-6 if unit in ("µs", "us") else 1e-3 if unit.startswith("m") else 1)
+        known = _limits_of(slos)
+        if known and not any(_same(seconds, limit) for limit in known):
+            shown = " and ".join(f"{limit:.10g} s" for limit in sorted(known))
+            yield Span(each.start(1), each.end()), f"the SLO's limit is {shown}"
+
+
+def _limits_of(slos: Sequence[Slo]) -> set[float]:
     limits = {ref.metric_source.spec.le for ref in _metrics(slos) if _in_seconds(ref)}
     for slo in slos:
         threshold = slo.indicator.threshold_metric
         if threshold is not None and _in_seconds(threshold):
             limits |= {objective.value for objective in slo.objectives}
-    known = {each for each in limits if each is not None}
-    if not known:
-        return
-    shown = " and ".join(f"{limit:.10g} s" for limit in sorted(known))
-    for each in _LIMIT.finditer(text):
-        unit = each[2].lower()
-        seconds = float(each[1]) * (1e-6 if unit in ("µs", "us") else 1e-3 if unit.startswith("m") else 1)
-        if not any(_same(seconds, limit) for limit in known):
-            yield Span(each.start(1), each.end()), f"the SLO's limit is {shown}"
+    return {each for each in limits if each is not None}
 
 
 def _windows(text: str, slos: Sequence[Slo]) -> Iterator[tuple[Span, str]]:
-    windows = {slo.time_window[0].duration for slo in slos}
-    known = {int(window[:-1]) * _SECONDS[window[-1]] for window in windows}
     for each in _WINDOW.finditer(text):
+        windows = {slo.time_window[0].duration for slo in slos}
+        known = {int(window[:-1]) * _SECONDS[window[-1]] for window in windows}
         if float(each[1]) * _SECONDS[each[2][0].lower()] not in known:
             yield Span(each.start(1), each.end()), f"the SLO's window is {' and '.join(sorted(windows))}"
 
