@@ -22,6 +22,11 @@ idempotency.add_table(Base.metadata)
 audit.add_table(Base.metadata)
 
 
+def key_of(number: int) -> str:
+    """What people call the requirement of this number."""
+    return f"REQ-{number}"
+
+
 class Requirement(Base):
     """One requirement at its present revision."""
 
@@ -78,7 +83,7 @@ class Requirement(Base):
 
     @property
     def key(self) -> str:
-        return f"REQ-{self.number}"
+        return key_of(self.number)
 
 
 class Revision(Base):

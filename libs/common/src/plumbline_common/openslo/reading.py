@@ -22,9 +22,9 @@ MOST_VALUES = 1_000_000
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 _NULL = re.compile(r"|~|null|Null|NULL")
-_BOOL = re.compile(r"true|True|TRUE|false|False|FALSE")
-_INT = re.compile(r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+")
-_FLOAT = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?")
+BOOL = re.compile(r"true|True|TRUE|false|False|FALSE")
+INT = re.compile(r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+")
+FLOAT = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?")
 _STRING, _MERGE = "tag:yaml.org,2002:str", "tag:yaml.org,2002:merge"
 _TAGS = {f"tag:yaml.org,2002:{name}" for name in ("null", "bool", "int", "float", "str", "map", "seq", "merge")}
 _LONGEST_NUMBER = 400
@@ -219,9 +219,9 @@ def _core(written: str, line: int, column: int) -> Any:
     """What a plain scalar is in YAML 1.2's core schema. Dates, `on` and `12:30` are text, and so is `.inf`."""
     if _NULL.fullmatch(written):
         return None
-    if _BOOL.fullmatch(written):
+    if BOOL.fullmatch(written):
         return written[0] in "tT"
-    if _INT.fullmatch(written) or _FLOAT.fullmatch(written):
+    if INT.fullmatch(written) or FLOAT.fullmatch(written):
         return _number(written, line, column)
     return written
 
@@ -229,7 +229,7 @@ def _core(written: str, line: int, column: int) -> Any:
 def _number(written: str, line: int, column: int) -> int | float:
     if len(written) > _LONGEST_NUMBER:
         raise _at("is a number of too many digits", line, column)
-    if _INT.fullmatch(written):
+    if INT.fullmatch(written):
         return int(written, {"0o": 8, "0x": 16}.get(written[:2], 10))
     value = float(written)
     if value in (float("inf"), float("-inf")):

@@ -6,6 +6,7 @@ from typing import Any
 
 import yaml
 
+from plumbline_common.openslo import reading
 from plumbline_common.openslo.objects import Object
 
 
@@ -17,12 +18,14 @@ class _Dumper(yaml.SafeDumper):
         return True
 
 
-for _tag, _pattern, _firsts in (  # so that the writer quotes what a reader of YAML 1.2 would not take for text
-    ("bool", r"true|True|TRUE|false|False|FALSE", "tTfF"),
-    ("int", r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+", "-+0123456789"),
-    ("float", r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?", "-+.0123456789"),
+for _tag, _pattern, _firsts in (  # so that the writer quotes what the reader would not take for text
+    ("bool", reading.BOOL, "tTfF"),
+    ("int", reading.INT, "-+0123456789"),
+    ("float", reading.FLOAT, "-+.0123456789"),
 ):
-    _Dumper.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(rf"^(?:{_pattern})$"), list(_firsts))
+    _Dumper.add_implicit_resolver(
+        f"tag:yaml.org,2002:{_tag}", re.compile(rf"^(?:{_pattern.pattern})$"), list(_firsts)
+    )
 
 
 def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:

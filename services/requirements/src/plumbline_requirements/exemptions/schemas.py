@@ -1,16 +1,13 @@
 """What the exemptions API takes and answers."""
 
 from enum import StrEnum
-from typing import Annotated
 from uuid import UUID
 
-from pydantic import AwareDatetime, StringConstraints
+from pydantic import AwareDatetime
 
-from plumbline_common.schemas import Instant, Schema, Storable
+from plumbline_common.schemas import Instant, Schema
 from plumbline_requirements.exemptions.rules import Status
-from plumbline_requirements.requirements.schemas import Reason
-
-Grounds = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=2000), Storable]
+from plumbline_requirements.requirements.schemas import Grounds, Reason
 
 
 class Decision(StrEnum):

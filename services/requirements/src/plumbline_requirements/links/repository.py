@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
 from plumbline_common.errors import NotFound
-from plumbline_requirements.links.rules import ACYCLIC, LinkExists, LinkType
+from plumbline_requirements.links.rules import ACYCLIC, Filters, LinkExists, LinkType
 from plumbline_requirements.models import Link, Requirement
 
 MOST_CELLS = 200
@@ -35,29 +35,19 @@ _SHOWN = (
 )
 
 
-async def page(
-    session: AsyncSession,
-    *,
-    source_id: UUID | None,
-    target_id: UUID | None,
-    requirement_id: UUID | None,
-    types: Sequence[LinkType],
-    suspect: bool | None,
-    skip: int,
-    limit: int,
-) -> tuple[Sequence[Row[Any]], int]:
+async def page(session: AsyncSession, asked: Filters, skip: int, limit: int) -> tuple[Sequence[Row[Any]], int]:
     """Links that match with their ends, the newest first, and how many there are."""
     wanted: list[ColumnElement[bool]] = []
-    if source_id is not None:
-        wanted.append(Link.source_id == source_id)
-    if target_id is not None:
-        wanted.append(Link.target_id == target_id)
-    if requirement_id is not None:
-        wanted.append(or_(Link.source_id == requirement_id, Link.target_id == requirement_id))
-    if types:
-        wanted.append(Link.type.in_([each.value for each in types]))
-    if suspect is not None:
-        wanted.append(Link.suspect_since.is_not(None) if suspect else Link.suspect_since.is_(None))
+    if asked.source_id is not None:
+        wanted.append(Link.source_id == asked.source_id)
+    if asked.target_id is not None:
+        wanted.append(Link.target_id == asked.target_id)
+    if asked.requirement_id is not None:
+        wanted.append(or_(Link.source_id == asked.requirement_id, Link.target_id == asked.requirement_id))
+    if asked.types:
+        wanted.append(Link.type.in_([each.value for each in asked.types]))
+    if asked.suspect is not None:
+        wanted.append(Link.suspect_since.is_not(None) if asked.suspect else Link.suspect_since.is_(None))
     total = await session.scalar(select(func.count()).select_from(Link).where(*wanted))
     rows = await session.execute(_SHOWN.where(*wanted).order_by(Link.id.desc()).offset(skip).limit(limit))
     return rows.all(), total or 0

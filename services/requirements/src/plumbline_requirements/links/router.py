@@ -9,7 +9,7 @@ from plumbline_common import idempotency, web
 from plumbline_common.auth import UserInfo, require
 from plumbline_common.schemas import Name, Team
 from plumbline_requirements.links import service
-from plumbline_requirements.links.rules import LinkType
+from plumbline_requirements.links.rules import Filters, LinkType
 from plumbline_requirements.links.schemas import (
     ClearanceContent,
     ImpactPage,
@@ -46,16 +46,8 @@ async def page(
     limit: web.Limit = 50,
 ) -> LinkPage:
     """Links that match, the newest first."""
-    return await service.page(
-        session,
-        source_id=source_id,
-        target_id=target_id,
-        requirement_id=requirement_id,
-        types=types or [],
-        suspect=suspect,
-        skip=skip,
-        limit=limit,
-    )
+    asked = Filters(source_id, target_id, requirement_id, types or (), suspect)
+    return await service.page(session, asked, skip, limit)
 
 
 @router.post(PREFIX, status_code=201, response_model=LinkResponse, responses={201: {"headers": _ETAG}})

@@ -1,6 +1,9 @@
 """What may be said of a link, decided without I/O."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from enum import StrEnum
+from uuid import UUID
 
 from plumbline_common.errors import Conflict, Invalid
 
@@ -14,6 +17,18 @@ class LinkType(StrEnum):
     CONFLICTS = "conflicts"
     MITIGATES = "mitigates"
     DUPLICATES = "duplicates"
+
+
+@dataclass(frozen=True)
+class Filters:
+    """What a link must have; None, or no type, asks for nothing."""
+
+    source_id: UUID | None = None
+    target_id: UUID | None = None
+    requirement_id: UUID | None = None
+    """At either end."""
+    types: Sequence[LinkType] = ()
+    suspect: bool | None = None
 
 
 ACYCLIC = (LinkType.DERIVES, LinkType.REFINES)

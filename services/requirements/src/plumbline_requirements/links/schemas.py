@@ -8,9 +8,9 @@ from pydantic import AwareDatetime, StringConstraints
 
 from plumbline_common.schemas import Instant, RequirementStatus, Schema, Storable
 from plumbline_requirements.links.rules import LinkType
+from plumbline_requirements.requirements.schemas import Grounds
 
 Note = Annotated[str, StringConstraints(max_length=2000), Storable]
-Grounds = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=2000), Storable]
 
 
 class EvidenceResult(StrEnum):

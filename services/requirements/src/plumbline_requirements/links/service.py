@@ -12,7 +12,7 @@ from plumbline_common import audit, db
 from plumbline_common.auth import UserInfo
 from plumbline_common.errors import Forbidden, Invalid
 from plumbline_requirements.links import repository, rules
-from plumbline_requirements.links.rules import LinkType
+from plumbline_requirements.links.rules import Filters, LinkType
 from plumbline_requirements.links.schemas import (
     ClearanceContent,
     ImpactItem,
@@ -26,7 +26,7 @@ from plumbline_requirements.links.schemas import (
     MatrixPage,
     MatrixRow,
 )
-from plumbline_requirements.models import Link, Requirement
+from plumbline_requirements.models import Link, Requirement, key_of
 from plumbline_requirements.requirements import rules as requirements
 from plumbline_requirements.requirements.repository import missing as requirement_missing
 
@@ -36,27 +36,8 @@ _OWN = (
 )  # fmt: skip
 
 
-async def page(
-    session: AsyncSession,
-    *,
-    source_id: UUID | None,
-    target_id: UUID | None,
-    requirement_id: UUID | None,
-    types: Sequence[LinkType],
-    suspect: bool | None,
-    skip: int,
-    limit: int,
-) -> LinkPage:
-    rows, total = await repository.page(
-        session,
-        source_id=source_id,
-        target_id=target_id,
-        requirement_id=requirement_id,
-        types=types,
-        suspect=suspect,
-        skip=skip,
-        limit=limit,
-    )
+async def page(session: AsyncSession, asked: Filters, skip: int, limit: int) -> LinkPage:
+    rows, total = await repository.page(session, asked, skip, limit)
     return LinkPage(items=[_shown(row) for row in rows], total=total)
 
 
@@ -134,18 +115,7 @@ async def clear(
 async def delete(session: AsyncSession, id: UUID, if_match: str | None, actor: UserInfo) -> None:
     link, _ = await _changeable(session, id, if_match, actor)
     await repository.remove(session, link)
-    entry = audit.row_of(
-        "deleted",
-        "link",
-        str(id),
-        actor.subject,
-        datetime.now(UTC),
-        revision=link.revision,
-        reason="",
-        changed=[],
-        document="",
-    )
-    await audit.stage(session, entry)
+    await _audited(session, link, "deleted", actor, datetime.now(UTC))
 
 
 async def impact(session: AsyncSession, id: UUID, types: Sequence[LinkType], skip: int, limit: int) -> ImpactPage:
@@ -156,7 +126,7 @@ async def impact(session: AsyncSession, id: UUID, types: Sequence[LinkType], ski
     items = [
         ImpactItem(
             id=row.id,
-            key=None if row.number is None else f"REQ-{row.number}",
+            key=None if row.number is None else key_of(row.number),
             title=row.title,
             status=row.status,
             owner_team=row.owner_team,
@@ -205,19 +175,33 @@ async def _told(
     session: AsyncSession, link: Link, action: str, actor: UserInfo, reason: str, changed: list[str]
 ) -> LinkResponse:
     written = _shown(await repository.shown(session, link.id))
+    document = written.model_dump_json(exclude={"source", "target"})
+    await _audited(session, link, action, actor, link.updated_at, reason, changed, document)
+    return written
+
+
+async def _audited(
+    session: AsyncSession,
+    link: Link,
+    action: str,
+    actor: UserInfo,
+    at: datetime,
+    reason: str = "",
+    changed: Sequence[str] = (),
+    document: str = "",
+) -> None:
     entry = audit.row_of(
         action,
         "link",
         str(link.id),
         actor.subject,
-        link.updated_at,
+        at,
         revision=link.revision,
         reason=reason,
         changed=changed,
-        document=written.model_dump_json(exclude={"source", "target"}),
+        document=document,
     )
     await audit.stage(session, entry)
-    return written
 
 
 def _json(evidence: Any) -> dict[str, Any] | None:
@@ -240,7 +224,7 @@ def _end(row: Row[Any], prefix: str) -> LinkEnd | None:
 
 def _named(row: Row[Any], prefix: str) -> LinkEnd:
     members = {name: getattr(row, prefix + name) for name in LinkEnd.model_fields if name != "key"}
-    return LinkEnd(key=f"REQ-{getattr(row, f'{prefix}number')}", **members)
+    return LinkEnd(key=key_of(getattr(row, f"{prefix}number")), **members)
 
 
 def _cell(row: Row[Any]) -> MatrixLink:
@@ -249,7 +233,7 @@ def _cell(row: Row[Any]) -> MatrixLink:
         type=row.type,
         direction=row.direction,
         other_id=row.other_id,
-        other_key=None if row.number is None else f"REQ-{row.number}",
+        other_key=None if row.number is None else key_of(row.number),
         other_title=row.title,
         suspect=row.suspect,
         result=row.result,

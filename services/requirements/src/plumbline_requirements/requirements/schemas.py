@@ -128,6 +128,8 @@ class LintResponse(Schema):
 
 
 Reason = Annotated[str, StringConstraints(max_length=2000), Storable]
+Grounds = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=2000), Storable]
+"""A reason that must be given."""
 Subject = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200), Storable]
 
 

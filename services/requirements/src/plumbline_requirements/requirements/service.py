@@ -28,7 +28,7 @@ from plumbline_common.events import (
 from plumbline_common.schemas import RequirementSnapshot, RequirementStatus, utc
 from plumbline_requirements.linting import rules as linting
 from plumbline_requirements.linting.rules import Finding, Report, Subject
-from plumbline_requirements.models import Requirement
+from plumbline_requirements.models import Requirement, key_of
 from plumbline_requirements.requirements import repository, rules
 from plumbline_requirements.requirements.schemas import (
     LintFinding,
@@ -114,7 +114,7 @@ def _new(creation: Creation, number: int) -> tuple[Created, dict[str, Any]]:
     snapshot = RequirementSnapshot.model_construct(
         **content.__dict__,
         id=db.new_id(),
-        key=f"REQ-{number}",
+        key=key_of(number),
         revision=1,
         fingerprint=rules.fingerprint(values),
         in_force=None,
