@@ -100,7 +100,7 @@ async def test_where_an_evaluation_fails_each_requirement_is_tried_alone(
     poison = UUID("0190a8a0-0000-7000-8000-000000000000")
 
     def judge_or_fail(request: Any, watch: Any) -> Any:
-        if request.slo.name == "poison":
+        if request.part.slo.name == "poison":
             raise ZeroDivisionError
         return judge.judge(request, watch)
 

@@ -136,6 +136,22 @@ def test_an_slo_in_words(
     assert documents.slo_in_words(slo(indicator, objective, **changes)) == words
 
 
+def test_an_slo_of_another_tool_is_searched_by_its_query_and_its_names() -> None:
+    raw = {"metricSource": {"type": "Prometheus", "spec": {"query": "sum(failed)"}}}
+    indicator = {"displayName": "Failures", "ratioMetric": {"rawType": "failure", "raw": raw}}
+    words = documents.slo_in_words(slo(indicator, {"targetPercent": 99.9}, timeWindow=[{"duration": "1Q"}]))
+    assert words.endswith("99.9 % of query sum(failed) Failures, over 1 quarter")
+    absent = Slo.model_validate(
+        {
+            "name": "answers",
+            "indicatorRef": "answered",
+            "timeWindow": [{"duration": "28d"}],
+            "objectives": [{"target": 0.9}],
+        }
+    )
+    assert "90 % of answered" in documents.slo_in_words(absent)
+
+
 def test_the_slos_of_a_requirement_are_searched_in_words(requirement: NewRequirement) -> None:
     latency = slo({"thresholdMetric": metric("latency")}, {"op": "gt", "value": 1, "target": 0.5})
     body = documents.of_requirement(requirement(slos=[latency])).body

@@ -1,7 +1,8 @@
 """Every error as problem+json (RFC 9457). Only this file knows which HTTP status a refusal becomes."""
 
 import logging
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
@@ -33,6 +34,7 @@ _STATUS: dict[type[errors.PlumblineError], int] = {
     errors.Stale: 412,
     errors.Unavailable: 503,
 }
+_MARK = re.compile(r"\[[A-Za-z]+\]")
 _SLUGS = {400: "invalid-request", 404: "not-found", 405: "method-not-allowed", 413: "body-too-large"}
 
 
@@ -136,10 +138,14 @@ def _field(error: Mapping[str, Any]) -> FieldProblem:
     if place == "body":
         if error["type"] == "json_invalid":
             return FieldProblem(detail=f"not JSON: {error.get('ctx', {}).get('error', detail)}", pointer="")
-        parts = [str(part).replace("~", "~0").replace("/", "~1") for part in path]
-        pointer = "".join(f"/{part}" for part in parts)
-        return FieldProblem(detail=detail, pointer=_clean(pointer)[:500])
+        return FieldProblem(detail=detail, pointer=_clean(pointer(path))[:500])
     return FieldProblem(detail=detail, parameter=_clean(str(path[0]) if path else "")[:200])
+
+
+def pointer(path: Iterable[str | int]) -> str:
+    """RFC 6901, of where an error of pydantic's stands. Its own marks, such as `[key]`, are no members."""
+    parts = [str(part).replace("~", "~0").replace("/", "~1") for part in path if not _MARK.fullmatch(str(part))]
+    return "".join(f"/{part}" for part in parts)
 
 
 def _clean(text: str) -> str:

@@ -2,19 +2,27 @@
 
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, TypeVar
 from uuid import UUID
 
 from pydantic import (
     AfterValidator,
     AwareDatetime,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
+    Discriminator,
     Field,
     StringConstraints,
+    Tag,
+    TypeAdapter,
     model_validator,
 )
 from pydantic.alias_generators import to_camel
+
+from plumbline_common.openslo import objects
+
+T = TypeVar("T")
 
 
 def _storable(text: str) -> str:
@@ -56,6 +64,27 @@ class OpenSloSchema(Schema):
     model_config = ConfigDict(
         alias_generator=to_camel, validate_by_name=True, validate_by_alias=True, serialize_by_alias=True
     )
+
+
+def _is_none(value: Any) -> bool:
+    return value is None
+
+
+def _all_storable(value: T) -> T:
+    waiting: list[Any] = [value]
+    while waiting:
+        each = waiting.pop()
+        if isinstance(each, str):
+            _storable(each)
+        elif isinstance(each, dict):
+            waiting += [*each, *each.values()]
+        elif isinstance(each, list):
+            waiting += each
+    return value
+
+
+Given = Annotated[T | None, Field(exclude_if=_is_none)]
+"""What is not written where it was not given, so that what does not use it stays as it was, to the last byte."""
 
 
 # --- Requirements ---------------------------------------------------------------------------------------
@@ -110,8 +139,30 @@ Aggregation = Literal["mean", "min", "max", "sum", "last", "rate", "p50", "p90",
 """How the points of one slice become one number. `rate` is per second; `pNN` needs a histogram."""
 
 Operator = Literal["lte", "gte", "lt", "gt"]
-Duration = Annotated[str, StringConstraints(pattern=r"^[1-9][0-9]{0,6}[smhdw]$")]
-"""OpenSLO's duration shorthand in the units that have a fixed length: 30s, 5m, 1h, 30d, 4w."""
+Duration = Annotated[str, StringConstraints(pattern=r"^[1-9][0-9]{0,6}[smhdwMQY]$")]
+"""OpenSLO's duration shorthand, and seconds: 30s, 5m, 1h, 30d, 4w, 1M, 1Q, 1Y."""
+_DAY = 86_400
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": _DAY, "w": 7 * _DAY, "M": 30 * _DAY, "Q": 90 * _DAY, "Y": 365 * _DAY}
+
+
+def seconds(duration: str) -> int:
+    """How long a `Duration` is, with 30, 90 and 365 days for M, Q and Y, which a calendar alone knows better."""
+    return int(duration[:-1]) * _SECONDS[duration[-1]]
+
+
+def _from_minutes(value: Any) -> Any:
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        if not 0 < value < 1e7 or (60 * value) % 1:
+            raise ValueError("a number of minutes must be above 0 and come to whole seconds")
+        return f"{value:.0f}m" if value % 1 == 0 else f"{60 * value:.0f}s"
+    return value
+
+
+SloName = Annotated[str, AfterValidator(objects.check_name)]
+Labels = Annotated[objects.Labels, AfterValidator(_all_storable)]
+Annotations = Annotated[objects.Annotations, AfterValidator(_all_storable)]
+SloText = Annotated[str, StringConstraints(max_length=1050), Storable]
+Json = Annotated[dict[str, Any], AfterValidator(_all_storable)]
 
 
 class SignalQuery(OpenSloSchema):
@@ -133,24 +184,68 @@ class MetricSource(OpenSloSchema):
     spec: SignalQuery
 
 
+class ForeignSource(OpenSloSchema):
+    """A metric source of another tool: kept and written again, not measured."""
+
+    metric_source_ref: Given[SloName] = None
+    type: Given[Name] = None
+    spec: Annotated[Json, Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        if self.metric_source_ref is None and self.type is None:
+            raise ValueError("type can be left out only with a metricSourceRef, whose DataSource has one")
+        return self
+
+
+def _whose_source(value: Any) -> str:
+    if isinstance(value, dict):
+        named = value.get("type"), value.get("metricSourceRef", value.get("metric_source_ref"))
+        return "[Plumbline]" if named == (None, None) or named[0] == objects.EXTENSION else "[other]"
+    return "[Plumbline]" if isinstance(value, MetricSource) else "[other]"
+
+
 class MetricRef(OpenSloSchema):
-    metric_source: MetricSource
+    metric_source: Annotated[
+        Annotated[MetricSource, Tag("[Plumbline]")] | Annotated[ForeignSource, Tag("[other]")],
+        Discriminator(_whose_source),
+    ]
+
+    @property
+    def query(self) -> SignalQuery | None:
+        """Which stored points it means; None where another tool has them."""
+        return self.metric_source.spec if isinstance(self.metric_source, MetricSource) else None
 
 
 class RatioMetric(OpenSloSchema):
     counter: bool = True
     good: MetricRef | None = None
     bad: MetricRef | None = None
-    total: MetricRef
+    total: Given[MetricRef] = None
+    raw_type: Given[Literal["success", "failure"]] = None
+    raw: Given[MetricRef] = None
+    """A ratio that was made elsewhere, of successes or of failures."""
 
     @model_validator(mode="after")
-    def _one_numerator(self) -> Self:
-        if (self.good is None) == (self.bad is None):
-            raise ValueError("ratioMetric takes exactly one of good and bad")
+    def _one_form(self) -> Self:
+        if (self.raw is None) != (self.raw_type is None):
+            raise ValueError("ratioMetric takes raw and rawType together")
+        if self.raw is not None:
+            if self.good or self.bad or self.total:
+                raise ValueError("ratioMetric takes raw, or total with good or bad, not both")
+        elif self.total is None or (self.good is None) == (self.bad is None):
+            raise ValueError("ratioMetric takes total with exactly one of good and bad, or raw with rawType")
         return self
 
 
 class Indicator(OpenSloSchema):
+    """`metadata` and `spec` of an SLI, flattened."""
+
+    name: Given[SloName] = None
+    display_name: Given[SloText] = None
+    labels: Given[Labels] = None
+    annotations: Given[Annotations] = None
+    description: Given[SloText] = None
     threshold_metric: MetricRef | None = None
     ratio_metric: RatioMetric | None = None
 
@@ -160,10 +255,39 @@ class Indicator(OpenSloSchema):
             raise ValueError("an indicator takes exactly one of thresholdMetric and ratioMetric")
         return self
 
+    @property
+    def metrics(self) -> dict[str, MetricRef]:
+        """What it reads by its role: `value`; or `good` or `bad`, and `total`; or `raw`."""
+        ratio = self.ratio_metric
+        found = {"value": self.threshold_metric}
+        if ratio is not None:
+            found = {"good": ratio.good, "bad": ratio.bad, "total": ratio.total, "raw": ratio.raw}
+        return {role: metric for role, metric in found.items() if metric is not None}
+
+    @property
+    def queries(self) -> dict[str, SignalQuery] | None:
+        """Of each role the points that are meant; None where another tool has any of them."""
+        found = {role: metric.query for role, metric in self.metrics.items()}
+        kept = {role: query for role, query in found.items() if query is not None}
+        return kept if len(kept) == len(found) else None
+
+
+class Calendar(OpenSloSchema):
+    start_time: Annotated[str, AfterValidator(objects.check_start)]
+    """Local time, such as 2026-01-01 00:00:00: one of the windows begins then."""
+    time_zone: Annotated[str, AfterValidator(objects.check_zone)]
+
 
 class TimeWindow(OpenSloSchema):
     duration: Duration
-    is_rolling: Literal[True] = True
+    is_rolling: bool = True
+    calendar: Given[Calendar] = None
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> Self:
+        if self.is_rolling != (self.calendar is None):
+            raise ValueError("a window that is not rolling has a calendar, and a rolling one has none")
+        return self
 
 
 class Objective(OpenSloSchema):
@@ -171,34 +295,96 @@ class Objective(OpenSloSchema):
     op: Operator | None = None
     value: float | None = None
     """The threshold of a thresholdMetric, in the metric's unit."""
-    target: Annotated[float, Field(gt=0, lt=1)]
+    target: Given[Annotated[float, Field(ge=0, lt=1)]] = None
     """The fraction of events (Occurrences) or of slices (Timeslices, RatioTimeslices) that must be good."""
+    target_percent: Given[Annotated[float, Field(ge=0, lt=100)]] = None
+    """The same in percent: one of the two is given."""
     time_slice_target: Annotated[float, Field(gt=0, le=1)] | None = None
     """Of the method Timeslices: the part of a slice that must be good; `target` where it is left out."""
-    time_slice_window: Duration | None = None
+    time_slice_window: Annotated[Duration, BeforeValidator(_from_minutes)] | None = None
+    """A number counts minutes."""
+    indicator: Given[Indicator] = None
+    """Of a composite SLO; as the SLO's own, also `indicator_ref`."""
+    indicator_ref: Given[SloName] = None
+    composite_weight: Given[Annotated[float, Field(gt=0)]] = None
+
+    @model_validator(mode="after")
+    def _one_target(self) -> Self:
+        if (self.target is None) == (self.target_percent is None):
+            raise ValueError("an objective takes exactly one of target and targetPercent")
+        return self
+
+    @property
+    def fraction(self) -> float:
+        """The target, however it was given."""
+        if self.target is not None:
+            return self.target
+        # By decimals: 99.9 % is 0.999, not 0.9990000000000001.
+        return round((self.target_percent or 0.0) / 100, 15)
+
+    @property
+    def composite(self) -> bool:
+        return self.indicator is not None or self.indicator_ref is not None
+
+
+_POLICIES = TypeAdapter(list[objects.SloPolicy])
+
+
+def _alert_policies(policies: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    written: list[dict[str, Any]] = _POLICIES.dump_python(
+        _POLICIES.validate_python(_all_storable(policies)), mode="json", exclude_none=True
+    )
+    return written
 
 
 class Slo(OpenSloSchema):
-    """`metadata.name`, `metadata.displayName` and `spec` of an OpenSLO v1 SLO, flattened."""
+    """`metadata` and `spec` of an OpenSLO v1 SLO, flattened."""
 
-    name: Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$")]
+    name: SloName
     display_name: Annotated[str, StringConstraints(max_length=200), Storable] = ""
-    indicator: Indicator
+    labels: Given[Labels] = None
+    annotations: Given[Annotations] = None
+    description: Given[SloText] = None
+    service: Given[SloName] = None
+    """OpenSLO's name of the service, where it is another than the requirement's."""
+    indicator: Given[Indicator] = None
+    """With `indicator_ref`: that SLI as it was when this was written. None where there was none of the name."""
+    indicator_ref: Given[SloName] = None
     time_window: Annotated[list[TimeWindow], Field(min_length=1, max_length=1)]
     budgeting_method: BudgetingMethod = BudgetingMethod.OCCURRENCES
     objectives: Annotated[list[Objective], Field(min_length=1, max_length=10)]
+    alert_policies: Given[Annotated[list[dict[str, Any]], Field(max_length=20), AfterValidator(_alert_policies)]] = (
+        None
+    )
 
     @model_validator(mode="after")
     def _objectives_fit(self) -> Self:
-        threshold = self.indicator.threshold_metric is not None
+        own = self.indicator is not None or self.indicator_ref is not None
+        composite = [objective.composite for objective in self.objectives]
+        if own and any(composite):
+            raise ValueError("an indicator is the SLO's or, of a composite one, the objectives', not both")
+        if not own and not all(composite):
+            raise ValueError(
+                "indicator or indicatorRef is required: the SLO's or, of a composite one, every objective's"
+            )
         for objective in self.objectives:
+            indicator = self.indicator_of(objective)
+            threshold = indicator is not None and indicator.threshold_metric is not None
             if threshold and (objective.op is None or objective.value is None):
                 raise ValueError("an objective on a thresholdMetric needs op and value")
-            if not threshold and (objective.op is not None or objective.value is not None):
-                raise ValueError("op and value belong to a thresholdMetric")
             if self.budgeting_method.of_time and objective.time_slice_window is None:
                 raise ValueError(f"an objective of the method {self.budgeting_method} needs timeSliceWindow")
         return self
+
+    def indicator_of(self, objective: Objective) -> Indicator | None:
+        """What one of its objectives is about; None where the SLI that it names is not known."""
+        return objective.indicator if objective.composite else self.indicator
+
+    @property
+    def indicators(self) -> list[Indicator]:
+        """Those of all its objectives."""
+        found = [self.indicator, *(objective.indicator for objective in self.objectives)]
+        return [each for each in found if each is not None]
 
 
 class RequirementSnapshot(Schema):
@@ -255,6 +441,10 @@ class ObjectiveEvidence(Schema):
     """The part of the error budget that is left, 1 for all of it, below 0 when overspent."""
     burn_rate: float | None
     """Over the short alerting window: 1 spends the budget exactly within the SLO's window."""
+    weight: Given[float] = None
+    """Of an objective of a composite SLO, whose state follows from the weighted mean of the budgets that are left."""
+    missing: Given[str] = None
+    """Why nothing was measured, where nothing can be."""
 
 
 class Verdict(Schema):

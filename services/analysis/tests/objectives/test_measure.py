@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from plumbline_analysis.objectives import measure
-from plumbline_analysis.objectives.measure import Request
+from plumbline_analysis.objectives.measure import Part, Request
 from plumbline_analysis.series.derived import Points, SignalInfo
 from plumbline_analysis.series.slices import Grid
 from plumbline_analysis.sources.batch import Kind, Temporality
@@ -49,12 +49,19 @@ def points(*rows: tuple[int, float, float]) -> Points:
     )
 
 
+def part(asked: Slo) -> Part:
+    ((found,), _) = measure.parts(asked)
+    return found
+
+
 def measured(asked: Slo, seen: Points, seconds: int = 10, count: int = 3, least: int = 1) -> measure.Measured:
     grid = Grid(T0, seconds * SECOND, count)
-    roles = {"good": [GOOD], "bad": [GOOD], "total": [TOTAL], "value": [GAUGE]}
-    named = {role: roles[role] for role in measure.queries(asked)}
+    roles = {"good": [GOOD], "bad": [GOOD], "total": [TOTAL], "value": [GAUGE], "raw": [GAUGE]}
+    named = {role: roles[role] for role in part(asked).queries}
     watched = Grid(T0, 10 * SECOND, 3)
-    return measure.measure(Request(asked, [grid] * len(asked.objectives), watched, 10 * SECOND, named, seen, least))
+    return measure.measure(
+        Request(part(asked), [grid] * len(asked.objectives), watched, 10 * SECOND, named, seen, least)
+    )
 
 
 SEEN = points((1, 1, 9), (2, 1, 10), (1, 11, 3), (2, 12, 10), (2, 13, 10))
@@ -70,6 +77,55 @@ def test_a_ratio_counts_good_and_total_events() -> None:
 def test_bad_events_are_taken_from_the_total() -> None:
     (good, total) = measured(slo(BAD_RATIO, {"target": 0.9}), SEEN).units[0]
     assert (good.tolist(), total.tolist()) == ([1, 17, 0], [10, 20, 0])
+
+
+@pytest.mark.parametrize(("kind", "good"), [("success", [0.75, 0, 1]), ("failure", [0.25, 0, 0])])
+def test_a_ready_made_ratio_counts_each_slice_by_it(kind: str, good: list[float]) -> None:
+    ratio = {"ratioMetric": {"rawType": kind, "raw": ref("quality")}}
+    seen = points((3, 1, 0.5), (3, 5, 1.0), (3, 25, 1.5))
+    found = measured(slo(ratio, {"target": 0.9}), seen)
+    assert [each.tolist() for each in found.units[0]] == [good, [1, 0, 1]]
+    np.testing.assert_allclose(found.watched, [1 - good[0], np.nan, 1 - good[2]])
+
+
+def test_a_composite_slo_is_measured_objective_by_objective() -> None:
+    whole = Slo.model_validate(
+        {
+            "name": "checkout",
+            "timeWindow": [{"duration": "1h"}],
+            "objectives": [
+                {"target": 0.9, "indicator": RATIO, "compositeWeight": 3},
+                {"target": 0.9, "indicatorRef": "unknown"},
+                {"target": 0.9, "indicator": RATIO},
+                {
+                    "targetPercent": 90,
+                    "indicator": {
+                        "ratioMetric": {
+                            "good": ref("good"),
+                            "total": {"metricSource": {"type": "Prometheus", "spec": {"query": "x"}}},
+                        }
+                    },
+                },
+            ],
+        }
+    )
+    parts, unmeasured = measure.parts(whole)
+    assert [(part.first, len(part.slo.objectives)) for part in parts] == [(0, 1), (2, 1)]
+    assert [(each.index, each.reason) for each in unmeasured] == [
+        (1, "there is no SLI unknown"),
+        (3, "it is read from Prometheus, which is not measured"),
+    ]
+    identities = {measure.indicator_identity(UUID(int=1), part) for part in parts}
+    assert len(identities) == 2
+
+
+def test_what_cannot_be_measured_is_all_objectives_of_the_slo() -> None:
+    ratio = {
+        "ratioMetric": {"rawType": "success", "raw": {"metricSource": {"metricSourceRef": "x", "spec": {"q": 1}}}}
+    }
+    parts, unmeasured = measure.parts(slo(ratio, {"target": 0.9}, {"target": 0.99}))
+    assert parts == []
+    assert [each.index for each in unmeasured] == [0, 1]
 
 
 def test_few_events_give_the_detector_nothing_to_judge() -> None:
@@ -137,11 +193,11 @@ def test_nothing_measured_is_nothing_counted(count: int) -> None:
 
 def test_the_detector_looks_where_the_objective_can_break() -> None:
     latency = slo(THRESHOLD, {"op": "lte", "value": 0.25, "target": 0.9}, {"op": "lte", "value": 0.5, "target": 0.99})
-    found = measure.detector_config(latency)
+    found = measure.detector_config(part(latency))
     assert (found.direction, found.min_absolute, found.limit) == ("up", 0.025, 0.25)
-    free = measure.detector_config(slo(THRESHOLD, {"op": "gt", "value": 100, "target": 0.9}))
+    free = measure.detector_config(part(slo(THRESHOLD, {"op": "gt", "value": 100, "target": 0.9})))
     assert (free.direction, free.limit) == ("down", 100)
-    ratio = measure.detector_config(slo(RATIO, {"target": 0.9}, {"target": 0.99}))
+    ratio = measure.detector_config(part(slo(RATIO, {"target": 0.9}, {"target": 0.99})))
     assert ratio.direction == "up"
     assert ratio.min_absolute == pytest.approx(0.01)
 
@@ -152,7 +208,7 @@ def test_only_what_is_counted_makes_another_definition() -> None:
     value = slo(THRESHOLD, {"op": "lte", "value": 0.3, "target": 0.9})
 
     def hashed(asked: Slo, step: int = 10) -> bytes:
-        return measure.definition(asked, asked.objectives[0], step)
+        return measure.definition(part(asked), asked.objectives[0], step)
 
     assert hashed(plain) == hashed(target)
     assert len({hashed(plain), hashed(value), hashed(plain, 20)}) == 3
@@ -161,6 +217,6 @@ def test_only_what_is_counted_makes_another_definition() -> None:
 def test_each_requirement_has_indicators_of_its_own() -> None:
     one, other = UUID(int=1), UUID(int=2)
     plain, query = slo(THRESHOLD, {"op": "lt", "value": 1, "target": 0.9}), slo(RATIO, {"target": 0.9})
-    identities = {measure.indicator_identity(id, asked) for id in (one, other) for asked in (plain, query)}
+    identities = {measure.indicator_identity(id, part(asked)) for id in (one, other) for asked in (plain, query)}
     assert len(identities) == 4
-    assert (measure.aggregation(plain), measure.aggregation(query)) == ("mean", "error_ratio")
+    assert (measure.aggregation(part(plain)), measure.aggregation(part(query))) == ("mean", "error_ratio")

@@ -52,10 +52,6 @@ def test_budget_and_burn_rate_are_what_exact_arithmetic_says(slices: list[tuple[
     assert rules.budget_remaining(counts, float(target)) == pytest.approx(float(1 - exact), rel=1e-9, abs=1e-9)
 
 
-def test_durations_are_read() -> None:
-    assert [rules.seconds(each) for each in ("30s", "5m", "1h", "30d", "4w")] == [30, 300, 3600, 2_592_000, 2_419_200]
-
-
 def test_thirty_days_have_the_windows_of_the_workbook() -> None:
     assert rules.burn_alerts(30 * DAY, short_floor=60, long_floor=300) == (
         BurnAlert(3600, 300, 14.4),

@@ -126,3 +126,61 @@ async def test_time_slices_are_judged_when_they_are_over(world: Any) -> None:
     found = {each["slo"]: each for each in (await world.current() or {})["objectives"]}
     for slo in ("latency", "errors"):
         assert (found[slo]["good"], found[slo]["total"]) == (4, 5)
+
+
+async def test_a_calendar_window_begins_anew_with_its_period(world: Any) -> None:
+    # The world lives in seconds: windows of two minutes, from the epoch of the calendar on.
+    window = {
+        "duration": "2m",
+        "isRolling": False,
+        "calendar": {"startTime": "2020-01-01 00:00:00", "timeZone": "UTC"},
+    }
+    await world.keep(world.requirement(world.ratio_slo(timeWindow=[window])))
+    totals = []
+    for _ in range(70):
+        await world.live(1)
+        totals.append(((await world.current() or {})["window_start"], (await world.current() or {})["objectives"][0]))
+    starts = sorted({start for start, _ in totals})
+    assert len(starts) >= 2
+    assert all(start.endswith((":00Z", ":00+00:00")) for start in starts)
+    for start in starts[1:]:
+        first, *later = [evidence["total"] for begun, evidence in totals if begun == start]
+        assert first <= min(later, default=first)
+        assert first < max(evidence["total"] for begun, evidence in totals if begun == starts[0])
+
+
+async def test_a_composite_slo_and_one_of_another_tool(world: Any) -> None:
+    latency, errors = world.latency_slo(), world.ratio_slo()
+    composite = {
+        "name": "shop",
+        "timeWindow": [{"duration": "2m"}],
+        "objectives": [
+            latency["objectives"][0] | {"indicator": latency["indicator"]},
+            {"target": 0.9, "indicator": errors["indicator"], "compositeWeight": 9},
+        ],
+    }
+    foreign = {
+        "name": "foreign",
+        "indicator": {
+            "ratioMetric": {
+                "raw": {"metricSource": {"type": "Prometheus", "spec": {"query": "up"}}},
+                "rawType": "success",
+            }
+        },
+        "timeWindow": [{"duration": "30d"}],
+        "objectives": [{"target": 0.9}],
+    }
+    await world.keep(world.requirement(composite))
+    await world.live(12)
+    assert (await world.verdicts())[-1] == "MET"
+    assert [each["weight"] for each in (await world.current() or {})["objectives"]] == [1.0, 9.0]
+    await world.keep(world.requirement(composite, foreign, revision=2))
+    await world.live(1)
+    current = await world.current() or {}
+    assert current["state"] == "NO_DATA"
+    assert [each["state"] for each in current["objectives"]] == ["MET", "MET", "NO_DATA"]
+    assert "foreign, objective 1: no data: it is read from Prometheus" in current["reason"]
+    await world.keep(world.requirement(foreign, revision=3))
+    await world.live(2)
+    assert (await world.verdicts())[-1] == "NO_DATA"
+    assert len((await world.current() or {})["objectives"]) == 1

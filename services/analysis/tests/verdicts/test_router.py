@@ -36,6 +36,20 @@ async def test_each_requirement_in_force_has_its_latest_verdict_with_the_evidenc
     assert (await listed(viewer, limit=1))["total"] == 2
 
 
+async def test_a_verdict_on_a_revision_that_is_not_in_force_any_more_is_stale(
+    viewer: httpx.AsyncClient, world: Any
+) -> None:
+    await world.keep(world.requirement(world.ratio_slo()))
+    await world.live(10)
+    assert [each["stale"] for each in (await listed(viewer))["items"]] == [False]
+    await world.keep(world.requirement(world.ratio_slo(objectives=[{"target": 0.5}]), revision=2))
+    (before,) = (await listed(viewer))["items"]
+    assert (before["revision"], before["stale"]) == (1, True)
+    await world.live(1)
+    (after,) = (await listed(viewer))["items"]
+    assert (after["revision"], after["stale"]) == (2, False)
+
+
 async def test_between_changes_the_evidence_goes_on_and_the_change_stands(
     viewer: httpx.AsyncClient, world: Any
 ) -> None:

@@ -47,6 +47,25 @@ def test_the_reason_tells_of_burning_of_anomalies_and_of_missing_data() -> None:
     assert rules.reason([], [], VerdictState.NO_DATA) == "No objective has been evaluated."
 
 
+def composite(*left: tuple[VerdictState, float | None, float]) -> list[ObjectiveEvidence]:
+    return [
+        evidence(state, objective=place, budget_remaining=remaining, weight=weight)
+        for place, (state, remaining, weight) in enumerate(left)
+    ]
+
+
+def test_a_composite_slo_is_judged_by_the_weighted_budget_that_is_left() -> None:
+    assert rules.state(composite((MET, 0.9, 1), (MET, 0.5, 1)), 0) is MET
+    light = composite((MET, 0.9, 9), (VIOLATED, -2.0, 1))
+    assert rules.state(light, 0) is AT_RISK
+    assert "objective 2: the error budget is spent" in rules.reason(light, [], AT_RISK)
+    heavy = composite((MET, 0.9, 1), (VIOLATED, -2.0, 1))
+    assert rules.state(heavy, 0) is VIOLATED
+    assert rules.state([*light, evidence(MET, slo="other")], 0) is AT_RISK
+    assert rules.state(composite((MET, 0.9, 1), (NO_DATA, None, 1)), 0) is NO_DATA
+    assert rules.state(composite((NO_DATA, None, 1)), 0) is NO_DATA
+
+
 def test_the_worst_state_stands_for_all() -> None:
     assert rules.worst([MET, NO_DATA, AT_RISK, VIOLATED]) is VIOLATED
     assert rules.worst([MET, NO_DATA, AT_RISK]) is AT_RISK

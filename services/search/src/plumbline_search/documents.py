@@ -10,6 +10,7 @@ from plumbline_common.schemas import (
     MetricRef,
     Objective,
     RequirementSnapshot,
+    SignalQuery,
     Slo,
 )
 from plumbline_search.rules import storable
@@ -44,7 +45,16 @@ class Document:
 
 
 _OPERATORS = {"lte": "at most", "gte": "at least", "lt": "below", "gt": "above"}
-_UNITS = {"s": "second", "m": "minute", "h": "hour", "d": "day", "w": "week"}
+_UNITS = {
+    "s": "second",
+    "m": "minute",
+    "h": "hour",
+    "d": "day",
+    "w": "week",
+    "M": "month",
+    "Q": "quarter",
+    "Y": "year",
+}
 
 
 def of_requirement(requirement: RequirementSnapshot) -> Document:
@@ -108,22 +118,28 @@ def slo_in_words(slo: Slo) -> str:
 
 
 def _objective(slo: Slo, objective: Objective) -> str:
-    target = f"{objective.display_name} {100 * objective.target:.10g} % of".lstrip()
+    target = f"{objective.display_name} {100 * objective.fraction:.10g} % of".lstrip()
     if objective.time_slice_window is not None and slo.budgeting_method.of_time:
         target += f" {_duration(objective.time_slice_window, plural=False)} slices with"
-    if (threshold := slo.indicator.threshold_metric) is not None:
-        operator = _OPERATORS[objective.op] if objective.op else ""
-        return f"{target} {_metric(threshold)} {operator} {objective.value:.10g}"
-    ratio = slo.indicator.ratio_metric
-    assert ratio is not None, "an indicator has a threshold or a ratio"
-    if ratio.good is not None:
-        return f"{target} {_metric(ratio.total)} good by {_metric(ratio.good)}"
-    assert ratio.bad is not None, "a ratio has good or bad"
-    return f"{target} {_metric(ratio.total)} without {_metric(ratio.bad)}"
+    if (indicator := slo.indicator_of(objective)) is None:
+        return f"{target} {slo.indicator_ref or objective.indicator_ref}"
+    metrics = {role: _metric(metric) for role, metric in indicator.metrics.items()}
+    named = indicator.display_name or indicator.name or ""
+    match metrics:
+        case {"value": value}:
+            operator = _OPERATORS[objective.op] if objective.op else ""
+            return f"{target} {value} {operator} {objective.value:.10g} {named}".rstrip()
+        case {"good": good, "total": total}:
+            return f"{target} {total} good by {good} {named}".rstrip()
+        case {"bad": bad, "total": total}:
+            return f"{target} {total} without {bad} {named}".rstrip()
+    return f"{target} {metrics['raw']} {named}".rstrip()
 
 
 def _metric(reference: MetricRef) -> str:
     query = reference.metric_source.spec
+    if not isinstance(query, SignalQuery):
+        return " ".join(["query", *(value for value in query.values() if isinstance(value, str))])
     attributes = " ".join(query.attributes.values())
     limit = f" up to {query.le:.10g}" if query.le is not None else ""
     return " ".join(f"{query.aggregation} of {query.metric}{limit} {attributes}".split())

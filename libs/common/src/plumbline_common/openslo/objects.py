@@ -42,7 +42,7 @@ def _wrong(reason: str) -> PydanticCustomError:
     return PydanticCustomError("openslo", "{reason}", {"reason": reason})
 
 
-def _check_name(name: str) -> str:
+def check_name(name: str) -> str:
     if not _NAME.fullmatch(name):
         raise _wrong(
             "must be at most 255 lower-case letters, digits and - . | / \\, and begin and end with a letter or digit"
@@ -77,7 +77,7 @@ def _check_wait(text: str) -> str:
     return text if re.fullmatch(r"0[mhdwMQY]", text) else _check_duration(text)
 
 
-def _check_start(text: str) -> str:
+def check_start(text: str) -> str:
     if not _START_TIME.fullmatch(text):
         raise _wrong("must be a date and time without zone, such as 2026-01-31 12:30:00")
     try:
@@ -92,7 +92,7 @@ def _zones() -> frozenset[str]:
     return frozenset(available_timezones())
 
 
-def _check_zone(text: str) -> str:
+def check_zone(text: str) -> str:
     if text not in _zones():
         raise _wrong(f"{text} is no name of the IANA Time Zone Database, such as Europe/Berlin")
     return text
@@ -116,7 +116,7 @@ def _as_list(value: Any) -> Any:
 
 Text = Annotated[StrictStr, StringConstraints(min_length=1)]
 Description = Annotated[StrictStr, StringConstraints(max_length=1050)]
-Name = Annotated[StrictStr, AfterValidator(_check_name)]
+Name = Annotated[StrictStr, AfterValidator(check_name)]
 Duration = Annotated[StrictStr, AfterValidator(_check_duration)]
 Wait = Annotated[StrictStr, AfterValidator(_check_wait)]
 Number = Annotated[float, Field(strict=True), PlainSerializer(_shown)]
@@ -330,8 +330,8 @@ class SloPolicy(_RefOrInline):
 
 
 class Calendar(_Part):
-    start_time: Annotated[StrictStr, AfterValidator(_check_start)]
-    time_zone: Annotated[StrictStr, AfterValidator(_check_zone)]
+    start_time: Annotated[StrictStr, AfterValidator(check_start)]
+    time_zone: Annotated[StrictStr, AfterValidator(check_zone)]
 
 
 class TimeWindow(_Part):

@@ -20,9 +20,9 @@ from plumbline_common.openslo.objects import (
     SliSpec,
     SloObjective,
 )
+from plumbline_common.schemas import seconds
 
 _HOUR, _DAY = 3600, 86_400
-_SECONDS = {"s": 1, "m": 60, "h": _HOUR, "d": _DAY, "w": 7 * _DAY, "M": 30 * _DAY, "Q": 90 * _DAY, "Y": 365 * _DAY}
 _BAD = {"lte": ">", "lt": ">=", "gte": "<", "gt": "<="}
 _TEMPLATE = re.compile(r"\{\{-?\s*\.window\s*-?\}\}|\$\{?__?(?:window|interval|rate_interval)\}?|\$\{?window\}?")
 _NAME = r"[a-zA-Z_:][a-zA-Z0-9_:]*"
@@ -60,12 +60,12 @@ BURNS = (
 """The workbook's recommendation for 30 days: rates of 14.4, 6, 3 and 1. They follow the SLO's own window."""
 
 
-def duration(seconds: int) -> str:
+def duration(length: int) -> str:
     """As Prometheus writes it, in the largest unit that fits: 300 is 5m."""
     for unit, size in (("w", 7 * _DAY), ("d", _DAY), ("h", _HOUR), ("m", 60)):
-        if seconds % size == 0 and not (unit == "w" and seconds // size == 1):
-            return f"{seconds // size}{unit}"
-    return f"{seconds}s"
+        if length % size == 0 and not (unit == "w" and length // size == 1):
+            return f"{length // size}{unit}"
+    return f"{length}s"
 
 
 def rules(slo: SLO, objects: Iterable[Object] = ()) -> list[dict[str, Any]]:
@@ -75,7 +75,7 @@ def rules(slo: SLO, objects: Iterable[Object] = ()) -> list[dict[str, Any]]:
     for an SLI that is not among them.
     """
     named: dict[tuple[str, str], Object] = {(thing.kind, thing.name): thing for thing in objects}
-    window = _seconds(slo.spec.time_window[0].duration)
+    window = seconds(slo.spec.time_window[0].duration)
     groups = []
     for place, objective in enumerate(slo.spec.objectives):
         path: tuple[str | int, ...] = ("spec", "objectives", place) if objective.composite else ("spec",)
@@ -90,10 +90,6 @@ def rules(slo: SLO, objects: Iterable[Object] = ()) -> list[dict[str, Any]]:
         error = _error(slo, objective, sli, named, place_of or (*path, "indicator", "spec"), inline=place_of is None)
         groups += _groups(slo, objective, labels, error, window, place)
     return groups
-
-
-def _seconds(text: str) -> int:
-    return int(text[:-1]) * _SECONDS[text[-1]]
 
 
 def _meant(
@@ -150,7 +146,7 @@ def _error(
     if slo.spec.budgeting_method == "Occurrences":
         return _Error(base, None, None)
     slices = objective.time_slice_window
-    length = _seconds(slices) if isinstance(slices, str) else round(60 * slices)
+    length = seconds(slices) if isinstance(slices, str) else round(60 * slices)
     allowed = 1 - (objective.time_slice_target or 0) if slo.spec.budgeting_method == "Timeslices" else None
     return _Error(base, length, allowed)
 

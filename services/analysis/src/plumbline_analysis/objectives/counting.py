@@ -13,6 +13,7 @@ from plumbline_analysis.moments import micros, moment
 from plumbline_analysis.objectives import measure, repository
 from plumbline_analysis.objectives.gather import SloWork, Work
 from plumbline_analysis.objectives.judge import Judged
+from plumbline_analysis.objectives.measure import Part
 from plumbline_analysis.objectives.repository import Totals
 from plumbline_analysis.objectives.rules import Standing
 from plumbline_analysis.settings import Settings
@@ -26,16 +27,26 @@ class Counted:
 
     number: int
     requirement: WatchedRequirement
-    slo: Slo
-    index: int
+    part: Part
+    place: int
+    """Of the objective in its part."""
     definition: bytes
     end: int
     last_point: int | None
     standing: Standing
 
     @property
+    def slo(self) -> Slo:
+        return self.part.slo
+
+    @property
+    def index(self) -> int:
+        """The place of the objective in its SLO."""
+        return self.part.first + self.place
+
+    @property
     def objective(self) -> Objective:
-        return self.slo.objectives[self.index]
+        return self.slo.objectives[self.place]
 
 
 async def count(
@@ -47,7 +58,7 @@ async def count(
     anew: list[int] = []
     for work, results in zip(works, judged, strict=True):
         for slo, result in zip(work.slos, results, strict=True):
-            for index in range(len(slo.plan.slo.objectives)):
+            for index in range(len(slo.plan.part.slo.objectives)):
                 each = await _counted(session, work, slo, index, settings)
                 counted.append(each)
                 totals += _totals(each.number, slo, result, index)
@@ -61,9 +72,8 @@ async def count(
 
 async def _counted(session: AsyncSession, work: Work, slo: SloWork, index: int, settings: Settings) -> Counted:
     stored, continued = slo.plan.stored[index], slo.plan.continued[index]
-    definition = measure.definition(
-        slo.plan.slo, slo.plan.slo.objectives[index], settings.evaluation_interval_seconds
-    )
+    part = slo.plan.part
+    definition = measure.definition(part, part.slo.objectives[index], settings.evaluation_interval_seconds)
     end, latest = slo.plan.grids[index].end, slo.request.points.latest
     if continued is not None:
         end = max(end, micros(continued.evaluated_to))
@@ -75,14 +85,14 @@ async def _counted(session: AsyncSession, work: Work, slo: SloWork, index: int, 
         number = await repository.add_objective(
             session,
             requirement_id=work.requirement.id,
-            slo=slo.plan.slo.name,
-            objective=index,
+            slo=part.slo.name,
+            objective=part.first + index,
             definition=definition,
             evaluated_to=moment(end),
             standing=asdict(Standing()),
         )
     standing = Standing() if stored is None else _standing(stored.standing)
-    return Counted(number, work.requirement, slo.plan.slo, index, definition, end, latest, standing)
+    return Counted(number, work.requirement, part, index, definition, end, latest, standing)
 
 
 def _standing(stored: dict[str, Any]) -> Standing:

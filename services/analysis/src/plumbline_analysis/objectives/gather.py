@@ -13,14 +13,16 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from plumbline_analysis.detection import alarm, univariate
 from plumbline_analysis.models import TrackedObjective, WatchedRequirement
 from plumbline_analysis.moments import micros, moment
-from plumbline_analysis.objectives import measure, repository, rules
+from plumbline_analysis.objectives import measure, repository, windows
 from plumbline_analysis.objectives.judge import Watch
+from plumbline_analysis.objectives.measure import Part, Unmeasured
 from plumbline_analysis.objectives.repository import Indicator
 from plumbline_analysis.objectives.rules import SECOND, Counts
 from plumbline_analysis.series.derived import Points, SignalInfo
 from plumbline_analysis.series.slices import Grid
 from plumbline_analysis.settings import Settings
 from plumbline_analysis.signals import repository as signals
+from plumbline_analysis.verdicts import repository as verdicts
 from plumbline_common.schemas import SignalQuery, Slo
 
 log = logging.getLogger(__name__)
@@ -35,12 +37,12 @@ Matching = Mapping[tuple[str, str], list[SignalInfo]]
 
 @dataclass(frozen=True)
 class Plan:
-    """One SLO: what is stored of it, and what there is to measure. Sequences go by objective.
+    """One part of an SLO: what is stored of it, and what there is to measure. Sequences go by objective.
 
     `continued` are the stored rows whose counting goes on, None where it begins anew.
     """
 
-    slo: Slo
+    part: Part
     identity: bytes
     indicator: Indicator | None
     stored: Sequence[TrackedObjective | None]
@@ -83,6 +85,7 @@ class Work:
     """Indicators that are still watched but that no SLO names any more."""
     dropped: Sequence[int]
     """Objectives that are still tracked but that no SLO has any more."""
+    unmeasured: Sequence[Unmeasured]
 
 
 async def gather(
@@ -91,14 +94,21 @@ async def gather(
     """What there is to judge of those requirements of which something is new."""
     step = settings.evaluation_interval_seconds * SECOND
     until = (micros(now) - int(settings.settle_seconds * SECOND)) // step * step
-    slos = {requirement.id: slos for requirement in requirements if (slos := _slos(requirement)) is not None}
-    tracked = await repository.tracked(session, list(slos))
-    known = await repository.indicators(session, list(slos))
-    matching = await signals.matching(session, {_named(query) for each in slos.values() for query in _queries(each)})
+    parts, unmeasured = _parts(requirements)
+    tracked = await repository.tracked(session, list(parts))
+    known = await repository.indicators(session, list(parts))
+    queries = [query for each in parts.values() for part in each for query in part.queries.values()]
+    matching = await signals.matching(session, {_named(query) for query in queries})
     plans = {
-        id: [_plan(id, slo, tracked, known, matching, until, settings) for slo in each] for id, each in slos.items()
+        id: [_plan(id, part, tracked, known, matching, until, settings) for part in each]
+        for id, each in parts.items()
     }
-    plans = {id: each for id, each in plans.items() if any(grid.count for plan in each for grid in _grids(plan))}
+    silent = await _untold(session, [each for each in requirements if plans.get(each.id) == []])
+    plans = {
+        id: each
+        for id, each in plans.items()
+        if id in silent or any(grid.count for plan in each for grid in _grids(plan))
+    }
     flat = [plan for each in plans.values() for plan in each]
     before = iter(await _before(session, flat))
     points = await _points(session, flat)
@@ -119,6 +129,7 @@ async def gather(
                         if each.requirement_id == requirement.id and each.detector and each.identity not in named
                     ],
                     dropped=_dropped(requirement.id, tracked, own),
+                    unmeasured=unmeasured[requirement.id],
                 )
             )
     return works
@@ -138,8 +149,24 @@ def _slos(requirement: WatchedRequirement) -> list[Slo] | None:
         return None
 
 
-def _queries(slos: Sequence[Slo]) -> list[SignalQuery]:
-    return [query for slo in slos for query in measure.queries(slo).values()]
+def _parts(
+    requirements: Sequence[WatchedRequirement],
+) -> tuple[dict[UUID, list[Part]], dict[UUID, list[Unmeasured]]]:
+    """By requirement, of those whose SLOs can be read: what of them is measured, and what is not."""
+    parts: dict[UUID, list[Part]] = {}
+    unmeasured: dict[UUID, list[Unmeasured]] = {}
+    for requirement in requirements:
+        if (slos := _slos(requirement)) is not None:
+            split = [measure.parts(slo) for slo in slos]
+            parts[requirement.id] = [part for found, _ in split for part in found]
+            unmeasured[requirement.id] = [each for _, lacking in split for each in lacking]
+    return parts, unmeasured
+
+
+async def _untold(session: AsyncSession, requirements: Sequence[WatchedRequirement]) -> set[UUID]:
+    """Of requirements of which nothing is measured, those of which that was not said yet."""
+    told = await verdicts.current(session, [each.id for each in requirements]) if requirements else {}
+    return {each.id for each in requirements if each.id not in told or told[each.id].revision != each.revision}
 
 
 def _named(query: SignalQuery) -> tuple[str, str]:
@@ -152,23 +179,23 @@ def _grids(plan: Plan) -> tuple[Grid, ...]:
 
 def _plan(
     requirement_id: UUID,
-    slo: Slo,
+    part: Part,
     tracked: Tracked,
     known: Mapping[bytes, Indicator],
     matching: Matching,
     until: int,
     settings: Settings,
 ) -> Plan:
-    seconds = settings.evaluation_interval_seconds
-    found = {role: matching[_named(query)] for role, query in measure.queries(slo).items()}
+    slo, seconds = part.slo, settings.evaluation_interval_seconds
+    found = {role: matching[_named(query)] for role, query in part.queries.items()}
     most = max(1, min(MAX_SLICES, _POINTS // max(1, sum(map(len, found.values())))))
-    window = rules.seconds(slo.time_window[0].duration)
+    window = windows.longest(slo.time_window[0]).total_seconds()
     origin = until - int(min(window, settings.backfill_seconds)) * SECOND
     late = int(settings.lateness_seconds * SECOND)
 
-    stored = [tracked.get((requirement_id, slo.name, index)) for index in range(len(slo.objectives))]
+    stored = [tracked.get((requirement_id, slo.name, part.first + index)) for index in range(len(slo.objectives))]
     continued = [
-        row if row is not None and row.definition == measure.definition(slo, objective, seconds) else None
+        row if row is not None and row.definition == measure.definition(part, objective, seconds) else None
         for row, objective in zip(stored, slo.objectives, strict=True)
     ]
     grids = []
@@ -178,11 +205,11 @@ def _plan(
             grids.append(_grid(origin, until, step, most))
         else:
             grids.append(_grid(micros(row.evaluated_to), until, step, most, late))
-    identity = measure.indicator_identity(requirement_id, slo)
+    identity = measure.indicator_identity(requirement_id, part)
     indicator = known.get(identity)
     detector = indicator.detector if indicator is not None else None
     watched = _grid(micros(detector.evaluated_to) if detector else origin, until, seconds * SECOND, most)
-    return Plan(slo, identity, indicator, stored, continued, grids, watched, found)
+    return Plan(part, identity, indicator, stored, continued, grids, watched, found)
 
 
 def _grid(done: int, until: int, step: int, most: int, late: int = 0) -> Grid:
@@ -216,7 +243,7 @@ async def _points(session: AsyncSession, plans: Sequence[Plan]) -> dict[tuple[in
 
 def _work(plan: Plan, before: Sequence[Counts], points: Points, until: int, settings: Settings) -> SloWork:
     request = measure.Request(
-        slo=plan.slo,
+        part=plan.part,
         grids=plan.grids,
         watched=plan.watched,
         step=settings.evaluation_interval_seconds * SECOND,

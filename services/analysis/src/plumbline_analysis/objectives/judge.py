@@ -1,4 +1,4 @@
-"""The CPU-bound part of an evaluation: measure an SLO's slices, let its detector judge the new ones. Pure."""
+"""The CPU-bound step of an evaluation: measure the slices of a part of an SLO, let its detector judge. Pure."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -22,7 +22,7 @@ class Watch:
 
 @dataclass(frozen=True)
 class Judged:
-    """What one SLO's new slices say. `changes` are the alarm after each change, in the order of time."""
+    """What one part's new slices say. `changes` are the alarm after each change, in the order of time."""
 
     measured: Measured
     watch: Watch
@@ -36,7 +36,7 @@ ALARM = alarm.Config()
 def judge(asked: measure.Request, watch: Watch) -> Judged:
     """Measure and detect. O(points + slices * detector memory)."""
     measured = measure.measure(asked)
-    return detect(measured, watch, asked.watched, measure.detector_config(asked.slo))
+    return detect(measured, watch, asked.watched, measure.detector_config(asked.part))
 
 
 def detect(measured: Measured, watch: Watch, grid: Grid, config: univariate.Config) -> Judged:

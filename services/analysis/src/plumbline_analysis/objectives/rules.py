@@ -16,16 +16,10 @@ from plumbline_common.schemas import Objective, Operator, VerdictState
 Float64 = npt.NDArray[np.float64]
 
 SECOND: Final = 1_000_000
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 
 # Of a 30 day window: 2 % of the budget in 1 h, seen in the last 5 min, and 5 % in 6 h, seen in the last 30 min.
 _THIRTY_DAYS = 30 * 86_400
 _ALERTS = ((3_600, 300, 14.4), (21_600, 1_800, 6.0))
-
-
-def seconds(duration: str) -> int:
-    """An OpenSLO duration shorthand, such as `30d`, in seconds."""
-    return int(duration[:-1]) * _UNITS[duration[-1]]
 
 
 @dataclass(frozen=True)
@@ -154,6 +148,13 @@ def events(numerator: Float64, total: Float64, *, numerator_is_bad: bool) -> tup
     return (whole - part if numerator_is_bad else part), whole
 
 
+def ready_made(ratio: Float64, *, failures: bool) -> tuple[Float64, Float64]:
+    """A slice for which there is a ratio is a unit, as good as the ratio says; shapes (n,)."""
+    known = ~np.isnan(ratio)
+    good = np.where(known, np.clip(1 - ratio if failures else ratio, 0.0, 1.0), 0.0)
+    return good, known.astype(np.float64)
+
+
 def time_slices(good: Float64, total: Float64, share: float | None) -> tuple[Float64, Float64]:
     """Each slice with units counts once: as good where at least `share` of its units are good; shapes (n,).
 
@@ -168,4 +169,4 @@ def time_slices(good: Float64, total: Float64, share: float | None) -> tuple[Flo
 
 def slice_share(objective: Objective) -> float:
     """`timeSliceTarget`, or the target itself where it is left out."""
-    return objective.time_slice_target if objective.time_slice_target is not None else objective.target
+    return objective.time_slice_target if objective.time_slice_target is not None else objective.fraction

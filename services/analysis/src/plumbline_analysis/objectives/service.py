@@ -11,7 +11,7 @@ from plumbline_analysis.anomalies import repository as anomaly_repository
 from plumbline_analysis.anomalies import service as anomalies
 from plumbline_analysis.models import Anomaly, WatchedRequirement
 from plumbline_analysis.moments import moment
-from plumbline_analysis.objectives import counting, repository, rules, standings, watching
+from plumbline_analysis.objectives import counting, repository, standings, watching, windows
 from plumbline_analysis.objectives.counting import Counted
 from plumbline_analysis.objectives.gather import Work
 from plumbline_analysis.objectives.judge import Judged
@@ -66,14 +66,15 @@ def _conclusions(
     concluded = []
     for work in works:
         if work.requirement.id not in behind:
-            longest = max(rules.seconds(slo.plan.slo.time_window[0].duration) for slo in work.slos)
             end = moment(work.until)
+            slos = [*(each.plan.part.slo for each in work.slos), *(each.slo for each in work.unmeasured)]
+            unmeasured = [standings.unmeasured(each) for each in work.unmeasured]
             concluded.append(
                 Conclusion(
                     work.requirement,
-                    evidence[work.requirement.id],
+                    [*evidence[work.requirement.id], *unmeasured],
                     [each for each in ongoing.values() if each.requirement_id == work.requirement.id],
-                    end - timedelta(seconds=longest),
+                    min(windows.bounds(slo.time_window[0], end)[0] for slo in slos),
                     end,
                 )
             )
@@ -97,5 +98,5 @@ async def retire(session: AsyncSession, requirement_id: UUID, at: int) -> list[E
 async def prune(session: AsyncSession, requirement: WatchedRequirement, now: datetime) -> None:
     """Drop the running totals of a requirement that no window reaches any more."""
     for slo in map(Slo.model_validate, requirement.slos):
-        window = timedelta(seconds=rules.seconds(slo.time_window[0].duration))
-        await repository.prune_slices(session, requirement.id, slo.name, now - window - _MARGIN)
+        longest = windows.longest(slo.time_window[0])
+        await repository.prune_slices(session, requirement.id, slo.name, now - longest - _MARGIN)

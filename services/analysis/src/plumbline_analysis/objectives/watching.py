@@ -64,7 +64,7 @@ async def _indicator(session: AsyncSession, slo: SloWork, subject: anomalies.Sub
         service=subject.service,
         attributes=subject.attributes,
         requirement_id=subject.requirement_id,
-        slo=slo.plan.slo.name,
+        slo=slo.plan.part.slo.name,
         aggregation=subject.aggregation,
     )
 
@@ -73,7 +73,7 @@ def _detector(number: int, work: Work, slo: SloWork, judged: Judged) -> dict[str
     return {
         "signal": number,
         "requirement_id": work.requirement.id,
-        "slo": slo.plan.slo.name,
+        "slo": slo.plan.part.slo.name,
         "watching_since": moment(judged.watch.since),
         "evaluated_to": moment(slo.plan.watched.end),
         "state": judged.watch.state.to_bytes(),
@@ -99,16 +99,16 @@ async def _alarms(
 
 
 def _subject(work: Work, slo: SloWork) -> anomalies.Subject:
-    query = measure.subject(slo.plan.slo)
+    query = measure.subject(slo.plan.part)
     if slo.plan.indicator is not None:
         unit = slo.plan.indicator.unit
-    elif slo.plan.slo.indicator.ratio_metric is not None:
+    elif slo.plan.part.is_ratio:
         unit = "1"
     else:
         unit = "" if query.le is not None else slo.plan.matched[0].unit
     return anomalies.Subject(
         metric=query.metric,
-        aggregation=measure.aggregation(slo.plan.slo),
+        aggregation=measure.aggregation(slo.plan.part),
         unit=unit,
         service=query.attributes.get("service.name") or work.requirement.service,
         attributes=query.attributes,

@@ -15,7 +15,7 @@ from plumbline_common.schemas import Verdict, VerdictState
 
 async def page(
     session: AsyncSession, requirement_id: UUID | None, state: VerdictState | None, skip: int, limit: int
-) -> tuple[Sequence[Row[CurrentVerdict, str, str]], int]:
+) -> tuple[Sequence[Row[CurrentVerdict, str, str, int]], int]:
     """The current verdicts, the latest change first, with their requirements, and how many there are in all."""
     wanted = []
     if requirement_id is not None:
@@ -24,7 +24,7 @@ async def page(
         wanted.append(CurrentVerdict.state == state)
     total = (await session.execute(select(func.count()).select_from(CurrentVerdict).where(*wanted))).scalar_one()
     rows = await session.execute(
-        select(CurrentVerdict, WatchedRequirement.key, WatchedRequirement.title)
+        select(CurrentVerdict, WatchedRequirement.key, WatchedRequirement.title, WatchedRequirement.revision)
         .join(WatchedRequirement, WatchedRequirement.id == CurrentVerdict.requirement_id)
         .where(*wanted)
         .order_by(CurrentVerdict.changed_at.desc(), CurrentVerdict.requirement_id)

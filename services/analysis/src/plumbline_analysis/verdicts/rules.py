@@ -1,5 +1,6 @@
 """From objectives and anomalies to one verdict, and its reason in words. Pure."""
 
+from collections import defaultdict
 from collections.abc import Sequence
 
 from plumbline_common.schemas import ObjectiveEvidence, VerdictState
@@ -13,14 +14,33 @@ def worst(states: Sequence[VerdictState]) -> VerdictState:
 
 
 def state(objectives: Sequence[ObjectiveEvidence], anomalies: int) -> VerdictState:
-    """The worst objective; an anomaly that goes on puts the requirement at risk."""
-    found = worst([objective.state for objective in objectives])
+    """The worst objective or composite SLO; an anomaly that goes on puts the requirement at risk."""
+    composites: dict[str, list[ObjectiveEvidence]] = defaultdict(list)
+    for each in objectives:
+        if each.weight is not None:
+            composites[each.slo].append(each)
+    states = [each.state for each in objectives if each.weight is None]
+    found = worst([*states, *map(composite, composites.values())])
     return worst([found, VerdictState.AT_RISK]) if anomalies else found
+
+
+def composite(objectives: Sequence[ObjectiveEvidence]) -> VerdictState:
+    """Violated where the weighted mean of what is left of the budgets is nothing; trouble of one is a risk."""
+    known = [(each.weight or 1.0, each.budget_remaining) for each in objectives]
+    left = [(weight, remaining) for weight, remaining in known if remaining is not None]
+    if left and sum(weight * remaining for weight, remaining in left) <= 1e-9 * sum(weight for weight, _ in left):
+        return VerdictState.VIOLATED
+    found = worst([each.state for each in objectives])
+    return VerdictState.AT_RISK if found is VerdictState.VIOLATED else found
 
 
 def reason(objectives: Sequence[ObjectiveEvidence], anomaly_titles: Sequence[str], verdict: VerdictState) -> str:
     """One sentence for each objective that made the verdict, and for each anomaly that goes on."""
-    parts = [_objective(objective) for objective in objectives if objective.state is verdict]
+    # The state of a composite SLO may be none of its objectives': then all that are in trouble are told.
+    made = [each for each in objectives if each.state is verdict]
+    if verdict is not VerdictState.MET:
+        made = made or [each for each in objectives if each.state in (VerdictState.AT_RISK, VerdictState.VIOLATED)]
+    parts = [_objective(objective) for objective in made]
     if verdict in (VerdictState.AT_RISK, VerdictState.VIOLATED):
         parts += [f"{title} (an anomaly that goes on)" for title in anomaly_titles]
     return ". ".join(parts) + "." if parts else "No objective has been evaluated."
@@ -28,6 +48,8 @@ def reason(objectives: Sequence[ObjectiveEvidence], anomaly_titles: Sequence[str
 
 def _objective(evidence: ObjectiveEvidence) -> str:
     name = f"{evidence.slo}, objective {evidence.objective + 1}"
+    if evidence.missing is not None:
+        return f"{name}: no data: {evidence.missing}"
     if evidence.state is VerdictState.NO_DATA or evidence.sli is None or evidence.budget_remaining is None:
         return f"{name}: no data, or too little of it ({evidence.total:g} units in the window)"
     good = f"{evidence.sli:.3%} good of {evidence.total:.0f}, target {evidence.target:.10g}"

@@ -15,6 +15,8 @@ class VerdictResponse(Verdict):
     changed_at: AwareDatetime
     """Since when the state and the revision are these."""
     evaluated_at: AwareDatetime
+    stale: bool
+    """Whether another revision than the one that was judged is in force by now; it is judged next."""
 
 
 class VerdictPage(Schema):

@@ -27,9 +27,10 @@ async def page(
                     "requirement_title": title,
                     "changed_at": current.changed_at,
                     "evaluated_at": current.evaluated_at,
+                    "stale": current.revision != in_force,
                 }
             )
-            for current, key, title in found
+            for current, key, title, in_force in found
         ],
         total=total,
     )

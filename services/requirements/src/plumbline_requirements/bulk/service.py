@@ -193,8 +193,7 @@ def _parsed(raw: Any) -> Parsed:
         first = error.errors()[0]
         # The discriminator stands second in the path of a union's member.
         path = [part for part in first["loc"] if part not in ("create", "update", "transition")]
-        pointer = "".join(f"/{str(part).replace('~', '~0').replace('/', '~1')}" for part in path)
-        return Invalid(first["msg"].removeprefix("Value error, "), pointer=pointer[:500])
+        return Invalid(first["msg"].removeprefix("Value error, "), pointer=problems.pointer(path)[:500])
 
 
 async def _one(session: AsyncSession, item: UpdateItem | TransitionItem, actor: UserInfo) -> RequirementResponse:

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator, Sequence
 
-from plumbline_common.schemas import MetricRef, Slo
+from plumbline_common.schemas import SignalQuery, Slo, seconds
 from plumbline_requirements.linting.sentences import Span
 
 _NUMBER = r"(\d+(?:\.\d+)?)"
@@ -21,7 +21,6 @@ _WINDOW = re.compile(
     re.IGNORECASE,
 )
 _DIGIT = re.compile(r"[0-9]")
-_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 _WORDS = {"two": 0.99, "three": 0.999, "four": 0.9999, "five": 0.99999, "six": 0.999999}
 
 
@@ -42,7 +41,7 @@ def _ratios(text: str, slos: Sequence[Slo]) -> Iterator[tuple[Span, str]]:
     if not found:
         return
     objectives = [objective for slo in slos for objective in slo.objectives]
-    targets = {objective.target for objective in objectives}
+    targets = {objective.fraction for objective in objectives}
     slices = {objective.time_slice_target for objective in objectives if objective.time_slice_target is not None}
     # A threshold of a ratio, such as a utilization, is said in percent too.
     values = {objective.value for objective in objectives if objective.value is not None}
@@ -56,7 +55,7 @@ def _ratios(text: str, slos: Sequence[Slo]) -> Iterator[tuple[Span, str]]:
 
 def _percentiles(text: str, slos: Sequence[Slo]) -> Iterator[tuple[Span, str]]:
     for each in _PERCENTILE.finditer(text):
-        used = {ref.metric_source.spec.aggregation for ref in _metrics(slos)}
+        used = {query.aggregation for query in _queries(slos)}
         used = {name for name in used if re.fullmatch(r"p\d+", name)}
         if used and f"p{each[1] or each[2]}" not in used:
             yield Span(*each.span()), f"the SLO reads {' and '.join(sorted(used))}"
@@ -73,32 +72,35 @@ def _limits(text: str, slos: Sequence[Slo]) -> Iterator[tuple[Span, str]]:
 
 
 def _limits_of(slos: Sequence[Slo]) -> set[float]:
-    limits = {ref.metric_source.spec.le for ref in _metrics(slos) if _in_seconds(ref)}
+    limits = {query.le for query in _queries(slos) if _in_seconds(query)}
     for slo in slos:
-        threshold = slo.indicator.threshold_metric
-        if threshold is not None and _in_seconds(threshold):
-            limits |= {objective.value for objective in slo.objectives}
+        for objective in slo.objectives:
+            indicator = slo.indicator_of(objective)
+            threshold = indicator and indicator.threshold_metric and indicator.threshold_metric.query
+            if threshold and _in_seconds(threshold):
+                limits.add(objective.value)
     return {each for each in limits if each is not None}
 
 
 def _windows(text: str, slos: Sequence[Slo]) -> Iterator[tuple[Span, str]]:
     for each in _WINDOW.finditer(text):
         windows = {slo.time_window[0].duration for slo in slos}
-        known = {int(window[:-1]) * _SECONDS[window[-1]] for window in windows}
-        if float(each[1]) * _SECONDS[each[2][0].lower()] not in known:
+        known = {seconds(window) for window in windows}
+        if float(each[1]) * seconds(f"1{each[2][0].lower()}") not in known:
             yield Span(each.start(1), each.end()), f"the SLO's window is {' and '.join(sorted(windows))}"
 
 
-def _metrics(slos: Sequence[Slo]) -> Iterator[MetricRef]:
+def _queries(slos: Sequence[Slo]) -> Iterator[SignalQuery]:
     for slo in slos:
-        ratio = slo.indicator.ratio_metric
-        found = (slo.indicator.threshold_metric,) if ratio is None else (ratio.good, ratio.bad, ratio.total)
-        yield from (each for each in found if each is not None)
+        for indicator in slo.indicators:
+            for metric in indicator.metrics.values():
+                if metric.query is not None:
+                    yield metric.query
 
 
-def _in_seconds(ref: MetricRef) -> bool:
+def _in_seconds(query: SignalQuery) -> bool:
     """By OpenTelemetry's convention durations are in seconds and named so."""
-    return ref.metric_source.spec.metric.endswith("duration")
+    return query.metric.endswith("duration")
 
 
 def _same(one: float, other: float) -> bool:

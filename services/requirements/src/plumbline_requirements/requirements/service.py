@@ -12,7 +12,7 @@ from uuid import UUID
 from pydantic import ValidationError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from plumbline_common import db
+from plumbline_common import db, problems
 from plumbline_common.auth import UserInfo
 from plumbline_common.errors import Invalid, NotFound, PlumblineError
 from plumbline_common.events import (
@@ -434,8 +434,7 @@ def _validated(content: dict[str, Any]) -> dict[str, Any]:
         return RequirementContent.model_validate(content).model_dump(mode="json")
     except ValidationError as error:
         first = error.errors()[0]
-        pointer = "".join(f"/{part}" for part in first["loc"])
-        raise Invalid(first["msg"].removeprefix("Value error, "), pointer=pointer) from None
+        raise Invalid(first["msg"].removeprefix("Value error, "), pointer=problems.pointer(first["loc"])) from None
 
 
 def content_of(requirement: Requirement) -> dict[str, Any]:
