@@ -180,6 +180,7 @@ class SignalQuery(OpenSloSchema):
 
 
 class MetricSource(OpenSloSchema):
+    metric_source_ref: Given[SloName] = None
     type: Literal["Plumbline"] = "Plumbline"
     spec: SignalQuery
 
@@ -188,7 +189,7 @@ class ForeignSource(OpenSloSchema):
     """A metric source of another tool: kept and written again, not measured."""
 
     metric_source_ref: Given[SloName] = None
-    type: Given[Name] = None
+    type: Given[Annotated[SloText, Field(min_length=1)]] = None
     spec: Annotated[Json, Field(min_length=1)]
 
     @model_validator(mode="after")
@@ -291,7 +292,7 @@ class TimeWindow(OpenSloSchema):
 
 
 class Objective(OpenSloSchema):
-    display_name: Annotated[str, StringConstraints(max_length=200), Storable] = ""
+    display_name: SloText = ""
     op: Operator | None = None
     value: float | None = None
     """The threshold of a thresholdMetric, in the metric's unit."""
@@ -341,7 +342,7 @@ class Slo(OpenSloSchema):
     """`metadata` and `spec` of an OpenSLO v1 SLO, flattened."""
 
     name: SloName
-    display_name: Annotated[str, StringConstraints(max_length=200), Storable] = ""
+    display_name: SloText = ""
     labels: Given[Labels] = None
     annotations: Given[Annotations] = None
     description: Given[SloText] = None
@@ -352,7 +353,7 @@ class Slo(OpenSloSchema):
     indicator_ref: Given[SloName] = None
     time_window: Annotated[list[TimeWindow], Field(min_length=1, max_length=1)]
     budgeting_method: BudgetingMethod = BudgetingMethod.OCCURRENCES
-    objectives: Annotated[list[Objective], Field(min_length=1, max_length=10)]
+    objectives: Annotated[list[Objective], Field(min_length=1, max_length=30)]
     alert_policies: Given[Annotated[list[dict[str, Any]], Field(max_length=20), AfterValidator(_alert_policies)]] = (
         None
     )

@@ -77,6 +77,12 @@ class Checked:
 
 def check(texts: Mapping[str, str], known: Iterable[Object] = ()) -> Checked:
     """Check the texts of files as one set. References lead to objects of any of them, or to `known` ones."""
+    parsed = parse(texts)
+    return Checked(parsed.objects, sorted({*parsed.findings, *together(parsed.objects, known)}))
+
+
+def parse(texts: Mapping[str, str]) -> Checked:
+    """What each object says for itself; `together` has the rest."""
     found: list[Located] = []
     findings: list[Finding] = []
     for file, text in texts.items():
@@ -94,8 +100,7 @@ def check(texts: Mapping[str, str], known: Iterable[Object] = ()) -> Checked:
                     found.append(outcome)
                 else:
                     findings += outcome
-    findings += _together(found, list(known))
-    return Checked(found, sorted(set(findings)))
+    return Checked(found, findings)
 
 
 def _roots(node: Node) -> Iterator[tuple[Path, Node]]:
@@ -198,7 +203,8 @@ def _quoted(given: Any) -> str:
 # --- What members say together --------------------------------------------------------------------------
 
 
-def _together(found: Sequence[Located], known: Sequence[Object]) -> Iterator[Finding]:
+def together(found: Sequence[Located], known: Iterable[Object] = ()) -> Iterator[Finding]:
+    """What the objects say with each other, and with `known` ones that they may refer to."""
     names: dict[tuple[str, str], Object] = {(thing.kind, thing.name): thing for thing in known}
     first: dict[tuple[str, str], Located] = {}
     for each in found:
