@@ -1,12 +1,13 @@
 """`plumbline slo validate`, as a pipeline calls it."""
 
 import json
-import re
-import shlex
-import shutil
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from textwrap import dedent
+from typing import Any
 
+import httpx
 import pytest
 import yaml
 from typer.testing import CliRunner, Result
@@ -166,17 +167,94 @@ def test_a_fault_in_one_of_the_two_is_no_difference(tmp_path: Path) -> None:
     assert "must be less than 1" in result.output
 
 
-def test_the_commands_of_the_example_pipeline_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    root = Path(__file__).parents[2]
-    pipeline = yaml.safe_load((root / "examples" / "pipelines" / "slos-github.yml").read_text())
-    scripts = "\n".join(step.get("run", "") for step in pipeline["jobs"]["slos"]["steps"])
-    commands = re.findall(r"^\s*(plumbline .+?)(?:\s*\|\|.*)?$", scripts, re.MULTILINE)
-    assert [command.split()[2] for command in commands] == ["validate", "diff", "rules"]
-    for place in (tmp_path / "slos", tmp_path / "base" / "slos"):
-        shutil.copytree(root / "examples" / "slos", place)
-    monkeypatch.chdir(tmp_path)
-    for command in commands:
-        arguments = shlex.split(command.replace("$RUNNER_TEMP", str(tmp_path)))[1:]
-        result = CliRunner().invoke(app, arguments)
-        assert result.exit_code == 0, (command, result.output)
-    assert (tmp_path / "rules.yaml").read_text().startswith("groups:")
+# --- With a server --------------------------------------------------------------------------------------
+
+CLIENT = httpx.AsyncClient
+SERVER = ["--url", "http://gateway", "--token", "t"]
+
+
+@pytest.fixture
+def answering(monkeypatch: pytest.MonkeyPatch) -> Callable[[httpx.Response], list[httpx.Request]]:
+    """Makes every request be answered so; the requests, as they come."""
+
+    def answer(response: httpx.Response) -> list[httpx.Request]:
+        asked: list[httpx.Request] = []
+
+        def handle(request: httpx.Request) -> httpx.Response:
+            asked.append(request)
+            return response
+
+        monkeypatch.setattr(httpx, "AsyncClient", partial(CLIENT, transport=httpx.MockTransport(handle)))
+        return asked
+
+    return answer
+
+
+def at(document: int, pointer: str, detail: str) -> dict[str, Any]:
+    return {"line": 1, "column": 1, "document": document, "pointer": pointer, "subject": "", "detail": detail}
+
+
+def test_what_the_server_refuses_is_told_at_its_place_in_the_file(tmp_path: Path, answering: Any) -> None:
+    (tmp_path / "a.yaml").write_text(SLI)
+    (tmp_path / "b.yaml").write_text(GOOD)
+    place = {
+        "line": 1,
+        "column": 1,
+        "document": 2,
+        "pointer": "/metadata/name",
+        "subject": "",
+        "detail": "which one?",
+    }
+    answering(httpx.Response(422, json={"detail": "x", "errors": [place]}))
+    result = CliRunner().invoke(app, ["slo", "import", str(tmp_path), *SERVER])
+    assert result.exit_code == 2
+    assert f"{tmp_path}/b.yaml:3:12: error: /metadata/name which one? (SLO checkout)" in result.output
+
+
+def test_an_import_tells_what_changed_and_warns_at_the_place(tmp_path: Path, answering: Any) -> None:
+    (tmp_path / "b.yaml").write_text(GOOD)
+    place = {
+        "line": 1,
+        "column": 1,
+        "document": 1,
+        "pointer": "/spec/indicatorRef",
+        "subject": "",
+        "detail": "no SLI",
+    }
+    named = {"id": "0190", "key": "REQ-7", "title": "Checkout", "revision": 3}
+    changes = [
+        {"kind": "SLI", "name": "a", "action": "created", "requirement": None, "differences": [], "because": None},
+        {"kind": "SLI", "name": "b", "action": "unchanged", "requirement": None, "differences": [], "because": None},
+        {
+            "kind": "SLO",
+            "name": "c",
+            "action": "updated",
+            "requirement": named,
+            "differences": [{"pointer": "/spec/objectives/0/target", "before": 0.9, "after": 0.99}],
+            "because": "the SLI a changes",
+        },
+    ]
+    done = {"dry_run": True, "created": 1, "updated": 1, "unchanged": 1, "changes": changes, "warnings": [place]}
+    asked = answering(httpx.Response(200, json=done))
+    result = CliRunner().invoke(app, ["slo", "import", str(tmp_path), "--dry-run", *SERVER])
+    assert result.exit_code == 0
+    assert [(each.url.path, each.url.params["dry_run"]) for each in asked] == [("/api/v1/openslo/import", "true")]
+    assert result.output.splitlines() == [
+        f"{tmp_path}/b.yaml:6:3: warning: /spec/indicatorRef no SLI (SLO checkout)",
+        "+ SLI a",
+        "~ SLO c of REQ-7 (revision 3): the SLI a changes",
+        "    /spec/objectives/0/target: 0.9 → 0.99",
+        "1 created, 1 updated, 1 unchanged; nothing was written (dry run)",
+    ]
+
+
+def test_an_export_that_breaks_off_leaves_no_file(tmp_path: Path, answering: Any) -> None:
+    out = tmp_path / "out.yaml"
+    answering(httpx.Response(200, text="---\nkind: SLO\n"))
+    result = CliRunner().invoke(app, ["slo", "export", "--out", str(out), *SERVER])
+    assert (result.exit_code, "broke off" in result.output) == (1, True)
+    assert list(tmp_path.iterdir()) == []
+    answering(httpx.Response(200, text="---\nkind: SLO\n# 1 object\n"))
+    result = CliRunner().invoke(app, ["slo", "export", "--out", str(out), *SERVER])
+    assert result.exit_code == 0, result.output
+    assert out.read_text() == "---\nkind: SLO\n# 1 object\n"

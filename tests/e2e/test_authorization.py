@@ -30,12 +30,13 @@ def admin(caller: Any) -> httpx.AsyncClient:
 async def things(admin: httpx.AsyncClient) -> dict[str, str]:
     """Ids of fresh things of the team payments."""
     made = await admin.post(REQUIREMENTS, json={"title": "Whose is it", "owner_team": "payments"})
-    requirement = made.raise_for_status().json()["id"]
+    requirement, key = (made.raise_for_status().json()[name] for name in ("id", "key"))
     target = (await admin.post(REQUIREMENTS, json={"title": "Of all"})).raise_for_status().json()["id"]
     view = {"team": "payments", "name": str(uuid4()), "query": {"status": "draft"}}
     baseline = {"name": str(uuid4()), "items": [{"requirement_id": requirement, "revision": 1}]}
     return {
         "requirement": requirement,
+        "key": key,
         "view": (await admin.post("/api/v1/views", json=view)).raise_for_status().json()["id"],
         "baseline": (await admin.post("/api/v1/baselines", json=baseline)).raise_for_status().json()["id"],
         "target": target,
@@ -87,6 +88,18 @@ def body_of(operation: str, made: dict[str, str]) -> Any:
         "POST /api/v1/exemptions/{id}/revocation": {"reason": "over"},
         "POST /api/v1/links": link(made["requirement"], made["target"], "conflicts"),
         "POST /api/v1/links/{id}/clearance": {"reason": "still holds"},
+        "POST /api/v1/openslo/import": {
+            "apiVersion": "openslo/v1",
+            "kind": "SLO",
+            "metadata": {"name": "whose", "annotations": {"plumbline/requirement": made["key"]}},
+            "spec": {
+                "service": "whose",
+                "indicatorRef": "whose",
+                "timeWindow": [{"duration": "30d"}],
+                "budgetingMethod": "Occurrences",
+                "objectives": [{"target": 0.9}],
+            },
+        },
         "POST /api/v1/search": {"query": "whose"},
         "POST /api/v1/telemetry/points": {"points": []},
     }.get(operation, {})
@@ -97,6 +110,7 @@ async def status_of(client: httpx.AsyncClient, operation: str, made: dict[str, s
     method, path = operation.split(" ", 1)
     kind = path.split("/")[3].removesuffix("s") if path.startswith("/api/") else ""
     path = path.replace("{id}", made.get(kind, str(uuid4()))).replace("{revision}", "1").replace("{team}", "matrix")
+    path = path.replace("{kind}", "SLI").replace("{name}", "whose")
     query = {"/diff": "?from=1&to=1", "/search": "?q=whose"}.get(path[path.rfind("/") :], "")
     if operation == "GET /api/v1/baselines/{id}/diff":
         query = f"?to={made['baseline']}"

@@ -6,16 +6,18 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from uuid import uuid4
 
 import typer
 from rich.text import Text
 
-from plumbline_cli import diffs
-from plumbline_cli.shell import EXIT_CODES, Code, console, fail, many
+from plumbline_cli import diffs, files
+from plumbline_cli.client import Refused
+from plumbline_cli.shell import EXIT_CODES, Caller, Code, calling, console, fail, many
 from plumbline_common.openslo import checking, prometheus
-from plumbline_common.openslo.checking import Checked, Finding
+from plumbline_common.openslo.checking import Checked, Finding, Located
 from plumbline_common.openslo.objects import SLO
-from plumbline_common.openslo.writing import document, dump
+from plumbline_common.openslo.writing import document, dump, write
 
 app = typer.Typer(
     help="SLOs as code: OpenSLO v1 in YAML or JSON.",
@@ -23,6 +25,9 @@ app = typer.Typer(
     no_args_is_help=True,
 )
 
+PATH = "/api/v1/openslo"
+IMPORT_SECONDS = 120.0
+Kind = Literal["SLO", "SLI", "Service", "DataSource", "AlertPolicy", "AlertCondition", "AlertNotificationTarget"]
 LARGEST = 16 * 2**20
 """Bytes of one file."""
 _SIGNS = {"+": "green", "-": "red", "~": "yellow", "@": "cyan"}
@@ -96,9 +101,9 @@ def diff(
     """Show what lies between two sets of OpenSLO files, object by object. Ends with 1 where they differ."""
     before, after = (_documents(_valid([path])) for path in (old, new))
     changes = [
-        {"kind": kind, "name": name, "before": before.get((kind, name)), "after": after.get((kind, name))}
-        for kind, name in sorted(before.keys() | after.keys())
-        if before.get((kind, name)) != after.get((kind, name))
+        {"kind": each[0], "name": each[1], "before": before.get(each), "after": after.get(each)}
+        for each in sorted(before.keys() | after.keys())
+        if before.get(each) != after.get(each)
     ]
     if output == "json":
         typer.echo(json.dumps(changes, indent=2, ensure_ascii=False))
@@ -113,6 +118,96 @@ def diff(
         raise typer.Exit(Code.FAILED)
 
 
+@app.command("import", epilog=EXIT_CODES)
+@calling("editor")
+def import_(
+    caller: Caller,
+    paths: Files,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would change")] = False,
+    owner_team: Annotated[str | None, typer.Option(help="Owns the requirements that are made")] = None,
+    reason: Annotated[str, typer.Option(help="Why; it stands in the history and in the audit log")] = "",
+    output: Annotated[Literal["text", "json"], typer.Option("--output", "-o", help="How to print")] = "text",
+) -> None:
+    """Take OpenSLO files into Plumbline: all of them, or nothing where one is wrong.
+
+    An SLO changes the requirement that pins it, as a new draft revision; one that is new makes a requirement.
+    """
+    checked = _valid(paths)
+    query = {"dry_run": dry_run, "owner_team": owner_team, "reason": reason}
+    text = write(each.object for each in checked.objects)
+    headers = {"Content-Type": "application/yaml", "Idempotency-Key": str(uuid4())}
+    try:
+        response = caller.ask(
+            lambda gateway: gateway.send(
+                "POST",
+                f"{PATH}/import",
+                params={name: value for name, value in query.items() if value is not None},
+                content=text.encode(),
+                headers=headers,
+                timeout=IMPORT_SECONDS,
+            )
+        )
+    except Refused as refused:
+        places = [each for each in refused.problem.get("errors") or [] if "document" in each]
+        if not places:
+            raise
+        tell(Checked((), [_found(checked, each, "error") for each in places]))
+        raise typer.Exit(Code.USAGE) from None
+    done = response.json()
+    if output == "json":
+        typer.echo(json.dumps(done, indent=2, ensure_ascii=False))
+        return
+    tell(Checked((), [_found(checked, each, "warning") for each in done["warnings"]]))
+    for change in done["changes"]:
+        _tell_change(change)
+    counts = f"{done['created']} created, {done['updated']} updated, {done['unchanged']} unchanged"
+    console.print(f"{counts}{'; nothing was written (dry run)' if dry_run else ''}")
+
+
+def _found(checked: Checked, place: dict[str, Any], severity: Literal["error", "warning"]) -> Finding:
+    """What the server said of a document of the one text that it was sent, at its place in the files."""
+    located: Located = checked.objects[place["document"] - 1]
+    parts = [part.replace("~1", "/").replace("~0", "~") for part in place["pointer"].split("/")[1:]]
+    path = tuple(int(part) if part.isdecimal() else part for part in parts)
+    return located.finding(severity, path, place["detail"])
+
+
+def _tell_change(change: dict[str, Any]) -> None:
+    sign = {"created": "+", "updated": "~"}.get(change["action"])
+    if sign is None:
+        return
+    named = change["requirement"]
+    where = f" of {named['key']} (revision {named['revision']})" if named else ""
+    because = f": {change['because']}" if change["because"] else ""
+    line = f"{sign} {change['kind']} {change['name']}{where}{because}"
+    console.print(Text(diffs.plain(line), style=_SIGNS[sign]), soft_wrap=True)
+    for each in change["differences"]:
+        before, after = (json.dumps(each[side], ensure_ascii=False) for side in ("before", "after"))
+        console.print(Text(diffs.plain(f"    {each['pointer']}: {before} → {after}")), soft_wrap=True)
+
+
+@app.command(epilog=EXIT_CODES)
+@calling("viewer")
+def export(
+    caller: Caller,
+    out: Annotated[Path | None, typer.Option("--out", help="The file to write; default: standard output")] = None,
+    kind: Annotated[
+        Kind | None, typer.Option(help="Only objects of this kind; SLOs and what they share where left out")
+    ] = None,
+    service: Annotated[str | None, typer.Option(help="Of requirements of this service")] = None,
+    owner_team: Annotated[str | None, typer.Option(help="Of requirements of this team")] = None,
+    in_force: Annotated[bool, typer.Option("--in-force", help="As production is held against them")] = False,
+    format: Annotated[Literal["yaml", "json", "prometheus"], typer.Option("--format", "-f")] = "yaml",
+) -> None:
+    """Write SLOs as OpenSLO files, or as Prometheus rules (of those in force)."""
+    rules = format == "prometheus"
+    query = {"service": service, "owner_team": owner_team, "kind": None if rules else kind}
+    query |= {"format": None} if rules else {"format": format, "which": "in_force" if in_force else "present"}
+    kept = {name: value for name, value in query.items() if value is not None}
+    end = "]" if format == "json" else "#"
+    files.download(caller, f"{PATH}/{'rules' if rules else 'export'}", kept, out, lambda last: last.startswith(end))
+
+
 def _valid(paths: list[Path]) -> Checked:
     """What the files hold. Ends the program where there is an error in them."""
     checked = checking.check(texts(paths))
@@ -122,8 +217,8 @@ def _valid(paths: list[Path]) -> Checked:
     return checked
 
 
-def _documents(checked: Checked) -> dict[tuple[str, str], dict[str, Any]]:
-    return {(each.object.kind, each.object.name): document(each.object) for each in checked.objects}
+def _documents(checked: Checked) -> dict[tuple[str, str, str], dict[str, Any]]:
+    return {checking.identity(each.object): document(each.object) for each in checked.objects}
 
 
 def texts(paths: list[Path]) -> dict[str, str]:

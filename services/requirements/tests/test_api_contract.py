@@ -56,6 +56,12 @@ OPERATIONS = [
     "DELETE /api/v1/links/{id}",
     "POST /api/v1/links/{id}/clearance",
     f"GET {ONE}/impact",
+    "POST /api/v1/openslo/import",
+    "GET /api/v1/openslo/export",
+    "GET /api/v1/openslo/rules",
+    "GET /api/v1/openslo/objects",
+    "GET /api/v1/openslo/objects/{kind}/{name}",
+    "DELETE /api/v1/openslo/objects/{kind}/{name}",
     "GET /api/v1/audit",
     "GET /api/v1/audit/export",
 ]

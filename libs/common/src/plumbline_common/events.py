@@ -12,7 +12,7 @@ from uuid import UUID
 
 from pydantic import AwareDatetime
 
-from plumbline_common.schemas import AnomalySnapshot, RequirementSnapshot, Schema, Verdict, VerdictState
+from plumbline_common.schemas import AnomalySnapshot, RequirementSnapshot, Schema, Slo, Verdict, VerdictState
 
 PREFIX = "plumbline"
 
@@ -96,6 +96,40 @@ class LinkSuspected(Event):
     @property
     def key(self) -> str:
         return str(self.requirement_id)
+
+
+class _AboutSlo(Event):
+    requirement_id: UUID
+    requirement_key: str
+    requirement_revision: int
+    """The revision that is in force now, or with which it ceased to be."""
+    service: str | None
+    owner_team: str | None
+    slo: Slo
+    at: AwareDatetime
+
+    @property
+    def key(self) -> str:
+        return str(self.requirement_id)
+
+
+class SloDefined(_AboutSlo):
+    """Production is held against an SLO that it was not held against before."""
+
+    subject = "requirements.slo.defined.v1"
+
+
+class SloChanged(_AboutSlo):
+    """An SLO that production is held against demands or reads something else than before."""
+
+    subject = "requirements.slo.changed.v1"
+    previous: Slo
+
+
+class SloRemoved(_AboutSlo):
+    """Production is not held against `slo` any more."""
+
+    subject = "requirements.slo.removed.v1"
 
 
 class RequirementDeleted(Event):

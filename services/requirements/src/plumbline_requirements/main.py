@@ -22,6 +22,8 @@ from plumbline_requirements.history.router import router as history
 from plumbline_requirements.links.router import router as links
 from plumbline_requirements.listing.router import router as listing
 from plumbline_requirements.listing.service import keep_folding
+from plumbline_requirements.openslo.router import BODY_LIMITS as OPENSLO_LIMITS
+from plumbline_requirements.openslo.router import router as openslo
 from plumbline_requirements.requirements import repository, service
 from plumbline_requirements.requirements.router import router as requirements
 from plumbline_requirements.requirements.service import Created, Creation
@@ -66,9 +68,22 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     return web.create_app(
         "requirements",
         settings or Settings(),
-        routers=[listing, bulk, requirements, history, reviews, audits, stream, views, baselines, exemptions, links],
+        routers=[
+            listing,
+            bulk,
+            requirements,
+            history,
+            reviews,
+            audits,
+            stream,
+            views,
+            baselines,
+            exemptions,
+            links,
+            openslo,
+        ],
         subscription=lambda app: subscription(app.state.sessions),
         consumes=[VerdictChanged],
         resources=resources,
-        body_limits=BULK_LIMITS | BASELINE_LIMITS,
+        body_limits=BULK_LIMITS | BASELINE_LIMITS | OPENSLO_LIMITS,
     )

@@ -1,5 +1,6 @@
 """The tables of the requirements service."""
 
+import re
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -27,6 +28,12 @@ def key_of(number: int) -> str:
     return f"REQ-{number}"
 
 
+def number_of(key: str | None) -> int | None:
+    """The number in what people call a requirement; None where it is no such key."""
+    found = re.fullmatch(r"REQ-([1-9][0-9]{0,17})", key or "")
+    return int(found[1]) if found else None
+
+
 class Requirement(Base):
     """One requirement at its present revision."""
 
@@ -41,6 +48,18 @@ class Requirement(Base):
         Index("ix_requirements_updated_at_id", "updated_at", "id"),
         Index("ix_requirements_created_at", "created_at", postgresql_using="brin"),
         Index("ix_requirements_labels", "labels", postgresql_using="gin"),
+        Index(
+            "ix_requirements_slo_names",
+            text("jsonb_path_query_array(slos, '$[*].name')"),
+            postgresql_using="gin",
+            postgresql_where=text("slos <> '[]'::jsonb"),
+        ),
+        Index(
+            "ix_requirements_sli_names",
+            text("jsonb_path_query_array(slos, '$.**.indicatorRef')"),
+            postgresql_using="gin",
+            postgresql_where=text("jsonb_path_exists(slos, '$.**.indicatorRef')"),
+        ),
         Index("ix_requirements_title_words", text("to_tsvector('simple', title)"), postgresql_using="gin"),
         Index(
             "ix_requirements_reviewers",
@@ -236,6 +255,21 @@ class Link(Base):
     reviewed_revision: Mapped[int]
     suspect_since: Mapped[datetime | None] = mapped_column(db.timestamp())
     """Since when the target has another fingerprint, or is gone: written with the change of the target."""
+    revision: Mapped[int]
+    created_at: Mapped[datetime] = mapped_column(db.timestamp())
+    created_by: Mapped[str] = mapped_column(Text)
+    updated_at: Mapped[datetime] = mapped_column(db.timestamp())
+    updated_by: Mapped[str] = mapped_column(Text)
+
+
+class OpenSloObject(Base):
+    """What SLOs share and refer to by kind and name: all of OpenSLO but the SLOs, which requirements pin."""
+
+    __tablename__ = "openslo_objects"
+
+    kind: Mapped[str] = mapped_column(Text, primary_key=True)
+    name: Mapped[str] = mapped_column(Text, primary_key=True)
+    document: Mapped[dict[str, Any]] = mapped_column(JSONB)
     revision: Mapped[int]
     created_at: Mapped[datetime] = mapped_column(db.timestamp())
     created_by: Mapped[str] = mapped_column(Text)

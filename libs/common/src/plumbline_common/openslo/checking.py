@@ -206,9 +206,9 @@ def _quoted(given: Any) -> str:
 def together(found: Sequence[Located], known: Iterable[Object] = ()) -> Iterator[Finding]:
     """What the objects say with each other, and with `known` ones that they may refer to."""
     names: dict[tuple[str, str], Object] = {(thing.kind, thing.name): thing for thing in known}
-    first: dict[tuple[str, str], Located] = {}
+    first: dict[tuple[str, str, str], Located] = {}
     for each in found:
-        name = (each.object.kind, each.object.name)
+        name = identity(each.object)
         if name in first:
             line = first[name].node.place(("metadata", "name"))[0]
             where = f"line {line} of {first[name].file}" if first[name].file != each.file else f"line {line}"
@@ -218,7 +218,7 @@ def together(found: Sequence[Located], known: Iterable[Object] = ()) -> Iterator
                 f"another {each.object.kind} has this name, in {where}; the last counts",
             )
         first.setdefault(name, each)
-        names[name] = each.object
+        names[name[:2]] = each.object
     for each in found:
         for path, kind, name_of in _references(each.object):
             if (kind, name_of) not in names:
@@ -226,6 +226,12 @@ def together(found: Sequence[Located], known: Iterable[Object] = ()) -> Iterator
         if isinstance(each.object, SLO):
             for severity, path, reason in _slo(each.object, names):
                 yield each.finding(severity, path, reason)
+
+
+def identity(thing: Object) -> tuple[str, str, str]:
+    """Kind and name, and of an SLO the requirement that it says it belongs to."""
+    annotations = thing.metadata.annotations or {}
+    return thing.kind, thing.name, annotations.get(objects.REQUIREMENT, "") if thing.kind == "SLO" else ""
 
 
 def references(thing: Object) -> list[tuple[str, str]]:

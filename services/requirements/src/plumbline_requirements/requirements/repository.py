@@ -1,7 +1,7 @@
 """The SQL of requirements. A write is one statement: row, revision, audit entry, counts and events."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -28,8 +28,10 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from plumbline_common import audit, db, idempotency, outbox, telemetry
 from plumbline_common.errors import NotFound
 from plumbline_common.events import Event, RequirementJudged
-from plumbline_common.schemas import RequirementSnapshot
-from plumbline_requirements.models import Link, Requirement, Review, ReviewPolicy, Revision
+from plumbline_common.openslo import slos
+from plumbline_common.openslo.objects import SLI
+from plumbline_common.schemas import Indicator, RequirementSnapshot
+from plumbline_requirements.models import Link, OpenSloObject, Requirement, Review, ReviewPolicy, Revision
 
 FACETS = ("status", "type", "priority", "service", "owner_team")
 """What requirements are counted by."""
@@ -136,6 +138,15 @@ async def suspect_links(session: AsyncSession, id: UUID) -> int:
     """How many of its links are suspect."""
     statement = select(func.count()).where(Link.source_id == id, Link.suspect_since.is_not(None))
     return await session.scalar(statement) or 0
+
+
+async def indicators(session: AsyncSession, names: Collection[str]) -> dict[str, Indicator]:
+    """The SLIs of these names, as SLOs pin them."""
+    statement = select(OpenSloObject.name, OpenSloObject.document).where(
+        OpenSloObject.kind == "SLI", OpenSloObject.name.in_(names)
+    )
+    rows = await session.execute(statement)
+    return {row.name: slos.indicator_of(SLI.model_validate(row.document)) for row in rows}
 
 
 # --- Writing --------------------------------------------------------------------------------------------

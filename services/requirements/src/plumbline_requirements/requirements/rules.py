@@ -2,11 +2,14 @@
 
 import hashlib
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
+from pydantic import ValidationError
+
 from plumbline_common.auth import UserInfo
-from plumbline_common.errors import Conflict, Forbidden, PreconditionMissing, Stale
+from plumbline_common.errors import Conflict, Forbidden, Invalid, PreconditionMissing, Stale
+from plumbline_common.schemas import Indicator, Slo
 from plumbline_common.schemas import RequirementStatus as Status
 
 LEGAL: Mapping[Status, tuple[Status, ...]] = {
@@ -146,6 +149,39 @@ def check_match(revision: int, if_match: str | None) -> None:
     offered = [tag.strip() for tag in if_match.split(",")]
     if "*" not in offered and etag(revision) not in offered:
         raise Stale(f"it is at revision {revision} now", etag=etag(revision))
+
+
+def indicator_references(slos: Iterable[Slo]) -> set[str]:
+    """The names of the SLIs that they refer to."""
+    named = {slo.indicator_ref for slo in slos} | {each.indicator_ref for slo in slos for each in slo.objectives}
+    return {name for name in named if name is not None}
+
+
+def pinned(slos: Sequence[Slo], known: Mapping[str, Indicator]) -> list[Slo]:
+    """The same with each SLI that they refer to as it is now, or without it where there is none of the name.
+
+    Raises `Invalid` where an SLI and the objectives on it do not fit.
+    """
+    found = []
+    for place, slo in enumerate(slos):
+        changed: dict[str, Any] = {}
+        if slo.indicator_ref is not None:
+            changed["indicator"] = known.get(slo.indicator_ref)
+        if any(each.indicator_ref is not None for each in slo.objectives):
+            changed["objectives"] = [
+                each
+                if each.indicator_ref is None
+                else each.model_copy(update={"indicator": known.get(each.indicator_ref)})
+                for each in slo.objectives
+            ]
+        if changed:
+            try:
+                slo = Slo.model_validate(slo.model_copy(update=changed).model_dump())
+            except ValidationError as error:
+                reason = error.errors()[0]["msg"].removeprefix("Value error, ")
+                raise Invalid(f"{reason} ({slo.name})", pointer=f"/slos/{place}") from None
+        found.append(slo)
+    return found
 
 
 def fingerprint(content: Mapping[str, Any]) -> str:

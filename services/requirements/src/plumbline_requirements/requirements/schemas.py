@@ -3,7 +3,7 @@
 from typing import Annotated
 from uuid import UUID
 
-from pydantic import AwareDatetime, Field, StringConstraints
+from pydantic import AfterValidator, AwareDatetime, Field, StringConstraints
 
 from plumbline_common.schemas import (
     Name,
@@ -27,6 +27,17 @@ LabelKey = Annotated[str, StringConstraints(min_length=1, max_length=100), Stora
 LabelValue = Annotated[str, StringConstraints(max_length=200), Storable]
 
 
+def _distinct(slos: list[Slo]) -> list[Slo]:
+    names = [slo.name for slo in slos]
+    for name in names:
+        if names.count(name) > 1:
+            raise ValueError(f"two SLOs of a requirement can't both be called {name}")
+    return slos
+
+
+Slos = Annotated[list[Slo], Field(max_length=20), AfterValidator(_distinct)]
+
+
 class RequirementContent(Schema):
     """What people write. Members left out take their defaults."""
 
@@ -39,7 +50,7 @@ class RequirementContent(Schema):
     priority: Priority = Priority.SHOULD
     owner_team: Team | None = None
     service: Name | None = None
-    slos: Annotated[list[Slo], Field(max_length=20)] = []
+    slos: Slos = []
     verification_method: Annotated[str, StringConstraints(max_length=2000), Storable] = ""
     labels: Annotated[dict[LabelKey, LabelValue], Field(max_length=50)] = {}
     status: RequirementStatus = RequirementStatus.DRAFT
@@ -56,7 +67,7 @@ class RequirementPatch(Schema):
     priority: Priority | None = None
     owner_team: Team | None = None
     service: Name | None = None
-    slos: Annotated[list[Slo], Field(max_length=20)] | None = None
+    slos: Slos | None = None
     verification_method: Annotated[str, StringConstraints(max_length=2000), Storable] | None = None
     labels: Annotated[dict[LabelKey, LabelValue | None], Field(max_length=50)] | None = None
     status: RequirementStatus | None = None

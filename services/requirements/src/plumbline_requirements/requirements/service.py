@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextvars import Context, copy_context
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -23,9 +23,12 @@ from plumbline_common.events import (
     RequirementJudged,
     RequirementTransitioned,
     RequirementUpdated,
+    SloChanged,
+    SloDefined,
+    SloRemoved,
     VerdictChanged,
 )
-from plumbline_common.schemas import RequirementSnapshot, RequirementStatus, utc
+from plumbline_common.schemas import Indicator, RequirementSnapshot, RequirementStatus, Slo, utc
 from plumbline_requirements.linting import rules as linting
 from plumbline_requirements.linting.rules import Finding, Report, Subject
 from plumbline_requirements.models import Requirement, key_of
@@ -83,13 +86,15 @@ async def create(session: AsyncSession, wanted: Sequence[Creation]) -> dict[Crea
     rows: dict[UUID, dict[str, Any]] = {}
     keys: set[tuple[str, str]] = set()
     numbers = await repository.draw_numbers(session, len(wanted))
+    named = set().union(*(rules.indicator_references(creation.content.slos) for creation in wanted))
+    indicators = await repository.indicators(session, named) if named else {}
     turn = time.perf_counter()
     for creation, number in zip(wanted, numbers, strict=True):
         if time.perf_counter() - turn > _TURN_SECONDS:
             await asyncio.sleep(0)  # others' turn: one with long texts takes many milliseconds
             turn = time.perf_counter()
         try:
-            created, row = creation.context.run(_new, creation, number)
+            created, row = creation.context.run(_new, creation, number, indicators)
         except PlumblineError as error:
             outcomes[creation] = error
             continue
@@ -106,8 +111,10 @@ async def create(session: AsyncSession, wanted: Sequence[Creation]) -> dict[Crea
     }
 
 
-def _new(creation: Creation, number: int) -> tuple[Created, dict[str, Any]]:
+def _new(creation: Creation, number: int, indicators: Mapping[str, Indicator]) -> tuple[Created, dict[str, Any]]:
     content, subject = creation.content, creation.actor.subject
+    if rules.indicator_references(content.slos):
+        content = content.model_copy(update={"slos": rules.pinned(content.slos, indicators)})
     now = datetime.now(UTC)
     values = content.model_dump(mode="json")
     # Of what was validated: a second time would cost as much as all the rest.
@@ -153,7 +160,7 @@ async def change(
     wanted = patch.model_dump(mode="json", exclude_unset=True)
     to = RequirementStatus(wanted.pop("status") or "draft") if "status" in wanted else None
     before = content_of(requirement)
-    changed = await _edit(requirement, before, wanted, actor) if wanted else set()
+    changed = await _edit(session, requirement, before, wanted, actor) if wanted else set()
     if to is not None and to != requirement.status:
         await _move(session, requirement, to, actor)
     elif not wanted and to is not None:
@@ -191,7 +198,7 @@ async def restore(
     earlier = await repository.snapshot(session, id, revision)
     before = content_of(requirement)
     wanted = {name: value for name, value in _content(earlier).items() if name != "status"}
-    changed = await _edit(requirement, before, wanted, actor, replace=True)
+    changed = await _edit(session, requirement, before, wanted, actor, replace=True)
     if not changed and requirement.status == before["status"]:
         return await _with_links(session, _rendered(requirement))
     return await _changed(session, requirement, before, changed, actor, reason or f"restores revision {revision}")
@@ -321,12 +328,26 @@ async def decide(
 
 
 async def _edit(
-    requirement: Requirement, before: dict[str, Any], wanted: Any, actor: UserInfo, *, replace: bool = False
+    session: AsyncSession,
+    requirement: Requirement,
+    before: dict[str, Any],
+    wanted: Any,
+    actor: UserInfo,
+    *,
+    replace: bool = False,
 ) -> set[str]:
-    """Write new content into the row; it becomes a draft. Returns the members that changed."""
+    """Write new content into the row; it becomes a draft. Returns the members that changed.
+
+    SLOs that are written pin the SLIs that they refer to as these are now; what is restored stays as it was.
+    """
     status = RequirementStatus(requirement.status)
     rules.check_editable(status, requirement.owner_team, actor)
-    after = _validated({**before, **wanted} if replace else rules.merged(before, wanted))
+    content = _validated({**before, **wanted} if replace else rules.merged(before, wanted))
+    named = rules.indicator_references(content.slos) if "slos" in wanted and not replace else set()
+    if named:
+        indicators = await repository.indicators(session, named)
+        content = content.model_copy(update={"slos": rules.pinned(content.slos, indicators)})
+    after = content.model_dump(mode="json")
     changed = {name for name in after if after[name] != before[name]}
     if not changed:
         return changed
@@ -363,6 +384,7 @@ async def _changed(
     """Make the next revision of what was written into the row."""
     previous, status = before["status"], RequirementStatus(requirement.status)
     requirement.revision += 1
+    in_force_before = requirement.in_force
     requirement.in_force = rules.in_force_after(requirement.revision, status, requirement.in_force)
     fingerprint_before = requirement.fingerprint
     requirement.fingerprint = rules.fingerprint(content_of(requirement))
@@ -380,6 +402,8 @@ async def _changed(
                 requirement=snapshot, in_force=in_force, previous=previous, actor=actor.subject, reason=reason
             )
         )
+    if requirement.in_force != in_force_before:
+        events += await _told_of_slos(session, requirement, in_force_before)
     if requirement.fingerprint != fingerprint_before:
         await _doubt_links(session, requirement)
     action = "updated" if changed else "transitioned"
@@ -391,6 +415,36 @@ async def _changed(
         repository.Change(snapshot, action, actor.subject, reason, members, events),
     )
     return await _with_links(session, response)
+
+
+async def _told_of_slos(session: AsyncSession, requirement: Requirement, before: int | None) -> list[Event]:
+    """What production is held against now that it was not before, and the other way round."""
+
+    async def in_force(revision: int | None) -> dict[str, Slo]:
+        if revision is None:
+            return {}
+        if revision == requirement.revision:
+            slos = _snapshot(requirement).slos
+        else:
+            slos = (await repository.snapshot(session, requirement.id, revision)).slos
+        return {slo.name: slo for slo in slos}
+
+    old, new = await in_force(before), await in_force(requirement.in_force)
+    about = {
+        "requirement_id": requirement.id,
+        "requirement_key": requirement.key,
+        "requirement_revision": requirement.in_force or requirement.revision,
+        "service": requirement.service,
+        "owner_team": requirement.owner_team,
+        "at": requirement.updated_at,
+    }
+    told: list[Event] = [SloDefined(slo=new[name], **about) for name in new if name not in old]
+    told += [
+        SloChanged(slo=new[name], previous=old[name], **about)
+        for name in new
+        if name in old and new[name] != old[name]
+    ]
+    return told + [SloRemoved(slo=old[name], **about) for name in old if name not in new]
 
 
 async def _doubt_links(session: AsyncSession, target: Requirement, *, gone: bool = False) -> None:
@@ -429,9 +483,9 @@ async def _other_in_force(session: AsyncSession, requirement: Requirement) -> Re
     return await repository.snapshot(session, requirement.id, requirement.in_force)
 
 
-def _validated(content: dict[str, Any]) -> dict[str, Any]:
+def _validated(content: dict[str, Any]) -> RequirementContent:
     try:
-        return RequirementContent.model_validate(content).model_dump(mode="json")
+        return RequirementContent.model_validate(content)
     except ValidationError as error:
         first = error.errors()[0]
         raise Invalid(first["msg"].removeprefix("Value error, "), pointer=problems.pointer(first["loc"])) from None

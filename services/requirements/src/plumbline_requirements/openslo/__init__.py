@@ -1,0 +1,1 @@
+"""OpenSLO: files in and out, and the objects that SLOs share."""
