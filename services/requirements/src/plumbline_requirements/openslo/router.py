@@ -76,9 +76,7 @@ async def import_(
 @router.get(
     "/export",
     response_class=StreamingResponse,
-    responses={
-        200: {"content": {YAML: {"schema": {"type": "string"}}, "application/json": {"schema": {"type": "array"}}}}
-    },
+    responses={200: {"content": {YAML: {"schema": {}}, "application/json": {"schema": {"type": "array"}}}}},
 )
 async def export(
     actor: Viewer,
@@ -98,7 +96,7 @@ async def export(
 @router.get(
     "/rules",
     response_class=StreamingResponse,
-    responses={200: {"content": {YAML: {"schema": {"type": "string"}}}}},
+    responses={200: {"content": {YAML: {"schema": {"type": "object"}}}}},
 )
 async def rules(
     actor: Viewer,
