@@ -16,6 +16,8 @@ OPERATIONS = [
     "GET /api/v1/requirements",
     "POST /api/v1/requirements/bulk",
     "POST /api/v1/requirements/bulk/lines",
+    "GET /api/v1/requirements/export",
+    "POST /api/v1/requirements/import",
     "POST /api/v1/requirements/lint",
     f"GET {ONE}",
     f"PATCH {ONE}",

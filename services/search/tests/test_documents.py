@@ -5,6 +5,7 @@ from uuid import UUID
 
 import pytest
 
+from plumbline_common.openslo.words import slo_in_words
 from plumbline_common.schemas import AnomalySnapshot, RequirementSnapshot, Slo
 from plumbline_search import documents
 
@@ -133,13 +134,13 @@ def test_an_anomaly_of_no_known_requirement_names_none(anomaly: NewAnomaly) -> N
 def test_an_slo_in_words(
     indicator: dict[str, Any], objective: dict[str, Any], changes: dict[str, Any], words: str
 ) -> None:
-    assert documents.slo_in_words(slo(indicator, objective, **changes)) == words
+    assert slo_in_words(slo(indicator, objective, **changes)) == words
 
 
 def test_an_slo_of_another_tool_is_searched_by_its_query_and_its_names() -> None:
     raw = {"metricSource": {"type": "Prometheus", "spec": {"query": "sum(failed)"}}}
     indicator = {"displayName": "Failures", "ratioMetric": {"rawType": "failure", "raw": raw}}
-    words = documents.slo_in_words(slo(indicator, {"targetPercent": 99.9}, timeWindow=[{"duration": "1Q"}]))
+    words = slo_in_words(slo(indicator, {"targetPercent": 99.9}, timeWindow=[{"duration": "1Q"}]))
     assert words.endswith("99.9 % of query sum(failed) Failures, over 1 quarter")
     absent = Slo.model_validate(
         {
@@ -149,7 +150,7 @@ def test_an_slo_of_another_tool_is_searched_by_its_query_and_its_names() -> None
             "objectives": [{"target": 0.9}],
         }
     )
-    assert "90 % of answered" in documents.slo_in_words(absent)
+    assert "90 % of answered" in slo_in_words(absent)
 
 
 def test_the_slos_of_a_requirement_are_searched_in_words(requirement: NewRequirement) -> None:

@@ -4,10 +4,11 @@ import asyncio
 import contextlib
 import logging
 import re
+import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from importlib.metadata import version as installed_version
-from typing import Annotated, Any
+from typing import IO, Annotated, Any
 
 import fastapi_offline
 from fastapi import APIRouter, Depends, FastAPI, Query, Request, Response
@@ -15,6 +16,7 @@ from fastapi.openapi.docs import get_swagger_ui_html
 from opentelemetry import trace
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
+from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.responses import HTMLResponse, JSONResponse
 from starlette.staticfiles import StaticFiles
@@ -48,6 +50,27 @@ Session = Annotated[AsyncSession, Depends(open_session, scope="function")]
 """One transaction; it commits before the reply leaves."""
 ReadSession = Annotated[AsyncSession, Depends(open_read_session, scope="function")]
 """Each statement is a transaction of its own: there is no BEGIN and no COMMIT to wait for."""
+
+
+IN_MEMORY = 8 * 1024 * 1024
+"""Of a spooled body, in bytes; the rest lies in a file."""
+
+
+async def spooled(request: Request) -> IO[bytes]:
+    """The whole body, for who answers while it is read; the caller closes it.
+
+    A client that does not read while it writes would wait for an answer's reader, and that for the client.
+    """
+    spool = tempfile.SpooledTemporaryFile(IN_MEMORY)  # noqa: SIM115 - the caller closes it
+    try:
+        async for chunk in request.stream():
+            if chunk:
+                await run_in_threadpool(spool.write, chunk)
+        spool.seek(0)
+    except BaseException:
+        spool.close()
+        raise
+    return spool
 
 
 def json_response(content: bytes, status: int = 200, headers: dict[str, str] | None = None) -> Response:

@@ -19,6 +19,8 @@ from plumbline_requirements.bulk.router import router as bulk
 from plumbline_requirements.consumer import subscription
 from plumbline_requirements.exemptions.router import router as exemptions
 from plumbline_requirements.history.router import router as history
+from plumbline_requirements.interchange.router import BODY_LIMITS as INTERCHANGE_LIMITS
+from plumbline_requirements.interchange.router import router as interchange
 from plumbline_requirements.links.router import router as links
 from plumbline_requirements.listing.router import router as listing
 from plumbline_requirements.listing.service import keep_folding
@@ -71,6 +73,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         routers=[
             listing,
             bulk,
+            interchange,
             requirements,
             history,
             reviews,
@@ -85,5 +88,5 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         subscription=lambda app: subscription(app.state.sessions),
         consumes=[VerdictChanged],
         resources=resources,
-        body_limits=BULK_LIMITS | BASELINE_LIMITS | OPENSLO_LIMITS,
+        body_limits=BULK_LIMITS | BASELINE_LIMITS | OPENSLO_LIMITS | INTERCHANGE_LIMITS,
     )

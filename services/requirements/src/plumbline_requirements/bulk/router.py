@@ -1,6 +1,5 @@
 """HTTP in, one service call."""
 
-import tempfile
 from collections.abc import AsyncIterator
 from typing import IO, Annotated
 
@@ -18,7 +17,6 @@ router = APIRouter(prefix="/api/v1/requirements", tags=["bulk"])
 
 EditorOrReviewer = Annotated[UserInfo, Depends(require("editor", "reviewer"))]
 LINES = "application/x-ndjson"
-IN_MEMORY = 8 * 1024 * 1024
 BLOCK = 1024 * 1024
 BODY_LIMITS = {f"{router.prefix}/bulk": 16 * 1024 * 1024, f"{router.prefix}/bulk/lines": 512 * 1024 * 1024}
 """In bytes, by path."""
@@ -54,22 +52,8 @@ async def bulk_lines(actor: EditorOrReviewer, request: Request, key: idempotency
     """
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != LINES:
         raise UnsupportedMedia(f"send {LINES}")
-    spool = await _spooled(request)
+    spool = await web.spooled(request)
     return StreamingResponse(_results(request, spool, key, actor), media_type=LINES)
-
-
-async def _spooled(request: Request) -> IO[bytes]:
-    # A caller that does not read while it writes would wait for us, and we for it: so all is read first.
-    spool = tempfile.SpooledTemporaryFile(IN_MEMORY)  # noqa: SIM115 - closed by `_results`
-    try:
-        async for chunk in request.stream():
-            if chunk:
-                await run_in_threadpool(spool.write, chunk)
-        spool.seek(0)
-    except BaseException:
-        spool.close()
-        raise
-    return spool
 
 
 async def _results(request: Request, spool: IO[bytes], key: str | None, actor: UserInfo) -> AsyncIterator[bytes]:
@@ -92,6 +76,6 @@ def _block(spool: IO[bytes]) -> list[bytes]:
     while size < BLOCK and (line := spool.readline(service.LONGEST_LINE + 2)):
         lines.append(line)
         size += len(line)
-        while not line.endswith(b"\n") and (line := spool.readline(IN_MEMORY)):
+        while not line.endswith(b"\n") and (line := spool.readline(web.IN_MEMORY)):
             pass  # the rest of a line that is too long
     return lines

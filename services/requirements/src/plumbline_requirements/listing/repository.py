@@ -80,11 +80,13 @@ def _facets_of(shape: Sequence[str]) -> list[str] | None:
     return facets if all(name in FACETS for name in facets) else None
 
 
-def _where(shape: Sequence[str], *more: str) -> str:
+def where(shape: Sequence[str], *more: str) -> str:
+    """The condition of filters of this shape."""
     return " AND ".join([*(_CONDITIONS[name][0] for name in shape), *more]) or "true"
 
 
-def _typed(statement: str, shape: Sequence[str]) -> TextClause:
+def typed(statement: str, shape: Sequence[str]) -> TextClause:
+    """The statement with the parameters that filters of this shape have."""
     params = [bindparam(name, type_=_CONDITIONS[name][1]) for name in shape if _CONDITIONS[name][1] is not None]
     if ":number" in statement:
         params.append(bindparam("number", type_=BigInteger))
@@ -109,12 +111,12 @@ def _counted(shape: Sequence[str]) -> str:
     """How many match, from the counts where they tell it."""
     facets = _facets_of(shape)
     if facets is None:
-        return f"(SELECT count(*) FROM requirements WHERE {_where(shape)})"  # noqa: S608 - own names
+        return f"(SELECT count(*) FROM requirements WHERE {where(shape)})"  # noqa: S608 - own names
     grouping = {0: _NONE, 1: _ONE[facets[0]] if facets else _NONE}.get(len(facets), _ALL)
     return (
         "(SELECT coalesce((SELECT sum(total) FROM requirement_counts"  # noqa: S608 - own names
-        f" WHERE {_where(shape, f'grouping = {grouping}')}), 0)"
-        f" + coalesce((SELECT sum(change) FROM requirement_count_deltas WHERE {_where(shape)}), 0))::bigint"
+        f" WHERE {where(shape, f'grouping = {grouping}')}), 0)"
+        f" + coalesce((SELECT sum(change) FROM requirement_count_deltas WHERE {where(shape)}), 0))::bigint"
     )
 
 
@@ -123,8 +125,8 @@ def _page(shape: tuple[str, ...], order: tuple[Order, ...], behind: bool) -> Tex
     """One statement, one snapshot, one round trip; the documents come as bytes, as they are sent."""
     by = ", ".join(f"{SORTABLE[each.name].expression} {'DESC' if each.descending else 'ASC'}" for each in order)
     place = ", ".join(SORTABLE[each.name].expression for each in order)
-    wanted = _where(shape, *([_after(order)] if behind else []))
-    return _typed(
+    wanted = where(shape, *([_after(order)] if behind else []))
+    return typed(
         f"SELECT convert_to(coalesce(string_agg({DOCUMENT}, ','), ''), 'UTF8') AS documents, count(*) AS size,"  # noqa: S608
         f" (array_agg(place))[count(*)::int]::text AS last, {_counted(shape)} AS total"
         f" FROM (SELECT document, {SUSPECTS} AS suspects, jsonb_build_array({place}) AS place"
@@ -146,15 +148,15 @@ async def page(
 def _facet(shape: tuple[str, ...], facet: str) -> TextClause:
     facets = _facets_of(shape)
     if facets is None:
-        source = f"SELECT {facet}, count(*) AS part FROM requirements WHERE {_where(shape)} GROUP BY 1"  # noqa: S608
+        source = f"SELECT {facet}, count(*) AS part FROM requirements WHERE {where(shape)} GROUP BY 1"  # noqa: S608
     else:
         grouping = _ALL if facets else _ONE[facet]
         source = (
             f"SELECT {facet}, total AS part FROM requirement_counts"  # noqa: S608 - own names
-            f" WHERE {_where(shape, f'grouping = {grouping}')}"
-            f" UNION ALL SELECT {facet}, change FROM requirement_count_deltas WHERE {_where(shape)}"
+            f" WHERE {where(shape, f'grouping = {grouping}')}"
+            f" UNION ALL SELECT {facet}, change FROM requirement_count_deltas WHERE {where(shape)}"
         )
-    return _typed(
+    return typed(
         f"SELECT {facet} AS value, sum(part)::bigint AS count FROM ({source}) AS parts"  # noqa: S608 - own names
         " GROUP BY 1 HAVING sum(part) > 0 ORDER BY 2 DESC, 1 LIMIT 100",
         shape,

@@ -25,20 +25,9 @@ Commas = Annotated[str, StringConstraints(max_length=500), Storable]
 _FEW = Field(max_length=50)
 
 
-class ListQuery(Schema):
-    """The query string. A filter that is given several times matches any of its values; each label must match."""
+class FilterQuery(Schema):
+    """A filter that is given several times matches any of its values; each label must match."""
 
-    skip: Annotated[int, Field(ge=0, le=2**31 - 1)] = 0
-    """How many to leave out; for deep pages use `cursor`."""
-    limit: Annotated[int, Field(ge=1, le=100)] = 50
-    cursor: Annotated[str, StringConstraints(max_length=16_000)] | None = None
-    """`next` of the page before; the other parameters must be the same."""
-    sort: Commas = ""
-    """Members, `-` for descending, such as `-updated_at,title`. The newest first where it is left out."""
-    fields: Commas = ""
-    """The members to answer, such as `key,title`; all where it is left out."""
-    facets: Commas = ""
-    """Counts by value, such as `status,service`: of what matches the other filters."""
     q: Annotated[str, StringConstraints(max_length=200), Storable] = ""
     """Beginnings of words of the title, or a key."""
     id: Annotated[list[UUID], _FEW] = []
@@ -63,6 +52,22 @@ class ListQuery(Schema):
     created_before: Instant | None = None
     updated_after: Instant | None = None
     updated_before: Instant | None = None
+
+
+class ListQuery(FilterQuery):
+    """The query string of a list."""
+
+    skip: Annotated[int, Field(ge=0, le=2**31 - 1)] = 0
+    """How many to leave out; for deep pages use `cursor`."""
+    limit: Annotated[int, Field(ge=1, le=100)] = 50
+    cursor: Annotated[str, StringConstraints(max_length=16_000)] | None = None
+    """`next` of the page before; the other parameters must be the same."""
+    sort: Commas = ""
+    """Members, `-` for descending, such as `-updated_at,title`. The newest first where it is left out."""
+    fields: Commas = ""
+    """The members to answer, such as `key,title`; all where it is left out."""
+    facets: Commas = ""
+    """Counts by value, such as `status,service`: of what matches the other filters."""
 
 
 class FacetCount(Schema):

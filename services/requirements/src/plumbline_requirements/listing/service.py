@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from plumbline_common import db
 from plumbline_requirements.listing import repository, rules
 from plumbline_requirements.listing.repository import Filters
-from plumbline_requirements.listing.schemas import ListQuery
+from plumbline_requirements.listing.schemas import FilterQuery, ListQuery
 from plumbline_requirements.requirements.repository import FACETS
 from plumbline_requirements.requirements.schemas import RequirementResponse
 
@@ -29,7 +29,7 @@ async def page(session: AsyncSession, query: ListQuery) -> bytes:
     order = rules.order_of(query.sort)
     made_for = rules.fingerprint(query.model_dump(mode="json", exclude=_PAGING, exclude_defaults=True))
     after = rules.values_of(query.cursor, made_for, order) if query.cursor else []
-    filters = _filters(query)
+    filters = filters_of(query)
     found = await repository.page(session, filters, order, after, query.skip, query.limit)
     documents: bytes = found.documents
     if fields:
@@ -45,8 +45,9 @@ async def page(session: AsyncSession, query: ListQuery) -> bytes:
     return b"".join([*parts, b"}"])
 
 
-def _filters(query: ListQuery) -> Filters:
-    given = query.model_dump(exclude=_PAGING | {"sort", "q", "label", "key"}, exclude_none=True)
+def filters_of(query: FilterQuery) -> Filters:
+    """What a query string filters by."""
+    given = query.model_dump(include=set(FilterQuery.model_fields) - {"q", "label", "key"}, exclude_none=True)
     values: dict[str, Any] = {name: value for name, value in given.items() if value != []}
     for name in FACETS:
         if wanted := values.pop(name, None):

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from contextvars import Context, copy_context
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Literal
 from uuid import UUID
 
 from pydantic import ValidationError
@@ -59,6 +59,8 @@ class Creation:
     actor: UserInfo
     reason: str = ""
     once: KeepAnswer | None = None
+    id: UUID | None = None
+    """Which it shall have; a new one where it is left out."""
     context: Context = field(default_factory=copy_context)
 
     def __post_init__(self) -> None:
@@ -120,7 +122,7 @@ def _new(creation: Creation, number: int, indicators: Mapping[str, Indicator]) -
     # Of what was validated: a second time would cost as much as all the rest.
     snapshot = RequirementSnapshot.model_construct(
         **content.__dict__,
-        id=db.new_id(),
+        id=creation.id or db.new_id(),
         key=key_of(number),
         revision=1,
         fingerprint=rules.fingerprint(values),
@@ -170,6 +172,19 @@ async def change(
     return await _changed(session, requirement, before, changed, actor, reason)
 
 
+async def rewrite(
+    session: AsyncSession, id: UUID, members: Mapping[str, Any], if_match: str | None, actor: UserInfo, reason: str
+) -> RequirementResponse:
+    """Replace members as a whole, which opens a draft where they differ."""
+    requirement = await repository.locked(session, id)
+    rules.check_match(requirement.revision, if_match)
+    before = content_of(requirement)
+    changed = await _edit(session, requirement, before, members, actor, how="replace")
+    if not changed:
+        return await _with_links(session, _rendered(requirement))
+    return await _changed(session, requirement, before, changed, actor, reason)
+
+
 async def transition(
     session: AsyncSession,
     id: UUID,
@@ -198,7 +213,7 @@ async def restore(
     earlier = await repository.snapshot(session, id, revision)
     before = content_of(requirement)
     wanted = {name: value for name, value in _content(earlier).items() if name != "status"}
-    changed = await _edit(session, requirement, before, wanted, actor, replace=True)
+    changed = await _edit(session, requirement, before, wanted, actor, how="restore")
     if not changed and requirement.status == before["status"]:
         return await _with_links(session, _rendered(requirement))
     return await _changed(session, requirement, before, changed, actor, reason or f"restores revision {revision}")
@@ -334,7 +349,7 @@ async def _edit(
     wanted: Any,
     actor: UserInfo,
     *,
-    replace: bool = False,
+    how: Literal["merge", "replace", "restore"] = "merge",
 ) -> set[str]:
     """Write new content into the row; it becomes a draft. Returns the members that changed.
 
@@ -342,8 +357,8 @@ async def _edit(
     """
     status = RequirementStatus(requirement.status)
     rules.check_editable(status, requirement.owner_team, actor)
-    content = _validated({**before, **wanted} if replace else rules.merged(before, wanted))
-    named = rules.indicator_references(content.slos) if "slos" in wanted and not replace else set()
+    content = _validated(rules.merged(before, wanted) if how == "merge" else {**before, **wanted})
+    named = rules.indicator_references(content.slos) if "slos" in wanted and how != "restore" else set()
     if named:
         indicators = await repository.indicators(session, named)
         content = content.model_copy(update={"slos": rules.pinned(content.slos, indicators)})

@@ -1,0 +1,1 @@
+"""Interchange: requirements as files of other tools, in and out."""
