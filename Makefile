@@ -9,7 +9,7 @@ export UV_PYTHON_DOWNLOADS = never
 export UV_COMPILE_BYTECODE = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up check test e2e bench specs migrate format
+.PHONY: help demo up check test strictdoc e2e bench specs migrate format
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## (.*)/\1\t\2/' | \
@@ -44,6 +44,10 @@ test: .venv/.synced ## all tests, on real PostgreSQL, NATS and Envoy; coverage i
 
 suite-%:
 	@echo "== $(subst --,/,$*)"; COVERAGE_FILE=.coverage.$* $(RUN)pytest -q $(subst --,/,$*) --cov --cov-report= $(ARGS)
+
+strictdoc: .venv/.synced ## ReqIF exports, opened by StrictDoc in an environment of its own
+	PLUMBLINE_STRICTDOC="$(UV) tool run --quiet --from strictdoc==0.30.4 strictdoc" \
+	  $(RUN)python -m pytest services/requirements/tests/interchange -k strictdoc
 
 e2e: .venv/.synced ## the journeys and the one trace, through the gateway only
 	$(RUN)pytest tests/e2e $(ARGS)

@@ -8,7 +8,9 @@ import random
 import statistics
 import sys
 import time
-from typing import Any
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import IO, Any
 from urllib.parse import quote
 from uuid import uuid4
 
@@ -16,6 +18,7 @@ import asyncpg
 import harness
 import httpx
 import population
+import psutil
 
 from plumbline_requirements.linting.rules import Subject, lint
 from plumbline_requirements.listing import rules
@@ -27,22 +30,21 @@ FEW = 10_000
 DEPTH = MANY * 9 // 10
 ROUNDS = 3
 CONNECTIONS = 8
+EXPORTED = 100_000
+APP = "plumbline_requirements.main:create_app"
 LIST = "/api/v1/requirements"
 FILTER = f"{LIST}?service=service-7&status=active"
 
 
 async def main() -> None:
     _lint()
+    await _interchange()
     async with harness.servers() as small, harness.servers() as large:
         for servers in (small, large):
             await harness.migrate(servers, "requirements")
         async with (
-            harness.uvicorn(
-                "plumbline_requirements.main:create_app", small.environment("requirements"), small.folder
-            ) as few,
-            harness.uvicorn(
-                "plumbline_requirements.main:create_app", large.environment("requirements"), large.folder
-            ) as many,
+            harness.uvicorn(APP, small.environment("requirements"), small.folder) as few,
+            harness.uvicorn(APP, large.environment("requirements"), large.folder) as many,
         ):
             began = time.monotonic()
             few_ids = await _filled(few, small, FEW)
@@ -66,6 +68,63 @@ def _lint() -> None:
         rates.append(len(statements) / (time.perf_counter() - began))
     rate = statistics.median(rates)
     harness.row("requirements", "lint_sentences_per_s", rate, "sentences/s", bar=20_000, ok=rate >= 20_000)
+
+
+async def _interchange() -> None:
+    """100,000 requirements out in each format, and into an empty instance again.
+
+    The memory is the most that the service's process ever had, measured after all exports.
+    """
+    async with harness.servers() as source, harness.servers() as target:
+        for servers in (source, target):
+            await harness.migrate(servers, "requirements")
+        async with (
+            harness.uvicorn(APP, source.environment("requirements"), source.folder) as full,
+            harness.uvicorn(APP, target.environment("requirements"), target.folder) as empty,
+        ):
+            await _filled(full, source, EXPORTED)
+            file = source.folder / "export.ndjson"
+            for form in ("csv", "json", "reqif", "markdown", "html", "ndjson"):
+                began = time.monotonic()
+                size = await _downloaded(source, full, form, file)
+                seconds = time.monotonic() - began
+                harness.say(f"{form}: {size / 1e6:.0f} MB, {EXPORTED / seconds:,.0f} requirements/s")
+            most = _most_memory(full)
+            harness.row("requirements", "export_100k_rss_mb", most, "MB peak", bar=300, ok=most <= 300)
+            began = time.monotonic()
+            async with _client(target, empty) as client:
+                headers = {"Content-Type": "application/x-ndjson"}
+                with file.open("rb") as content:
+                    sent = await client.post(f"{LIST}/import", content=_blocks(content), headers=headers, timeout=900)
+            done = json.loads(sent.raise_for_status().text.splitlines()[-1])["done"]
+            if done["created"] != EXPORTED or not done["written"]:
+                raise RuntimeError(f"the import did not take all: {done}")
+            harness.row("requirements", "import_100k_per_s", EXPORTED / (time.monotonic() - began), "requirements/s")
+            harness.row("requirements", "import_100k_rss_mb", _most_memory(empty), "MB peak")
+
+
+async def _blocks(file: IO[bytes]) -> AsyncIterator[bytes]:
+    while block := file.read(1024 * 1024):
+        yield block
+
+
+async def _downloaded(servers: harness.Servers, url: str, form: str, to: Path) -> int:
+    async with _client(servers, url) as client:
+        with to.open("wb") as file:
+            async with client.stream("GET", f"{LIST}/export", params={"format": form}, timeout=600) as response:
+                async for chunk in response.raise_for_status().aiter_raw():
+                    file.write(chunk)
+    return to.stat().st_size
+
+
+def _most_memory(url: str) -> float:
+    """The most memory that the process which listens there ever had, in MB."""
+    port = int(url.rpartition(":")[2])
+    (pid,) = {
+        each.pid for each in psutil.net_connections("tcp") if each.status == "LISTEN" and each.laddr.port == port
+    }
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(next(line.split()[1] for line in status.splitlines() if line.startswith("VmHWM"))) / 1024
 
 
 def _client(servers: harness.Servers, url: str) -> httpx.AsyncClient:

@@ -119,7 +119,7 @@ async def _verify(gateway: Gateway, known: tuple[int, str] | None) -> dict[str, 
         while reason is None:
             began = verifier.chain.position
             try:
-                async for line in gateway.lines(f"{PATH}/export", after=began):
+                async for line in gateway.lines(f"{PATH}/export", params={"after": began}):
                     if reason := verifier.check(line):
                         break
                     if verifier.entries % STEP == 0:

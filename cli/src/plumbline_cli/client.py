@@ -70,9 +70,10 @@ class Gateway:
             await asyncio.sleep(pause)
         raise AssertionError("the last try returns or raises")
 
-    async def lines(self, path: str, **query: Any) -> AsyncIterator[bytes]:
-        """The lines of an NDJSON answer as they come. Text may hold U+2028: only a line feed ends a line."""
-        async with self._http.stream("GET", path, params=query, timeout=httpx.Timeout(15, read=120)) as response:
+    async def lines(self, path: str, method: str = "GET", **options: Any) -> AsyncIterator[bytes]:
+        """The lines of an answer as they come. Text may hold U+2028: only a line feed ends a line."""
+        waits = httpx.Timeout(15, read=120)
+        async with self._http.stream(method, path, timeout=waits, **options) as response:
             if response.is_error:
                 await response.aread()
                 raise Refused(response)

@@ -12,7 +12,11 @@ from plumbline_cli.shell import Caller, Told, errors
 
 
 def download(
-    caller: Caller, path: str, query: Mapping[str, Any], out: Path | None, whole: Callable[[str], bool]
+    caller: Caller,
+    path: str,
+    query: Mapping[str, Any],
+    out: Path | None,
+    whole: Callable[[str], bool] = lambda last: True,
 ) -> None:
     """Write an answer to `out`, or to standard output. `whole` tells by its last line whether it broke off."""
 
@@ -20,7 +24,7 @@ def download(
         size, last = 0, b""
         async with caller.gateway() as gateway:
             with errors.status("begins") as shown:
-                async for line in gateway.lines(path, **query):
+                async for line in gateway.lines(path, params=dict(query)):
                     to.write(line + b"\n")
                     size, last = size + len(line) + 1, line or last
                     shown.update(f"{size / 1e6:.1f} MB")
