@@ -70,6 +70,7 @@ def body_of(operation: str, made: dict[str, str]) -> Any:
         f"POST {REQUIREMENTS}": {"title": "Mine", "owner_team": "payments"},
         f"POST {REQUIREMENTS}/bulk": {"items": [update]},
         f"POST {REQUIREMENTS}/bulk/lines": update,
+        f"POST {REQUIREMENTS}/import": {"title": "Mine", "owner_team": "payments"},
         f"POST {REQUIREMENTS}/lint": {"statement": "The gateway shall be fast."},
         f"PATCH {REQUIREMENTS}/{{id}}": {"title": "Mine"},
         f"POST {REQUIREMENTS}/{{id}}/transitions": {"to": "in_review"},
@@ -106,7 +107,7 @@ def body_of(operation: str, made: dict[str, str]) -> Any:
 
 
 async def status_of(client: httpx.AsyncClient, operation: str, made: dict[str, str]) -> int:
-    """What the call is answered; in a bulk, what its one item is."""
+    """What the call is answered; in a bulk or a file, what its one item is."""
     method, path = operation.split(" ", 1)
     kind = path.split("/")[3].removesuffix("s") if path.startswith("/api/") else ""
     path = path.replace("{id}", made.get(kind, str(uuid4()))).replace("{revision}", "1").replace("{team}", "matrix")
@@ -127,6 +128,9 @@ async def status_of(client: httpx.AsyncClient, operation: str, made: dict[str, s
     if "/bulk" in path and response.status_code == 200:
         result = json.loads(response.text.splitlines()[0])
         return int(result["items"][0]["status"] if "items" in result else result["status"])
+    if operation == f"POST {REQUIREMENTS}/import" and response.status_code == 200:
+        faults = [line["fault"] for line in map(json.loads, response.text.splitlines()) if "fault" in line]
+        return int(faults[0]["problem"]["status"]) if faults else 200
     return response.status_code
 
 

@@ -30,9 +30,23 @@ METADATA = mapping(
 )
 DESCRIPTION = {"description": TEXT}
 SPEC = st.dictionaries(TEXT, ANYTHING, min_size=1, max_size=3)
-METRIC = mapping(
-    {"metricSource": mapping({"type": TEXT.filter(bool), "spec": SPEC}, {"metricSourceRef": NAMES})}
-) | mapping({"metricSource": mapping({"metricSourceRef": NAMES, "spec": SPEC})})
+QUERY = mapping(
+    {
+        "metric": KEYS,
+        "attributes": st.dictionaries(KEYS, TEXT, min_size=1, max_size=2),
+        "aggregation": st.sampled_from(["rate", "p99"]),
+    },
+    {"le": NUMBERS},
+)
+"""Which points of Plumbline's own are meant."""
+METRIC = st.one_of(
+    mapping({"metricSource": source})
+    for source in (
+        mapping({"type": TEXT.filter(bool), "spec": SPEC}, {"metricSourceRef": NAMES}),
+        mapping({"metricSourceRef": NAMES, "spec": SPEC}),
+        mapping({"type": st.just("Plumbline"), "spec": QUERY}, {"metricSourceRef": NAMES}),
+    )
+)
 SLI_SPEC = st.one_of(
     mapping({"thresholdMetric": METRIC}, DESCRIPTION),
     *(

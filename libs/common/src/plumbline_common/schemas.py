@@ -162,7 +162,6 @@ SloName = Annotated[str, AfterValidator(objects.check_name)]
 Labels = Annotated[objects.Labels, AfterValidator(_all_storable)]
 Annotations = Annotated[objects.Annotations, AfterValidator(_all_storable)]
 SloText = Annotated[str, StringConstraints(max_length=1050), Storable]
-Json = Annotated[dict[str, Any], AfterValidator(_all_storable)]
 
 
 class SignalQuery(OpenSloSchema):
@@ -190,7 +189,7 @@ class ForeignSource(OpenSloSchema):
 
     metric_source_ref: Given[SloName] = None
     type: Given[Annotated[SloText, Field(min_length=1)]] = None
-    spec: Annotated[Json, Field(min_length=1)]
+    spec: Annotated[dict[str, Any], Field(min_length=1), AfterValidator(_all_storable)]
 
     @model_validator(mode="after")
     def _complete(self) -> Self:
@@ -206,10 +205,16 @@ def _whose_source(value: Any) -> str:
     return "[Plumbline]" if isinstance(value, MetricSource) else "[other]"
 
 
+def _any_of(schema: dict[str, Any]) -> None:
+    schema["anyOf"] = schema.pop("oneOf")
+
+
 class MetricRef(OpenSloSchema):
     metric_source: Annotated[
         Annotated[MetricSource, Tag("[Plumbline]")] | Annotated[ForeignSource, Tag("[other]")],
         Discriminator(_whose_source),
+        # The schema of a foreign source takes Plumbline's own too.
+        Field(json_schema_extra=_any_of),
     ]
 
     @property

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from hypothesis import given
+from jsonschema import Draft202012Validator
 
 from openslo_strategies import DOCUMENTS
 from plumbline_common.openslo import checking, slos
@@ -12,6 +13,7 @@ from plumbline_common.openslo.objects import SLI, SLO
 from plumbline_common.openslo.slos import NotForPlumbline
 from plumbline_common.schemas import Slo
 
+SCHEMA = Draft202012Validator(Slo.model_json_schema(mode="serialization"))
 METRIC = {"metricSource": {"type": "Plumbline", "spec": {"metric": "m"}}}
 FOREIGN = {"metricSource": {"type": "Prometheus", "spec": {"query": "up", "none": None}}}
 
@@ -71,6 +73,7 @@ def test_what_is_imported_is_exported_and_imported_again_as_it_was(documents: li
         assert slos.slo_of(again) == kept
         assert slos.document_of(slos.slo_of(again), None) == exported
         assert Slo.model_validate_json(kept.model_dump_json()) == kept
+        SCHEMA.validate(json.loads(kept.model_dump_json()))
 
 
 @given(DOCUMENTS)
