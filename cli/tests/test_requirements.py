@@ -8,6 +8,7 @@ import yaml
 
 from plumbline_cli import requirements
 from plumbline_common import schemas
+from plumbline_requirements.listing import rules
 from plumbline_stack.keys import Issuer
 
 MEMBERS = "title: A\nstatement: The shop shall answer.\nlabels:\n  tier: 1\n"
@@ -32,7 +33,7 @@ def test_lists_in_json_and_yaml_are_the_answer(shell: Any, service: Any) -> None
 def test_every_filter_reaches_the_gateway(shell: Any, service: Any) -> None:
     given = {
         "q": "pay", "status": "draft", "type": "latency", "priority": "must", "service": "s", "owner-team": "t",
-        "label": "a=b", "reviewer": "rita", "verdict": "MET", "created-by": "x", "updated-by": "y",
+        "label": "a=b", "reviewer": "rita", "verdict": "MET", "gap": "sli", "created-by": "x", "updated-by": "y",
         "created-after": "2026-01-01T00:00:00Z", "created-before": "2026-01-02T00:00:00Z",
         "updated-after": "2026-01-03T00:00:00Z", "updated-before": "2026-01-04T00:00:00Z",
         "sort": "-updated_at", "fields": "id,title", "facets": "status", "skip": "3", "limit": "7",
@@ -291,6 +292,7 @@ def test_the_choices_are_those_of_the_api() -> None:
         requirements.Priority: schemas.Priority,
         requirements.Verdict: schemas.VerdictState,
     }
+    assert [each.value for each in requirements.Gap] == list(get_args(rules.Gap))
     for choices, kind in pairs.items():
         assert list(get_args(choices)) == [each.value for each in kind]
 

@@ -16,8 +16,6 @@ from plumbline_cli import diffs, files, shell
 from plumbline_cli.requirements import PATH, Priority, Reason, Status, Type, app
 from plumbline_cli.shell import Caller, Code, calling, console, errors, fail
 
-__all__ = ["app"]
-
 _TYPES = {
     "csv": "text/csv",
     "json": "application/json",

@@ -8,7 +8,16 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from plumbline_cli import audit, catalog, draw, interchange, shell, slo
+from plumbline_cli import (
+    audit,
+    catalog,
+    coverage,  # noqa: F401 - adds its command to those of requirements
+    draw,
+    interchange,  # noqa: F401 - likewise
+    requirements,
+    shell,
+    slo,
+)
 from plumbline_cli.client import Gateway
 from plumbline_cli.shell import HERE, Caller, Code, Folder, calling, console, fail, stack
 
@@ -18,7 +27,7 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_show_locals=False,  # a token may be among them
 )
-app.add_typer(interchange.app, name="requirements")
+app.add_typer(requirements.app, name="requirements")
 app.add_typer(slo.app, name="slo")
 app.add_typer(audit.app, name="audit")
 

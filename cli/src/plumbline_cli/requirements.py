@@ -7,6 +7,7 @@ import re
 import sys
 from collections import Counter
 from collections.abc import Mapping
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from uuid import UUID, uuid4
@@ -33,6 +34,14 @@ Status = Literal["draft", "in_review", "approved", "rejected", "active", "deprec
 Type = Literal["availability", "latency", "correctness", "durability", "capacity", "security", "operability", "other"]
 Priority = Literal["must", "should", "could"]
 Verdict = Literal["MET", "AT_RISK", "VIOLATED", "NO_DATA"]
+
+
+class Gap(StrEnum):
+    SLI = "sli"
+    OWNER = "owner"
+    VERIFICATION = "verification"
+    VERDICT = "verdict"
+
 
 _KEY = re.compile(r"[A-Za-z][A-Za-z0-9]*-[0-9]+")
 _OF_THE_SERVICE = frozenset(
@@ -106,6 +115,7 @@ def list_(
     suspect: Annotated[
         bool | None, typer.Option("--suspect/--not-suspect", help="Whether it has links whose target changed")
     ] = None,
+    gap: Annotated[list[Gap] | None, typer.Option(help="What it lacks; repeatable: any of them")] = None,
     created_by: Annotated[str | None, typer.Option()] = None,
     updated_by: Annotated[str | None, typer.Option()] = None,
     created_after: Annotated[str | None, typer.Option(help="RFC 3339, such as 2026-05-01T00:00:00Z")] = None,
@@ -125,6 +135,7 @@ def list_(
     query: dict[str, Any] = {
         "q": q, "status": status, "type": type, "priority": priority, "service": service, "owner_team": owner_team,
         "label": label or None, "reviewer": reviewer, "verdict": verdict, "in_force": in_force, "suspect": suspect,
+        "gap": [each.value for each in gap or []] or None,
         "created_by": created_by, "updated_by": updated_by, "created_after": created_after,
         "created_before": created_before, "updated_after": updated_after, "updated_before": updated_before,
         "sort": sort, "fields": None if output == "table" else fields, "facets": facets, "skip": skip or None,

@@ -17,6 +17,7 @@ from plumbline_requirements.baselines.router import router as baselines
 from plumbline_requirements.bulk.router import BODY_LIMITS as BULK_LIMITS
 from plumbline_requirements.bulk.router import router as bulk
 from plumbline_requirements.consumer import subscription
+from plumbline_requirements.coverage.router import router as coverage
 from plumbline_requirements.exemptions.router import router as exemptions
 from plumbline_requirements.history.router import router as history
 from plumbline_requirements.interchange.router import BODY_LIMITS as INTERCHANGE_LIMITS
@@ -84,6 +85,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             exemptions,
             links,
             openslo,
+            coverage,
         ],
         subscription=lambda app: subscription(app.state.sessions),
         consumes=[VerdictChanged],

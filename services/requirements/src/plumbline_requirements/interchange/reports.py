@@ -1,6 +1,5 @@
 """Requirements as a report that people read: Markdown or one page of HTML. Pure."""
 
-import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from html import escape
@@ -8,14 +7,13 @@ from typing import Any
 
 from plumbline_common.openslo.words import slo_in_words
 from plumbline_common.schemas import Slo, utc
+from plumbline_requirements import markup
+from plumbline_requirements.markup import plain
 
 _FACTS = (("status", "status"), ("type", "type"), ("priority", "priority"), ("service", "service"),
           ("owner_team", "team"), ("revision", "revision"))  # fmt: skip
 _PROSE = (("description", ""), ("rationale", "Rationale"), ("verification_method", "Verification"))
-_MARKED = re.compile(r"([\\`*_{}\[\]<>#|~!])")
 _STYLE = """\
-:root { color-scheme: light dark; --line: #8884; --faint: #888; }
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 50rem; margin: 2rem auto; padding: 0 1rem; }
 article { border-top: 1px solid var(--line); padding: .5rem 0 1rem; break-inside: avoid; }
 h2 { font-size: 1.15rem; margin: .5rem 0; } h2 a { color: var(--faint); text-decoration: none; }
 .facts { color: var(--faint); font-size: .9rem; margin: 0; } .statement { font-weight: 600; }
@@ -31,12 +29,8 @@ def opening(form: str, at: datetime, filters: Sequence[str]) -> bytes:
     what = f"{', '.join(filters)}; " if filters else ""
     said = f"{what}as of {utc(at)}"
     if form == "markdown":
-        return f"# Requirements\n\n{_plain(said)}\n".encode()
-    return (
-        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<title>Requirements</title>\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<style>\n{_STYLE}</style>\n</head>\n<body>\n<h1>Requirements</h1>\n<p>{escape(said)}</p>\n"
-    ).encode()
+        return f"# Requirements\n\n{plain(said)}\n".encode()
+    return markup.opening("Requirements", said, _STYLE).encode()
 
 
 def sections(form: str, documents: Sequence[Mapping[str, Any]]) -> bytes:
@@ -46,7 +40,7 @@ def sections(form: str, documents: Sequence[Mapping[str, Any]]) -> bytes:
 
 def closing(form: str, count: int) -> bytes:
     said = f"{count} requirement{'' if count == 1 else 's'}"
-    return (f"\n---\n\n{said}\n" if form == "markdown" else f"<hr>\n<p>{said}</p>\n</body>\n</html>\n").encode()
+    return (f"\n---\n\n{said}\n" if form == "markdown" else f"<hr>\n<p>{said}</p>\n{markup.CLOSING}").encode()
 
 
 def _facts(document: Mapping[str, Any]) -> list[str]:
@@ -58,24 +52,17 @@ def _slos(document: Mapping[str, Any]) -> list[str]:
 
 
 def _markdown(document: Mapping[str, Any]) -> str:
-    parts = [f"## {document['key']}: {_plain(document['title'])}", _plain(" · ".join(_facts(document)))]
+    parts = [f"## {document['key']}: {plain(document['title'])}", plain(" · ".join(_facts(document)))]
     if document["statement"]:
-        parts.append(f"**{_plain(' '.join(document['statement'].split()))}**")
+        parts.append(f"**{plain(' '.join(document['statement'].split()))}**")
     for member, name in _PROSE:
         if document[member].strip():
-            parts.append((f"{name}: " if name else "") + _plain(document[member].strip()))
+            parts.append((f"{name}: " if name else "") + plain(document[member].strip()))
     if document["slos"]:
-        parts.append("\n".join(f"- {_plain(words)}" for words in _slos(document)))
+        parts.append("\n".join(f"- {plain(words)}" for words in _slos(document)))
     if document["verdict"] is not None:
-        parts.append(f"Verdict: {document['verdict']['state']}. {_plain(document['verdict']['reason'])}")
+        parts.append(f"Verdict: {document['verdict']['state']}. {plain(document['verdict']['reason'])}")
     return "\n" + "\n\n".join(parts) + "\n"
-
-
-def _plain(text: str) -> str:
-    """Text that stays text: nothing of it is taken for Markdown or HTML."""
-    escaped = _MARKED.sub(r"\\\1", text)
-    lines = [re.sub(r"^(\s*)([-+=]|\d+[.)])", r"\1\\\2", line) for line in escaped.replace("&", "&amp;").split("\n")]
-    return "  \n".join(line.strip() for line in lines)
 
 
 def _html(document: Mapping[str, Any]) -> str:

@@ -9,9 +9,11 @@ from fastapi.responses import StreamingResponse
 from plumbline_common import web
 from plumbline_common.auth import UserInfo, require
 from plumbline_common.errors import UnsupportedMedia
+from plumbline_requirements import markup
 from plumbline_requirements.interchange import service
 from plumbline_requirements.interchange.records import FileFormat, ReportFormat
 from plumbline_requirements.interchange.service import Asked
+from plumbline_requirements.listing.rules import in_words
 from plumbline_requirements.listing.schemas import FilterQuery
 from plumbline_requirements.listing.service import filters_of
 from plumbline_requirements.requirements.schemas import Reason
@@ -55,15 +57,10 @@ class ExportQuery(FilterQuery):
 async def export(actor: Viewer, request: Request, query: Annotated[ExportQuery, Query()]) -> StreamingResponse:
     """All requirements that match the filters of the list, as a file or as a report."""
     given = query.model_dump(mode="json", exclude={"format"}, exclude_defaults=True)
-    said = [
-        f"{name} {', '.join(map(str, value)) if isinstance(value, list) else value}" for name, value in given.items()
-    ]
+    said = in_words(given)
     parts = service.export(request.app.state.read_sessions, filters_of(query), query.format, said)
     name = f"requirements.{_SUFFIXES.get(query.format, query.format)}"
-    headers = {
-        "Content-Disposition": f'attachment; filename="{name}"',
-        "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'",
-    }
+    headers = {"Content-Disposition": f'attachment; filename="{name}"'} | markup.HEADERS
     return StreamingResponse(parts, media_type=_TYPES[query.format], headers=headers)
 
 

@@ -15,12 +15,26 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from plumbline_common import db
-from plumbline_requirements.listing.rules import SORTABLE, Order
+from plumbline_requirements.listing.rules import SORTABLE, Gap, Order
 from plumbline_requirements.requirements.repository import DOCUMENT, FACETS, SUSPECTS
 
 # The bits of GROUPING(status, type, priority, service, owner_team): 1 where a facet does not count.
 _ALL, _NONE = 0, 31
 _ONE = {name: _NONE - (1 << (len(FACETS) - 1 - place)) for place, name in enumerate(FACETS)}
+
+GAPS: Mapping[Gap, str] = {
+    "sli": "slos = '[]'::jsonb",
+    "owner": "owner_team IS NULL",
+    "verification": (
+        "NOT EXISTS (SELECT FROM links WHERE target_id = requirements.id AND type = 'verifies'"
+        " AND suspect_since IS NULL AND evidence ->> 'result' = 'passed')"
+    ),
+    "verdict": (
+        "(in_force IS NOT NULL AND (verdict IS NULL OR verdict ->> 'state' = 'NO_DATA'"
+        " OR (verdict ->> 'revision')::int <> in_force))"
+    ),
+}
+"""What a requirement lacks that has this gap, as SQL."""
 
 # Each filter by its name: an SQL condition and the type of its parameter.
 _CONDITIONS: dict[str, tuple[str, Any]] = {
@@ -35,6 +49,10 @@ _CONDITIONS: dict[str, tuple[str, Any]] = {
     "suspect": (
         "EXISTS (SELECT FROM links WHERE source_id = requirements.id AND suspect_since IS NOT NULL) = :suspect",
         Boolean,
+    ),
+    "gap": (
+        "(" + " OR ".join(f"('{name}' = ANY(:gap) AND {lacks})" for name, lacks in GAPS.items()) + ")",
+        ARRAY(Text),
     ),
     "in_force": ("(in_force IS NOT NULL) = :in_force", Boolean),
     "fingerprint": ("fingerprint = ANY(:fingerprint)", ARRAY(Text)),

@@ -5,15 +5,18 @@ import binascii
 import hashlib
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from pydantic import Field, StrictInt, StrictStr, TypeAdapter
 
 from plumbline_common.errors import Invalid
 from plumbline_common.schemas import Instant, Storable
+
+Gap = Literal["sli", "owner", "verification", "verdict"]
+"""What a requirement may lack."""
 
 
 @dataclass(frozen=True)
@@ -121,3 +124,11 @@ def values_of(cursor: str, query: str, order: Sequence[Order]) -> list[Any]:
 def fingerprint(members: dict[str, Any]) -> str:
     """Tells queries apart: what filters and sorts, and nothing else."""
     return hashlib.sha256(json.dumps(members, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def in_words(filters: Mapping[str, Any]) -> list[str]:
+    """What filters say, for the head of a report."""
+    return [
+        f"{name} {', '.join(map(str, value)) if isinstance(value, list) else value}"
+        for name, value in filters.items()
+    ]

@@ -16,6 +16,7 @@ from plumbline_common.schemas import (
     Team,
     VerdictState,
 )
+from plumbline_requirements.listing.rules import Gap
 from plumbline_requirements.requirements.schemas import RequirementResponse, Subject
 
 FacetName = Literal["status", "type", "priority", "service", "owner_team"]
@@ -42,6 +43,9 @@ class FilterQuery(Schema):
     reviewer: Annotated[list[Subject], _FEW] = []
     """Who was asked to review what is in review."""
     verdict: Annotated[list[VerdictState], _FEW] = []
+    gap: Annotated[list[Gap], _FEW] = []
+    """What it lacks: an SLI, an owner, verification (evidence that passed, by a link that is not suspect), or, where
+    it is in force, a verdict on data that judges what is in force."""
     in_force: bool | None = None
     suspect: bool | None = None
     """Whether it has a link whose target changed since somebody said that it holds."""

@@ -20,6 +20,7 @@ PARAMETERS = frozenset(
         "verdict",
         "in_force",
         "fingerprint",
+        "gap",
         "label",
         "created_after",
         "created_before",

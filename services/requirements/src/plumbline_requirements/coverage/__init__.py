@@ -1,0 +1,1 @@
+"""Coverage: what requirements lack, and services that have none."""
