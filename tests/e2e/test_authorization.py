@@ -43,6 +43,9 @@ async def things(admin: httpx.AsyncClient) -> dict[str, str]:
         "link": (await admin.post("/api/v1/links", json=link(requirement, target, "refines")))
         .raise_for_status()
         .json()["id"],
+        "adjustment": (await admin.post("/api/v1/adjustments", json=adjustment(requirement)))
+        .raise_for_status()
+        .json()["id"],
         "exemption": (await admin.post("/api/v1/exemptions", json=exemption(requirement)))
         .raise_for_status()
         .json()["id"],
@@ -61,6 +64,16 @@ def exemption(requirement: str) -> dict[str, Any]:
         "reason": "maintenance",
         "starts_at": now.isoformat(),
         "expires_at": ends.isoformat(),
+    }
+
+
+def adjustment(requirement: str) -> dict[str, Any]:
+    return {
+        "requirement_ids": [requirement],
+        "category": "maintenance",
+        "reason": "a move of data centres",
+        "starts_at": datetime.now(UTC).isoformat(),
+        "duration": "2h",
     }
 
 
@@ -85,6 +98,9 @@ def body_of(operation: str, made: dict[str, str]) -> Any:
             "items": [{"requirement_id": made["requirement"], "revision": 1}],
         },
         "POST /api/v1/exemptions": exemption(made["requirement"]),
+        "POST /api/v1/adjustments": adjustment(made["requirement"]),
+        "POST /api/v1/adjustments/{id}/decision": {"decision": "approve"},
+        "POST /api/v1/adjustments/{id}/revocation": {"reason": "over"},
         "POST /api/v1/exemptions/{id}/decision": {"decision": "approve"},
         "POST /api/v1/exemptions/{id}/revocation": {"reason": "over"},
         "POST /api/v1/links": link(made["requirement"], made["target"], "conflicts"),

@@ -52,6 +52,7 @@ def problem(reply: httpx.Response, status: int, slug: str) -> dict[str, Any]:
         ("/api/v1/baselines", "requirements"),
         ("/api/v1/exemptions", "requirements"),
         ("/api/v1/coverage", "requirements"),
+        ("/api/v1/adjustments", "requirements"),
         ("/api/v1/search", "search"),
         ("/api/v1/documents/1", "search"),
         ("/api/v1/signals", "analysis"),

@@ -26,7 +26,7 @@ from plumbline_analysis.sources.batch import Batch, Head, Histogram, Kind, Layou
 from plumbline_analysis.watched import service as watched
 from plumbline_analysis.worker import Evaluator, Maintenance
 from plumbline_common import db, migrate
-from plumbline_common.schemas import RequirementSnapshot
+from plumbline_common.schemas import BudgetAdjustmentSnapshot, RequirementSnapshot
 
 Client = Callable[..., httpx.AsyncClient]
 
@@ -149,6 +149,21 @@ class World:
     async def keep(self, snapshot: RequirementSnapshot) -> None:
         async with self.sessions.begin() as session:
             await watched.keep(session, snapshot)
+
+    async def adjust(self, *windows: tuple[datetime, datetime], revision: int = 2, **scope: Any) -> None:
+        """Let these times burn no budget of the requirement, or of what `scope` says."""
+        given: dict[str, Any] = {
+            "id": UUID(int=7),
+            "revision": revision,
+            "requirement_ids": [self.requirement_id],
+            "service": None,
+            "team": None,
+            "category": "maintenance",
+            "reason": "the databases move",
+            "windows": [{"start": start, "end": end} for start, end in windows],
+        }
+        async with self.sessions.begin() as session:
+            await watched.adjust(session, BudgetAdjustmentSnapshot.model_validate(given | scope))
 
     async def forget(self, revision: int = 9) -> None:
         async with self.sessions.begin() as session:

@@ -8,9 +8,10 @@ import pytest
 from sqlalchemy import select, text
 
 from plumbline_analysis.consumer import subscription
-from plumbline_analysis.models import WatchedRequirement
+from plumbline_analysis.models import BudgetAdjustment, WatchedRequirement
 from plumbline_common import bus, db
 from plumbline_common.events import (
+    BudgetAdjusted,
     Event,
     Received,
     RequirementCreated,
@@ -168,3 +169,21 @@ async def test_events_that_are_published_arrive(app: Any, nats_server: Any, arri
         while (found := await arrivals.watched()) is None or not found.in_force:
             await asyncio.sleep(0.05)
     assert found.title == "Revision 1"
+
+
+def adjusted(revision: int, *hours: int) -> Event:
+    windows = [{"start": f"2026-01-01T{hour:02}:00:00Z", "end": f"2026-01-01T{hour:02}:30:00Z"} for hour in hours]
+    scope = {"requirement_ids": [ID], "service": None, "team": None, "category": "other", "reason": "so"}
+    return BudgetAdjusted.model_validate(
+        {"adjustment": {"id": UUID(int=7), "revision": revision, "windows": windows} | scope, "at": AT}
+    )
+
+
+async def test_of_an_adjustment_the_newest_counts_whenever_it_comes(
+    arrivals: Arrivals, sessions: db.Sessions
+) -> None:
+    for event in (adjusted(3, 4), adjusted(2, 4, 5), adjusted(3, 4)):
+        await arrivals.arrive(event)
+    async with sessions() as session:
+        (kept,) = (await session.scalars(select(BudgetAdjustment))).all()
+    assert (kept.revision, [each["start"] for each in kept.windows]) == (3, ["2026-01-01T04:00:00Z"])

@@ -36,7 +36,7 @@ async def clean(app: FastAPI) -> None:
         await session.execute(
             text(
                 "TRUNCATE requirement_count_deltas, requirement_counts, requirements, saved_views, exemptions,"
-                " baselines, baseline_items, links, openslo_objects"
+                " budget_adjustments, baselines, baseline_items, links, openslo_objects"
             )
         )
 

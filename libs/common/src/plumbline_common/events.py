@@ -12,7 +12,15 @@ from uuid import UUID
 
 from pydantic import AwareDatetime
 
-from plumbline_common.schemas import AnomalySnapshot, RequirementSnapshot, Schema, Slo, Verdict, VerdictState
+from plumbline_common.schemas import (
+    AnomalySnapshot,
+    BudgetAdjustmentSnapshot,
+    RequirementSnapshot,
+    Schema,
+    Slo,
+    Verdict,
+    VerdictState,
+)
 
 PREFIX = "plumbline"
 
@@ -130,6 +138,18 @@ class SloRemoved(_AboutSlo):
     """Production is not held against `slo` any more."""
 
     subject = "requirements.slo.removed.v1"
+
+
+class BudgetAdjusted(Event):
+    """Other times than before burn no error budget: an adjustment was approved, or what was to come of it revoked."""
+
+    subject = "requirements.budget.adjusted.v1"
+    adjustment: BudgetAdjustmentSnapshot
+    at: AwareDatetime
+
+    @property
+    def key(self) -> str:
+        return str(self.adjustment.id)
 
 
 class RequirementDeleted(Event):

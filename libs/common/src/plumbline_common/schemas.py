@@ -421,6 +421,42 @@ class RequirementSnapshot(Schema):
     updated_by: str
 
 
+class AdjustmentCategory(StrEnum):
+    """Why some time burns no error budget."""
+
+    MAINTENANCE = "maintenance"
+    DEPLOYMENT = "deployment"
+    LOAD_TEST = "load_test"
+    DEPENDENCY = "dependency"
+    """Something that others run was down."""
+    TELEMETRY = "telemetry"
+    """What was measured is not what was."""
+    OTHER = "other"
+
+
+class Period(Schema):
+    """From `start` up to `end`."""
+
+    start: AwareDatetime
+    end: AwareDatetime
+
+
+class BudgetAdjustmentSnapshot(Schema):
+    """When no error budget burns, and of what: of `requirement_ids`, or of the requirements of `service`."""
+
+    id: UUID
+    revision: int
+    """Grows with each change: an older one never overwrites a newer one."""
+    requirement_ids: list[UUID]
+    service: str | None
+    team: str | None
+    """With `service`: only of those that this team owns."""
+    category: AdjustmentCategory
+    reason: str
+    windows: list[Period]
+    """In order, in UTC, apart from each other: all that there ever are. A revocation cuts them short."""
+
+
 # --- Analysis -------------------------------------------------------------------------------------------
 
 
@@ -451,6 +487,8 @@ class ObjectiveEvidence(Schema):
     """Of an objective of a composite SLO, whose state follows from the weighted mean of the budgets that are left."""
     missing: Given[str] = None
     """Why nothing was measured, where nothing can be."""
+    adjusted: Given[float] = None
+    """The units that budget adjustments leave out of `good` and `total`."""
 
 
 class Verdict(Schema):

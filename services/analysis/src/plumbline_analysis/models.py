@@ -159,6 +159,23 @@ class WatchedRequirement(Base):
     slos: Mapped[list[dict[str, Any]]] = mapped_column(JSONB)
 
 
+class BudgetAdjustment(Base):
+    """The projection of an adjustment: when no error budget burns, and of which requirements."""
+
+    __tablename__ = "budget_adjustments"
+    __table_args__ = (
+        Index("ix_budget_adjustments_requirement_ids", "requirement_ids", postgresql_using="gin"),
+        Index("ix_budget_adjustments_service", "service"),
+    )
+
+    id: Mapped[UUID] = mapped_column(Uuid, primary_key=True)
+    revision: Mapped[int] = mapped_column(Integer)
+    requirement_ids: Mapped[list[UUID]] = mapped_column(ARRAY(Uuid))
+    service: Mapped[str | None] = mapped_column(Text)
+    team: Mapped[str | None] = mapped_column(Text)
+    windows: Mapped[list[dict[str, str]]] = mapped_column(JSONB)
+
+
 class TrackedObjective(Base):
     """How far an objective has been evaluated, and where it stands."""
 

@@ -184,3 +184,86 @@ async def test_a_composite_slo_and_one_of_another_tool(world: Any) -> None:
     await world.live(2)
     assert (await world.verdicts())[-1] == "NO_DATA"
     assert len((await world.current() or {})["objectives"]) == 1
+
+
+# --- Adjustments of budgets -----------------------------------------------------------------------------
+
+
+async def test_errors_within_an_adjustment_burn_nothing_and_its_time_is_told(world: Any) -> None:
+    await world.keep(world.requirement(world.ratio_slo()))
+    await world.live(40)
+    began = world.now
+    await world.adjust((began, began + timedelta(seconds=12 * world.step)))
+    await world.live(12, errors=0.95)
+    assert await world.verdicts() == ["MET"]
+    await world.live(3)
+    evidence = (await world.current() or {})["objectives"][0]
+    assert evidence["budget_remaining"] == 1
+    assert evidence["adjusted"] > 0
+    total = sum(int(row.sum()) for row in world.counts.values())
+    assert evidence["good"] == evidence["total"] == total - evidence["adjusted"]
+    assert "left out by budget adjustments" in (await world.current() or {})["reason"]
+    assert [subject for subject, _ in await world.events() if subject.startswith("objective.")] == []
+
+
+async def test_what_was_approved_afterwards_gives_the_budget_back_and_a_revocation_takes_it(world: Any) -> None:
+    await world.keep(world.requirement(world.ratio_slo()))
+    await world.live(40)
+    began = world.now
+    await world.live(12, errors=0.95)
+    assert (await world.verdicts())[-1] == "VIOLATED"
+    await world.adjust((began, world.now))
+    await world.live(4)
+    assert (await world.verdicts())[-1] == "MET"
+    await world.adjust(revision=3)
+    await world.live(1)
+    assert (await world.verdicts())[-1] == "VIOLATED"
+
+
+@pytest.mark.parametrize(
+    ("scope", "reaches"),
+    [
+        ({"requirement_ids": []}, False),
+        ({"service": "shop"}, True),
+        ({"service": "shop", "team": "payments"}, True),
+        ({"service": "shop", "team": "search"}, False),
+        ({"service": "till"}, False),
+    ],
+)
+async def test_an_adjustment_of_a_service_reaches_its_requirements_by_team(
+    world: Any, scope: dict[str, Any], reaches: bool
+) -> None:
+    await world.keep(world.requirement(world.ratio_slo(), service="shop", owner_team="payments"))
+    await world.live(40)
+    began = world.now
+    await world.adjust((began, began + timedelta(seconds=30 * world.step)), **({"requirement_ids": []} | scope))
+    await world.live(12, errors=0.95)
+    assert (await world.verdicts())[-1] == ("MET" if reaches else "VIOLATED")
+
+
+async def test_silence_and_anomalies_are_no_matter_during_maintenance(world: Any) -> None:
+    await world.keep(world.requirement(world.latency_slo()))
+    await world.live(25)
+    began = world.now
+    await world.adjust((began, began + timedelta(seconds=40 * world.step)))
+    await world.live(5, seconds=0.6)
+    (anomaly,) = await world.anomalies()
+    assert anomaly.state == "open"
+    await world.live(30, requests=0)
+    assert (await world.verdicts())[-1] == "MET"
+    assert (await world.current() or {})["anomalies"] == []
+
+
+async def test_a_budget_of_time_shrinks_by_what_is_left_out(world: Any) -> None:
+    objective = {"target": 0.5, "timeSliceTarget": 0.9, "timeSliceWindow": "10s", "op": "lte", "value": 0.25}
+    slo = world.latency_slo(budgetingMethod="Timeslices", objectives=[objective])
+    await world.keep(world.requirement(slo))
+    await world.live(20)
+    await world.live(5, seconds=0.6)
+    before = (await world.current() or {})["objectives"][0]
+    window = timedelta(minutes=2)
+    await world.adjust((world.now - window, world.now - window / 2))
+    await world.live(1)
+    after = (await world.current() or {})["objectives"][0]
+    assert before["budget_remaining"] == pytest.approx(5 / 6), "one bad slice of six that may be"
+    assert after["budget_remaining"] == pytest.approx(2 / 3), "one of three"

@@ -11,6 +11,7 @@ from plumbline_common import audit, idempotency, web
 from plumbline_common.batching import Batcher
 from plumbline_common.errors import PlumblineError
 from plumbline_common.events import VerdictChanged
+from plumbline_requirements.adjustments.router import router as adjustments
 from plumbline_requirements.audits.router import router as audits
 from plumbline_requirements.baselines.router import BODY_LIMITS as BASELINE_LIMITS
 from plumbline_requirements.baselines.router import router as baselines
@@ -83,6 +84,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             views,
             baselines,
             exemptions,
+            adjustments,
             links,
             openslo,
             coverage,

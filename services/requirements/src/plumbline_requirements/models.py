@@ -6,8 +6,8 @@ from typing import Any
 from uuid import UUID
 
 import sqlalchemy as sa
-from sqlalchemy import ARRAY, BigInteger, Identity, Index, SmallInteger, String, Text, text
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy import BigInteger, Identity, Index, SmallInteger, String, Text, Uuid, text
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from plumbline_common import audit, db, idempotency, inbox, outbox
@@ -277,17 +277,9 @@ class OpenSloObject(Base):
     updated_by: Mapped[str] = mapped_column(Text)
 
 
-class Exemption(Base):
-    """A dated leave from a requirement, in force once another has approved it."""
+class ConsentColumns:
+    """What one asks for and another approves."""
 
-    __tablename__ = "exemptions"
-    __table_args__ = (Index("ix_exemptions_requirement_id_id", "requirement_id", "id"),)
-
-    id: Mapped[UUID] = mapped_column(primary_key=True, default=db.new_id)
-    requirement_id: Mapped[UUID]
-    reason: Mapped[str] = mapped_column(Text)
-    starts_at: Mapped[datetime] = mapped_column(db.timestamp())
-    expires_at: Mapped[datetime] = mapped_column(db.timestamp())
     status: Mapped[str] = mapped_column(Text)
     """What people made of it; that its time is over is told by the clock."""
     revision: Mapped[int]
@@ -299,3 +291,40 @@ class Exemption(Base):
     revoked_at: Mapped[datetime | None] = mapped_column(db.timestamp())
     revoked_by: Mapped[str | None] = mapped_column(Text)
     revocation_reason: Mapped[str] = mapped_column(Text, server_default="")
+
+
+class Exemption(ConsentColumns, Base):
+    """A dated leave from a requirement, in force once another has approved it."""
+
+    __tablename__ = "exemptions"
+    __table_args__ = (Index("ix_exemptions_requirement_id_id", "requirement_id", "id"),)
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=db.new_id)
+    requirement_id: Mapped[UUID]
+    reason: Mapped[str] = mapped_column(Text)
+    starts_at: Mapped[datetime] = mapped_column(db.timestamp())
+    expires_at: Mapped[datetime] = mapped_column(db.timestamp())
+
+
+class BudgetAdjustment(ConsentColumns, Base):
+    """Times that burn no error budget of some requirements, or of a service's, once another has approved it."""
+
+    __tablename__ = "budget_adjustments"
+    __table_args__ = (
+        Index("ix_budget_adjustments_requirement_ids", "requirement_ids", postgresql_using="gin"),
+        Index("ix_budget_adjustments_service_id", "service", "id"),
+    )
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=db.new_id)
+    requirement_ids: Mapped[list[UUID]] = mapped_column(ARRAY(Uuid))
+    service: Mapped[str | None] = mapped_column(Text)
+    team: Mapped[str | None] = mapped_column(Text)
+    category: Mapped[str] = mapped_column(Text)
+    reason: Mapped[str] = mapped_column(Text)
+    starts_at: Mapped[datetime] = mapped_column(db.timestamp())
+    duration: Mapped[str] = mapped_column(Text)
+    recurrence: Mapped[str] = mapped_column(Text)
+    time_zone: Mapped[str] = mapped_column(Text)
+    windows: Mapped[list[dict[str, Any]]] = mapped_column(JSONB)
+    """When it holds, in order, apart from each other; those of a revoked one end with the revocation."""
+    ends_at: Mapped[datetime] = mapped_column(db.timestamp())

@@ -10,9 +10,10 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from plumbline_analysis.anomalies import repository as anomaly_repository
 from plumbline_analysis.anomalies import service as anomalies
 from plumbline_analysis.models import Anomaly, WatchedRequirement
-from plumbline_analysis.moments import moment
-from plumbline_analysis.objectives import counting, repository, standings, watching, windows
+from plumbline_analysis.moments import micros, moment
+from plumbline_analysis.objectives import counting, excused, repository, standings, watching, windows
 from plumbline_analysis.objectives.counting import Counted
+from plumbline_analysis.objectives.excused import Stretch
 from plumbline_analysis.objectives.gather import Work
 from plumbline_analysis.objectives.judge import Judged
 from plumbline_analysis.objectives.rules import Standing
@@ -20,6 +21,7 @@ from plumbline_analysis.settings import Settings
 from plumbline_analysis.verdicts import repository as verdict_repository
 from plumbline_analysis.verdicts import service as verdicts
 from plumbline_analysis.verdicts.service import Conclusion
+from plumbline_analysis.watched import repository as watched
 from plumbline_common import outbox
 from plumbline_common.events import Event
 from plumbline_common.schemas import ObjectiveEvidence, Slo
@@ -44,14 +46,22 @@ async def record(
 
     behind = {work.requirement.id for work in works if work.behind}
     ready = [each for each in counted if each.requirement.id not in behind]
-    assessed = list(zip(ready, await standings.assess(session, ready, settings), strict=True))
+    adjusted = await _adjusted(session, [work.requirement for work in works])
+    assessed = list(zip(ready, await standings.assess(session, ready, settings, adjusted), strict=True))
     for each, (evidence, after) in assessed:
         events[each.requirement.id] += standings.news(each, evidence, after)
     untouched = [(each, each.standing) for each in counted if each.requirement.id in behind]
     await counting.save(session, [*((each, after) for each, (_, after) in assessed), *untouched])
-    for change in await verdicts.conclude(session, _conclusions(works, behind, assessed, ongoing)):
+    for change in await verdicts.conclude(session, _conclusions(works, behind, assessed, ongoing, adjusted)):
         events[change.verdict.requirement_id].append(change)
     return {id: told for id, told in events.items() if told}
+
+
+async def _adjusted(session: AsyncSession, requirements: Sequence[WatchedRequirement]) -> dict[UUID, list[Stretch]]:
+    found = await watched.adjusted(session, requirements)
+    return {
+        id: excused.merged((micros(start), micros(end)) for start, end in windows) for id, windows in found.items()
+    }
 
 
 def _conclusions(
@@ -59,6 +69,7 @@ def _conclusions(
     behind: set[UUID],
     assessed: Sequence[tuple[Counted, tuple[ObjectiveEvidence, Standing]]],
     ongoing: Mapping[UUID, Anomaly],
+    adjusted: Mapping[UUID, Sequence[Stretch]],
 ) -> list[Conclusion]:
     evidence: dict[UUID, list[ObjectiveEvidence]] = defaultdict(list)
     for each, (found, _) in assessed:
@@ -69,11 +80,14 @@ def _conclusions(
             end = moment(work.until)
             slos = [*(each.plan.part.slo for each in work.slos), *(each.slo for each in work.unmeasured)]
             unmeasured = [standings.unmeasured(each) for each in work.unmeasured]
+            # What goes on while no budget burns, such as maintenance, is no risk.
+            paused = any(start < work.until <= stop for start, stop in adjusted.get(work.requirement.id, ()))
+            anomalies = [] if paused else list(ongoing.values())
             concluded.append(
                 Conclusion(
                     work.requirement,
                     [*evidence[work.requirement.id], *unmeasured],
-                    [each for each in ongoing.values() if each.requirement_id == work.requirement.id],
+                    [each for each in anomalies if each.requirement_id == work.requirement.id],
                     min(windows.bounds(slo.time_window[0], end)[0] for slo in slos),
                     end,
                 )

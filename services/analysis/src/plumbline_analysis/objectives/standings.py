@@ -1,13 +1,16 @@
 """Where objectives stand: their windows, budgets and burn rates, and the events of those that changed."""
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from plumbline_analysis.moments import moment
-from plumbline_analysis.objectives import measure, repository, rules, windows
+from plumbline_analysis.moments import micros, moment
+from plumbline_analysis.objectives import excused, measure, repository, rules, windows
 from plumbline_analysis.objectives.counting import Counted
+from plumbline_analysis.objectives.excused import Stretch
 from plumbline_analysis.objectives.measure import Unmeasured
 from plumbline_analysis.objectives.rules import BurnAlert, Counts, Standing
 from plumbline_analysis.settings import Settings
@@ -23,61 +26,76 @@ _TROUBLE = (VerdictState.AT_RISK, VerdictState.VIOLATED)
 
 
 async def assess(
-    session: AsyncSession, counted: Sequence[Counted], settings: Settings
+    session: AsyncSession,
+    counted: Sequence[Counted],
+    settings: Settings,
+    adjusted: Mapping[UUID, Sequence[Stretch]],
 ) -> list[tuple[ObjectiveEvidence, Standing]]:
-    """Where each objective stands now."""
-    looked_at = [_window(each, settings) for each in counted]
+    """Where each objective stands now. `adjusted` by requirement: when no budget burns."""
+    looked_at = [_window(each, settings, adjusted.get(each.requirement.id, ())) for each in counted]
     asked = [
-        (each.number, moment(each.end - round(span * rules.SECOND)))
+        (each.number, at)
         for each, window in zip(counted, looked_at, strict=True)
-        for span in (0.0, *window.spans)
+        for at in sorted(excused.moments(window.excused, map(window.span, window.spans)))
     ]
-    totals = iter(await repository.running_totals(session, asked))
-    found = []
-    for each, window in zip(counted, looked_at, strict=True):
-        until = next(totals)
-        counts = {}
-        for span in window.spans:
-            since = next(totals)
-            counts[span] = Counts(until.good - since.good, until.total - since.total)
-        found.append(_stand(each, window, counts, settings))
-    return found
+    totals: dict[int, dict[int, Counts]] = defaultdict(dict)
+    known = await repository.running_totals(session, [(number, moment(at)) for number, at in asked])
+    for (number, at), total in zip(asked, known, strict=True):
+        totals[number][at] = total
+    return [
+        _stand(each, window, totals[each.number], settings) for each, window in zip(counted, looked_at, strict=True)
+    ]
 
 
 @dataclass(frozen=True)
 class _Window:
-    """In seconds: how long the whole window is, and how much of it has passed. A rolling one has passed."""
+    """In seconds: how long the whole window is, without what is excused of it, and how much of it has passed, with
+    that. A rolling one has passed. In microseconds: its `end`, and what is `excused` before it and after it."""
 
     length: float
     passed: float
     alerts: tuple[BurnAlert, ...]
+    end: int
+    excused: Sequence[Stretch]
 
     @property
     def spans(self) -> list[float]:
         return sorted({self.passed, *(alert.long for alert in self.alerts), *(alert.short for alert in self.alerts)})
 
+    def span(self, seconds: float) -> Stretch:
+        return self.end - round(seconds * rules.SECOND), self.end
 
-def _window(counted: Counted, settings: Settings) -> _Window:
+
+def _window(counted: Counted, settings: Settings, adjusted: Sequence[Stretch]) -> _Window:
     end = moment(counted.end)
     begin, until = windows.bounds(counted.slo.time_window[0], end)
     length = (until - begin).total_seconds()
     alerts = rules.burn_alerts(
         length, short_floor=settings.short_floor_seconds, long_floor=settings.long_floor_seconds
     )
-    return _Window(length, (end - begin).total_seconds(), alerts)
+    out = excused.on_slices(adjusted, _slice_seconds(counted, settings) * rules.SECOND)
+    free = excused.length(excused.within(out, micros(begin), micros(until))) / rules.SECOND
+    return _Window(length - free, (end - begin).total_seconds(), alerts, counted.end, out)
+
+
+def _slice_seconds(counted: Counted, settings: Settings) -> int:
+    return measure.slice_seconds(counted.slo, counted.objective, settings.evaluation_interval_seconds)
 
 
 def _stand(
-    counted: Counted, window: _Window, counts: Mapping[float, Counts], settings: Settings
+    counted: Counted, window: _Window, totals: Mapping[int, Counts], settings: Settings
 ) -> tuple[ObjectiveEvidence, Standing]:
-    target, whole = counted.objective.fraction, counts[window.passed]
+    target = counted.objective.fraction
+    counts = {span: excused.counts(totals, window.span(span), window.excused)[0] for span in window.spans}
+    whole, left_out = excused.counts(totals, window.span(window.passed), window.excused)
     minimum = settings.minimum_events if measure.counts_events(counted.part) else settings.minimum_slices
     slices = None
     if counted.slo.budgeting_method.of_time:
-        slices = window.length / measure.slice_seconds(
-            counted.slo, counted.objective, settings.evaluation_interval_seconds
-        )
-    silent = counted.end - counted.last_point if counted.last_point is not None else None
+        slices = window.length / _slice_seconds(counted, settings)
+    silent = None
+    if counted.last_point is not None:
+        # Nobody listens to what is being maintained.
+        silent = counted.end - max(counted.last_point, excused.last_end(window.excused, counted.end) or 0)
     seen = rules.objective_state(
         whole,
         target,
@@ -100,6 +118,7 @@ def _stand(
         budget_remaining=rules.budget_remaining(whole, target, slices),
         burn_rate=rules.burn_rate(counts[window.alerts[0].short], target),
         weight=_weight(counted.objective),
+        adjusted=left_out.total or None,
     )
     return evidence, after
 

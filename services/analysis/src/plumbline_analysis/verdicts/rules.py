@@ -53,6 +53,8 @@ def _objective(evidence: ObjectiveEvidence) -> str:
     if evidence.state is VerdictState.NO_DATA or evidence.sli is None or evidence.budget_remaining is None:
         return f"{name}: no data, or too little of it ({evidence.total:g} units in the window)"
     good = f"{evidence.sli:.3%} good of {evidence.total:.0f}, target {evidence.target:.10g}"
+    if evidence.adjusted:
+        good += f", {evidence.adjusted:.0f} left out by budget adjustments"
     if evidence.state is VerdictState.VIOLATED:
         return f"{name}: the error budget is spent ({good})"
     left = f"{max(evidence.budget_remaining, 0):.0%} of the error budget is left"

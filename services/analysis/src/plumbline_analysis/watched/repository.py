@@ -1,13 +1,16 @@
 """The SQL of the projection."""
 
+from collections import defaultdict
+from collections.abc import Sequence
+from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import func, tuple_
+from sqlalchemy import func, or_, select, tuple_
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from plumbline_analysis.models import WatchedRequirement
-from plumbline_common.schemas import RequirementSnapshot
+from plumbline_analysis.models import BudgetAdjustment, WatchedRequirement
+from plumbline_common.schemas import BudgetAdjustmentSnapshot, RequirementSnapshot
 
 
 async def keep(session: AsyncSession, requirement: RequirementSnapshot, head: RequirementSnapshot) -> None:
@@ -60,3 +63,47 @@ async def forget(session: AsyncSession, id: UUID, revision: int) -> None:
             },
         )
     )
+
+
+async def keep_adjustment(session: AsyncSession, adjustment: BudgetAdjustmentSnapshot) -> None:
+    """Keep an adjustment, unless something newer is known of it."""
+    values = {
+        "id": adjustment.id,
+        "revision": adjustment.revision,
+        "requirement_ids": adjustment.requirement_ids,
+        "service": adjustment.service,
+        "team": adjustment.team,
+        "windows": [each.model_dump(mode="json") for each in adjustment.windows],
+    }
+    statement = insert(BudgetAdjustment).values(**values)
+    await session.execute(
+        statement.on_conflict_do_update(
+            index_elements=["id"],
+            set_={name: statement.excluded[name] for name in values if name != "id"},
+            where=statement.excluded.revision > BudgetAdjustment.revision,
+        )
+    )
+
+
+async def adjusted(
+    session: AsyncSession, requirements: Sequence[WatchedRequirement]
+) -> dict[UUID, list[tuple[datetime, datetime]]]:
+    """The windows of the adjustments that reach each requirement, in no order; those may overlap."""
+    rows = await session.scalars(
+        select(BudgetAdjustment).where(
+            or_(
+                BudgetAdjustment.requirement_ids.overlap([each.id for each in requirements]),
+                BudgetAdjustment.service.in_({each.service for each in requirements if each.service is not None}),
+            )
+        )
+    )
+    found: dict[UUID, list[tuple[datetime, datetime]]] = defaultdict(list)
+    for row in rows:
+        windows = [
+            (datetime.fromisoformat(each["start"]), datetime.fromisoformat(each["end"])) for each in row.windows
+        ]
+        for each in requirements:
+            of_service = row.service is not None and row.service == each.service
+            if each.id in row.requirement_ids or (of_service and row.team in (None, each.owner_team)):
+                found[each.id] += windows
+    return found

@@ -5,7 +5,7 @@ from uuid import UUID
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from plumbline_analysis.watched import repository
-from plumbline_common.schemas import RequirementSnapshot
+from plumbline_common.schemas import BudgetAdjustmentSnapshot, RequirementSnapshot
 
 
 async def keep(
@@ -19,3 +19,8 @@ async def keep(
 async def forget(session: AsyncSession, id: UUID, revision: int) -> None:
     """An event from before the end that comes after it changes nothing."""
     await repository.forget(session, id, revision)
+
+
+async def adjust(session: AsyncSession, adjustment: BudgetAdjustmentSnapshot) -> None:
+    """Also of requirements that are not known yet."""
+    await repository.keep_adjustment(session, adjustment)

@@ -7,13 +7,12 @@ from fastapi import APIRouter, Depends, Header, Query, Request, Response
 
 from plumbline_common import idempotency, web
 from plumbline_common.auth import UserInfo, require
+from plumbline_requirements.consents.schemas import DecisionContent, RevocationContent
 from plumbline_requirements.exemptions import service
 from plumbline_requirements.exemptions.schemas import (
-    DecisionContent,
     ExemptionContent,
     ExemptionPage,
     ExemptionResponse,
-    RevocationContent,
     StatusFilter,
 )
 from plumbline_requirements.requirements.rules import etag

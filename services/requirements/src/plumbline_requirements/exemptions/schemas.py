@@ -6,13 +6,8 @@ from uuid import UUID
 from pydantic import AwareDatetime
 
 from plumbline_common.schemas import Instant, Schema
-from plumbline_requirements.exemptions.rules import Status
-from plumbline_requirements.requirements.schemas import Grounds, Reason
-
-
-class Decision(StrEnum):
-    APPROVE = "approve"
-    REJECT = "reject"
+from plumbline_requirements.consents.schemas import Consented
+from plumbline_requirements.requirements.schemas import Grounds
 
 
 class StatusFilter(StrEnum):
@@ -33,34 +28,14 @@ class ExemptionContent(Schema):
     """At most 366 days after `starts_at`, and not past."""
 
 
-class DecisionContent(Schema):
-    decision: Decision
-    comment: Reason = ""
-
-
-class RevocationContent(Schema):
-    reason: Grounds
-
-
-class ExemptionResponse(Schema):
+class ExemptionResponse(Consented):
     id: UUID
     requirement_id: UUID
     reason: str
     starts_at: AwareDatetime
     expires_at: AwareDatetime
-    status: Status
-    """`expired` once the time of one that is requested or approved is over."""
     active: bool
     """Approved and within its time."""
-    revision: int
-    requested_at: AwareDatetime
-    requested_by: str
-    decided_at: AwareDatetime | None
-    decided_by: str | None
-    decision_comment: str
-    revoked_at: AwareDatetime | None
-    revoked_by: str | None
-    revocation_reason: str
 
 
 class ExemptionPage(Schema):

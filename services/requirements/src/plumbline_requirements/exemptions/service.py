@@ -5,18 +5,17 @@ from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from plumbline_common import audit, db
+from plumbline_common import db
 from plumbline_common.auth import UserInfo
 from plumbline_common.errors import Forbidden
+from plumbline_requirements.consents import service as consents
+from plumbline_requirements.consents.rules import Status
+from plumbline_requirements.consents.schemas import DecisionContent, RevocationContent
 from plumbline_requirements.exemptions import repository, rules
-from plumbline_requirements.exemptions.rules import Status
 from plumbline_requirements.exemptions.schemas import (
-    Decision,
-    DecisionContent,
     ExemptionContent,
     ExemptionPage,
     ExemptionResponse,
-    RevocationContent,
     StatusFilter,
 )
 from plumbline_requirements.models import Exemption
@@ -24,7 +23,6 @@ from plumbline_requirements.requirements import rules as requirements
 from plumbline_requirements.requirements.repository import missing as requirement_missing
 
 _STORED = set(ExemptionResponse.model_fields) - {"status", "active"}
-_OUTCOMES = {Decision.APPROVE: Status.APPROVED, Decision.REJECT: Status.REJECTED}
 
 
 async def page(
@@ -53,16 +51,7 @@ async def request(session: AsyncSession, content: ExemptionContent, actor: UserI
         reason=content.reason,
         starts_at=content.starts_at,
         expires_at=content.expires_at,
-        status=Status.REQUESTED.value,
-        revision=1,
-        requested_at=now,
-        requested_by=actor.subject,
-        decided_at=None,
-        decided_by=None,
-        decision_comment="",
-        revoked_at=None,
-        revoked_by=None,
-        revocation_reason="",
+        **consents.asked(actor, now),
     )
     return await _saved(session, exemption, actor, now, content.reason)
 
@@ -72,10 +61,8 @@ async def decide(
 ) -> ExemptionResponse:
     """Approve or reject what another asked for. Raises `IllegalTransition` and `OwnRequest`."""
     now = datetime.now(UTC)
-    exemption = await _moved(session, id, _OUTCOMES[content.decision], if_match, now)
-    rules.check_decider(exemption.requested_by, actor)
-    exemption.decided_at, exemption.decided_by = now, actor.subject
-    exemption.decision_comment = content.comment
+    exemption = await repository.find(session, id, locked=True)
+    consents.decide(exemption, _status(exemption, now), content, if_match, actor, now)
     return await _saved(session, exemption, actor, now, content.comment)
 
 
@@ -90,20 +77,13 @@ async def revoke(
         if not owners:
             raise Forbidden("the requirement is deleted: a reviewer revokes its exemptions")
         requirements.check_changeable(owners[0], actor)
-    exemption = await _moved(session, id, Status.REVOKED, if_match, now)
-    exemption.revoked_at, exemption.revoked_by = now, actor.subject
-    exemption.revocation_reason = content.reason
+    exemption = await repository.find(session, id, locked=True)
+    consents.revoke(exemption, _status(exemption, now), content, if_match, actor, now)
     return await _saved(session, exemption, actor, now, content.reason)
 
 
-async def _moved(session: AsyncSession, id: UUID, to: Status, if_match: str | None, now: datetime) -> Exemption:
-    """The next revision of the exemption, locked, in the state `to`; not written yet."""
-    exemption = await repository.find(session, id, locked=True)
-    requirements.check_match(exemption.revision, if_match)
-    rules.check_transition(rules.status_at(Status(exemption.status), exemption.expires_at, now), to)
-    exemption.status = to.value
-    exemption.revision += 1
-    return exemption
+def _status(exemption: Exemption, now: datetime) -> Status:
+    return rules.status_at(Status(exemption.status), exemption.expires_at, now)
 
 
 async def _saved(
@@ -111,18 +91,8 @@ async def _saved(
 ) -> ExemptionResponse:
     await repository.save(session, exemption)
     written = _shown(exemption, now)
-    entry = audit.row_of(
-        exemption.status,
-        "exemption",
-        str(exemption.id),
-        actor.subject,
-        now,
-        revision=exemption.revision,
-        reason=reason,
-        changed=["status"] if exemption.revision > 1 else sorted(ExemptionContent.model_fields),
-        document=written.model_dump_json(),
-    )
-    await audit.stage(session, entry)
+    members = set(ExemptionContent.model_fields)
+    await consents.audited(session, "exemption", exemption.id, written, members, actor, now, reason)
     return written
 
 
