@@ -23,6 +23,7 @@ EMPTY: dict[str, Any] = {
     "verification_method": "",
     "labels": {},
     "slos": [],
+    "budget_policy": [],
 }
 """The editable members in the order in which people read them, each with what it is when nothing is said."""
 

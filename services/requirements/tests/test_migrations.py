@@ -1,5 +1,7 @@
 import asyncio
+import json
 import os
+import secrets
 import sys
 from typing import Any
 
@@ -13,11 +15,12 @@ from plumbline_common import db, migrate
 async def empty_schema(postgres: Any) -> str:
     """The address of a role whose schema holds nothing."""
     admin = await asyncpg.connect(postgres.asyncpg_dsn())
-    await admin.execute("CREATE ROLE migrating LOGIN PASSWORD 'migrating'")
-    await admin.execute("GRANT CONNECT ON DATABASE plumbline TO migrating")
-    await admin.execute("CREATE SCHEMA AUTHORIZATION migrating")
+    role = f"migrating_{secrets.token_hex(4)}"
+    await admin.execute(f"CREATE ROLE {role} LOGIN PASSWORD 'migrating'")
+    await admin.execute(f"GRANT CONNECT ON DATABASE plumbline TO {role}")
+    await admin.execute(f"CREATE SCHEMA AUTHORIZATION {role}")
     await admin.close()
-    return f"postgresql+asyncpg://migrating:migrating@{postgres.dsn('requirements').split('@', 1)[1]}"
+    return f"postgresql+asyncpg://{role}:migrating@{postgres.dsn('requirements').split('@', 1)[1]}"
 
 
 async def migrated(url: str) -> int | None:
@@ -38,4 +41,24 @@ async def test_two_that_start_at_once_migrate_once_and_models_agree(empty_schema
     assert await connection.fetchval("SELECT version_num FROM alembic_version") == db.newest_migration(
         "plumbline_requirements"
     )
+    await connection.close()
+
+
+async def test_answers_that_are_kept_get_the_members_that_came_later(empty_schema: str) -> None:
+    await migrate.upgrade("plumbline_requirements", empty_schema, to="0006")
+    connection = await asyncpg.connect(empty_schema.replace("+asyncpg", ""))
+    await connection.execute(
+        "INSERT INTO requirements (id, revision, title, description, statement, rationale, type, priority, slos,"
+        " verification_method, labels, fingerprint, status, created_at, created_by, updated_at, updated_by, authors,"
+        " document) VALUES (gen_random_uuid(), 1, 'a', '', '', '', 'other', 'must', '[]', '', '{}', 'f', 'draft',"
+        " now(), 'a', now(), 'a', '{}', $1)",
+        '{"id":"a","labels":{"budget_policy":"mine"},"suspect_links":0}',
+    )
+    await migrate.upgrade("plumbline_requirements", empty_schema)
+    document = await connection.fetchval("SELECT document FROM requirements")
+    assert json.loads(document) == {
+        "id": "a", "budget_policy": [], "labels": {"budget_policy": "mine"}, "suspect_links": 0,
+    }  # fmt: skip
+    assert document.endswith('"suspect_links":0}')
+    assert await connection.fetchval("SELECT budget_policy FROM requirements") == "[]"
     await connection.close()

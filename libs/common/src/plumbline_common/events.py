@@ -15,6 +15,7 @@ from pydantic import AwareDatetime
 from plumbline_common.schemas import (
     AnomalySnapshot,
     BudgetAdjustmentSnapshot,
+    BudgetRule,
     RequirementSnapshot,
     Schema,
     Slo,
@@ -220,6 +221,13 @@ class ObjectiveExhausted(_AboutObjective):
 
 class ObjectiveRecovered(_AboutObjective):
     subject = "analysis.objective.recovered.v1"
+
+
+class PolicyReached(_AboutObjective):
+    """So much of an error budget is spent that a rule of the requirement's budget policy applies."""
+
+    subject = "analysis.policy.reached.v1"
+    rule: BudgetRule
 
 
 class VerdictChanged(Event):

@@ -393,6 +393,15 @@ class Slo(OpenSloSchema):
         return [each for each in found if each is not None]
 
 
+class BudgetRule(Schema):
+    """What happens when so much of an error budget is spent."""
+
+    spent: Annotated[float, Field(gt=0, le=10)]
+    """The part that is spent: 0.5 is half of it, 1 all, 2 twice as much as there was."""
+    action: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=1000), Storable]
+    """In people's words."""
+
+
 class RequirementSnapshot(Schema):
     """A requirement as it stands at one revision."""
 
@@ -408,6 +417,8 @@ class RequirementSnapshot(Schema):
     owner_team: str | None
     service: str | None
     slos: list[Slo]
+    budget_policy: list[BudgetRule] = []
+    """By `spent`, ascending."""
     verification_method: str
     labels: dict[str, str]
     fingerprint: str
@@ -489,6 +500,8 @@ class ObjectiveEvidence(Schema):
     """Why nothing was measured, where nothing can be."""
     adjusted: Given[float] = None
     """The units that budget adjustments leave out of `good` and `total`."""
+    policy: Given[BudgetRule] = None
+    """Of the requirement's budget policy what applies now: the rule with most spent that is reached."""
 
 
 class Verdict(Schema):

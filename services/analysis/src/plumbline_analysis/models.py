@@ -157,6 +157,7 @@ class WatchedRequirement(Base):
     owner_team: Mapped[str | None] = mapped_column(Text)
     service: Mapped[str | None] = mapped_column(Text)
     slos: Mapped[list[dict[str, Any]]] = mapped_column(JSONB)
+    budget_policy: Mapped[list[dict[str, Any]]] = mapped_column(JSONB, server_default="[]")
 
 
 class BudgetAdjustment(Base):

@@ -167,3 +167,37 @@ def test_bad_events_are_the_rest_of_the_total() -> None:
 def test_a_time_slice_is_good_when_enough_of_it_is() -> None:
     good, total = rules.time_slices(np.array([9.0, 8.0, 0.0]), np.array([10.0, 10.0, 0.0]), 0.9)
     assert (good.tolist(), total.tolist()) == ([1, 0, 0], [1, 1, 0])
+
+
+# --- Budget policy --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("spent", "before", "after"),
+    [
+        (0.49, 0.0, 0.0),
+        (0.5, 0.0, 0.5),
+        (1.2, 0.0, 1.0),
+        (0.99, 0.5, 0.5),
+        (0.46, 0.5, 0.5),
+        (0.44, 0.5, 0.0),
+        (0.91, 1.0, 1.0),
+        (0.89, 1.0, 0.5),
+        (-3.0, 1.0, 0.0),
+        (None, 0.5, 0.5),
+        (None, 0.7, 0.5),
+    ],
+)
+def test_a_rule_applies_from_its_part_on_and_a_tenth_below(spent: float | None, before: float, after: float) -> None:
+    assert rules.reached([0.5, 1.0], spent, before) == after
+
+
+@given(st.lists(st.floats(0.01, 10), unique=True, max_size=5), st.lists(st.floats(-5, 12), max_size=20))
+def test_a_rule_that_is_reached_stays_while_the_budget_hovers(parts: list[float], spents: list[float]) -> None:
+    before = 0.0
+    for spent in spents:
+        now = rules.reached(parts, spent, before)
+        assert now == 0.0 or now in parts
+        assert all(part <= now for part in parts if spent >= part)
+        assert now == 0.0 or spent >= 0.9 * now - 1e-6
+        before = now

@@ -267,3 +267,51 @@ async def test_a_budget_of_time_shrinks_by_what_is_left_out(world: Any) -> None:
     after = (await world.current() or {})["objectives"][0]
     assert before["budget_remaining"] == pytest.approx(5 / 6), "one bad slice of six that may be"
     assert after["budget_remaining"] == pytest.approx(2 / 3), "one of three"
+
+
+# --- Budget policies ------------------------------------------------------------------------------------
+
+
+async def test_each_rule_of_a_budget_policy_is_told_once_when_it_is_reached_and_shown_while_it_applies(
+    world: Any,
+) -> None:
+    policy = [{"spent": 0.5, "action": "Only fixes are deployed."}, {"spent": 1, "action": "Nothing is deployed."}]
+    await world.keep(world.requirement(world.ratio_slo(), budget_policy=policy))
+    await world.live(50)
+
+    async def told() -> list[tuple[float, int]]:
+        events = [data for subject, data in await world.events() if subject == "policy.reached"]
+        return [(each["rule"]["spent"], each["requirement_revision"]) for each in events]
+
+    async def applies() -> Any:
+        return (await world.current() or {})["objectives"][0].get("policy")
+
+    assert (await told(), await applies()) == ([], None)
+    await world.live(4, errors=0.95)
+    assert await told() == [(0.5, 1)]
+    assert await applies() == policy[0]
+    assert "as 50% of it is spent: Only fixes are deployed." in (await world.current() or {})["reason"]
+    await world.live(8, errors=0.95)
+    assert await told() == [(0.5, 1), (1, 1)]
+    assert await applies() == policy[1]
+    await world.live(70)
+    assert await applies() is None
+    assert await told() == [(0.5, 1), (1, 1)]
+    shown = [
+        [each.get("policy", {}).get("spent") for each in data["verdict"]["objectives"]]
+        for subject, data in await world.events()
+        if subject == "verdict.changed"
+    ]
+    assert [0.5] in shown
+    assert [1] in shown
+    assert shown[-1] == [None]
+
+
+async def test_what_one_evaluation_overspends_tells_all_rules_that_it_passed(world: Any) -> None:
+    policy = [{"spent": part, "action": f"{part} is gone"} for part in (0.25, 0.5, 1, 9)]
+    await world.keep(world.requirement(world.ratio_slo(), budget_policy=policy))
+    await world.live(30)
+    await world.live(12, errors=0.95, evaluate=False)
+    await world.live(1)
+    told = [data["rule"]["spent"] for subject, data in await world.events() if subject == "policy.reached"]
+    assert told == [0.25, 0.5, 1]

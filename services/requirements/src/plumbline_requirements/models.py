@@ -81,6 +81,7 @@ class Requirement(Base):
     owner_team: Mapped[str | None]
     service: Mapped[str | None]
     slos: Mapped[list[dict[str, Any]]] = mapped_column(JSONB)
+    budget_policy: Mapped[list[dict[str, Any]]] = mapped_column(JSONB, server_default="[]")
     verification_method: Mapped[str]
     labels: Mapped[dict[str, str]] = mapped_column(JSONB)
     fingerprint: Mapped[str]

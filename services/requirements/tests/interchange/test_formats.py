@@ -40,7 +40,8 @@ def document(**members: Any) -> dict[str, Any]:
     return {
         "id": ID, "key": "REQ-1", "title": "Checkout answers", "description": "", "statement": "", "rationale": "",
         "type": "latency", "priority": "must", "owner_team": "payments", "service": None, "slos": [SLO],
-        "verification_method": "", "labels": {"tier": "1"}, "status": "draft", "revision": 3, "in_force": 2,
+        "verification_method": "", "labels": {"tier": "1"}, "status": "draft",
+        "budget_policy": [{"spent": 0.5, "action": "=Only fixes\nare deployed"}], "revision": 3, "in_force": 2,
         "verdict": None, "fingerprint": "f", "created_at": "2026-05-01T00:00:00Z", "created_by": "alice",
         "updated_at": "2026-05-01T00:00:00Z", "updated_by": "alice", "reviewers": [], "warnings": [],
         "suspect_links": 0,
@@ -97,7 +98,7 @@ DOCUMENTS = st.builds(
 
 def said(document: dict[str, Any]) -> dict[str, Any]:
     names = ("title", "description", "statement", "rationale", "type", "priority", "owner_team", "service", "slos",
-             "verification_method", "labels")  # fmt: skip
+             "budget_policy", "verification_method", "labels")  # fmt: skip
     return {name: document[name] for name in names}
 
 

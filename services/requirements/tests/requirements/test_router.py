@@ -6,6 +6,7 @@ import httpx
 import pytest
 from sqlalchemy import select, text
 
+from lifecycle import activated, patched
 from plumbline_requirements.models import Requirement
 from plumbline_requirements.requirements.schemas import RequirementResponse
 
@@ -224,3 +225,37 @@ async def test_the_rendered_document_is_what_the_columns_say(alice: httpx.AsyncC
             value = getattr(row, name)
             shown = document.model_dump(mode="json")[name]
             assert shown == (str(value) if name == "id" else shown if name.endswith("_at") else value), name
+
+
+async def test_a_budget_policy_is_kept_by_what_is_spent_and_drafted_like_all_else(
+    alice: httpx.AsyncClient, rita: httpx.AsyncClient
+) -> None:
+    policy = [{"spent": 1.0, "action": " Nothing is deployed. "}, {"spent": 0.5, "action": "Only fixes."}]
+    made = await created(alice, budget_policy=policy)
+    kept = [{"spent": 0.5, "action": "Only fixes."}, {"spent": 1.0, "action": "Nothing is deployed."}]
+    assert made["budget_policy"] == kept
+    active = await activated(alice, rita, made["id"])
+    changed = await patched(alice, made["id"], budget_policy=kept[:1])
+    assert (changed.json()["status"], changed.json()["in_force"]) == ("draft", active["revision"])
+    assert changed.json()["fingerprint"] == made["fingerprint"], "what is demanded is the same"
+    difference = await alice.get(f"{PATH}/{made['id']}/diff", params={"from": 1, "to": changed.json()["revision"]})
+    assert "/budget_policy/1" in {each["pointer"] for each in difference.json()["changes"]}
+    assert (await patched(alice, made["id"], budget_policy=None)).json()["budget_policy"] == []
+
+
+@pytest.mark.parametrize(
+    ("policy", "pointer"),
+    [
+        ([{"spent": 0, "action": "x"}], "/budget_policy/0/spent"),
+        ([{"spent": 11, "action": "x"}], "/budget_policy/0/spent"),
+        ([{"spent": 0.5, "action": " "}], "/budget_policy/0/action"),
+        ([{"spent": 0.5}], "/budget_policy/0/action"),
+        ([{"spent": 0.5, "action": "x"}] * 2, "/budget_policy"),
+        ([{"spent": each / 10, "action": "x"} for each in range(1, 12)], "/budget_policy"),
+    ],
+)
+async def test_a_budget_policy_that_says_nothing_is_refused(
+    alice: httpx.AsyncClient, policy: list[Any], pointer: str
+) -> None:
+    answer = await alice.post(PATH, json={"title": "x", "budget_policy": policy})
+    assert (answer.status_code, answer.json()["errors"][0]["pointer"]) == (422, pointer)

@@ -4,6 +4,7 @@ An objective counts good and total units: events, or slices of time. Its error b
 total that may be bad; a burn rate of 1 spends it exactly within the SLO's window.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -114,18 +115,30 @@ class Standing:
     state: VerdictState | None = None
     candidate: VerdictState | None = None
     held: int = 0
+    reached: float = 0.0
+    """Of the budget policy: the part spent of the last rule that applies, 0 where none does."""
 
 
 def settle(standing: Standing, seen: VerdictState, hold: int) -> Standing:
     """The standing after an evaluation. Trouble shows at once; recovery, and loss of data, must hold `hold` times."""
     if seen is standing.state:
-        return Standing(seen)
+        return Standing(seen, reached=standing.reached)
     trouble = seen in (VerdictState.AT_RISK, VerdictState.VIOLATED)
     worsens = standing.state is None or (trouble and SEVERITY.index(seen) > SEVERITY.index(standing.state))
     held = standing.held + 1 if seen is standing.candidate else 1
     if worsens or held >= hold:
-        return Standing(seen)
+        return Standing(seen, reached=standing.reached)
     return replace(standing, candidate=seen, held=held)
+
+
+def reached(parts: Iterable[float], spent: float | None, before: float) -> float:
+    """The last of the `parts` of a budget policy that is spent, 0 for none; what it was `before` without data.
+
+    One that was reached is left when a tenth less of it is spent: a budget that hovers there tells nothing new.
+    """
+    if spent is None:
+        return max((part for part in parts if part <= before), default=0.0)
+    return max((part for part in parts if spent >= (0.9 * part if part <= before else part) - 1e-9), default=0.0)
 
 
 # --- From slices to units ---------------------------------------------------------------------------------

@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -14,15 +14,15 @@ from plumbline_analysis.objectives.excused import Stretch
 from plumbline_analysis.objectives.measure import Unmeasured
 from plumbline_analysis.objectives.rules import BurnAlert, Counts, Standing
 from plumbline_analysis.settings import Settings
-from plumbline_common.events import Event, ObjectiveBurning, ObjectiveExhausted, ObjectiveRecovered
-from plumbline_common.schemas import Objective, ObjectiveEvidence, VerdictState
+from plumbline_common.events import Event, ObjectiveBurning, ObjectiveExhausted, ObjectiveRecovered, PolicyReached
+from plumbline_common.schemas import BudgetRule, Objective, ObjectiveEvidence, VerdictState
 
 _EVENTS: dict[VerdictState, type[ObjectiveBurning | ObjectiveExhausted | ObjectiveRecovered]] = {
     VerdictState.AT_RISK: ObjectiveBurning,
     VerdictState.VIOLATED: ObjectiveExhausted,
     VerdictState.MET: ObjectiveRecovered,
 }
-_TROUBLE = (VerdictState.AT_RISK, VerdictState.VIOLATED)
+_TROUBLE = {VerdictState.AT_RISK, VerdictState.VIOLATED}
 
 
 async def assess(
@@ -107,6 +107,10 @@ def _stand(
         slices=slices,
     )
     after = rules.settle(counted.standing, seen, settings.hold_evaluations)
+    remaining = rules.budget_remaining(whole, target, slices)
+    policy = _policy(counted)
+    spent = None if remaining is None or whole.total < minimum else 1 - remaining
+    after = replace(after, reached=rules.reached(policy, spent, counted.standing.reached))
     evidence = ObjectiveEvidence(
         slo=counted.slo.name,
         objective=counted.index,
@@ -115,12 +119,19 @@ def _stand(
         sli=whole.sli,
         good=whole.good,
         total=whole.total,
-        budget_remaining=rules.budget_remaining(whole, target, slices),
+        budget_remaining=remaining,
         burn_rate=rules.burn_rate(counts[window.alerts[0].short], target),
         weight=_weight(counted.objective),
         adjusted=left_out.total or None,
+        policy=policy.get(after.reached),
     )
     return evidence, after
+
+
+def _policy(counted: Counted) -> dict[float, BudgetRule]:
+    """The rules by the part of the budget that is spent."""
+    rules = map(BudgetRule.model_validate, counted.requirement.budget_policy)
+    return {rule.spent: rule for rule in rules}
 
 
 def _weight(objective: Objective) -> float | None:
@@ -146,18 +157,19 @@ def unmeasured(each: Unmeasured) -> ObjectiveEvidence:
 
 
 def news(counted: Counted, evidence: ObjectiveEvidence, after: Standing) -> list[Event]:
-    """The event of an objective that got into trouble or out of it; nothing for any other."""
-    before, kind = counted.standing.state, _EVENTS.get(evidence.state)
-    if kind is None or after.state is before or (after.state not in _TROUBLE and before not in _TROUBLE):
-        return []
-    return [
-        kind(
-            requirement_id=counted.requirement.id,
-            requirement_revision=counted.requirement.revision,
-            slo=evidence.slo,
-            objective=evidence.objective,
-            burn_rate=evidence.burn_rate,
-            budget_remaining=evidence.budget_remaining,
-            at=moment(counted.end),
-        )
-    ]
+    """The events of an objective that got into trouble or out of it, or spent so much that a rule applies."""
+    about = {
+        "requirement_id": counted.requirement.id,
+        "requirement_revision": counted.requirement.revision,
+        "slo": evidence.slo,
+        "objective": evidence.objective,
+        "burn_rate": evidence.burn_rate,
+        "budget_remaining": evidence.budget_remaining,
+        "at": moment(counted.end),
+    }
+    before, kind = counted.standing, _EVENTS.get(evidence.state)
+    told: list[Event] = []
+    if kind is not None and after.state is not before.state and {after.state, before.state} & _TROUBLE:
+        told.append(kind(**about))
+    newly = [rule for spent, rule in _policy(counted).items() if before.reached < spent <= after.reached]
+    return told + [PolicyReached(**about, rule=rule) for rule in newly]

@@ -1,7 +1,8 @@
 """From objectives and anomalies to one verdict, and its reason in words. Pure."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from plumbline_common.schemas import ObjectiveEvidence, VerdictState
 
@@ -34,6 +35,15 @@ def composite(objectives: Sequence[ObjectiveEvidence]) -> VerdictState:
     return VerdictState.AT_RISK if found is VerdictState.VIOLATED else found
 
 
+def policies(objectives: Iterable[Mapping[str, Any]]) -> dict[tuple[str, int], Any]:
+    """Which rule of the budget policy applies to which objective (JSON-ready evidence)."""
+    return {
+        (each["slo"], each["objective"]): each["policy"]["spent"]
+        for each in objectives
+        if each.get("policy") is not None
+    }
+
+
 def reason(objectives: Sequence[ObjectiveEvidence], anomaly_titles: Sequence[str], verdict: VerdictState) -> str:
     """One sentence for each objective that made the verdict, and for each anomaly that goes on."""
     # The state of a composite SLO may be none of its objectives': then all that are in trouble are told.
@@ -55,11 +65,13 @@ def _objective(evidence: ObjectiveEvidence) -> str:
     good = f"{evidence.sli:.3%} good of {evidence.total:.0f}, target {evidence.target:.10g}"
     if evidence.adjusted:
         good += f", {evidence.adjusted:.0f} left out by budget adjustments"
+    policy = f"; as {evidence.policy.spent:.0%} of it is spent: {evidence.policy.action}" if evidence.policy else ""
     if evidence.state is VerdictState.VIOLATED:
-        return f"{name}: the error budget is spent ({good})"
+        return f"{name}: the error budget is spent ({good}){policy}"
     left = f"{max(evidence.budget_remaining, 0):.0%} of the error budget is left"
     if evidence.state is VerdictState.AT_RISK and evidence.burn_rate is not None:
         return (
             f"{name}: the error budget burns at {evidence.burn_rate:.3g} times the sustainable rate; {left} ({good})"
+            f"{policy}"
         )
-    return f"{name}: {left} ({good})"
+    return f"{name}: {left} ({good}){policy}"

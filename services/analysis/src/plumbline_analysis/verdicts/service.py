@@ -48,13 +48,19 @@ class Conclusion:
 
 
 async def conclude(session: AsyncSession, conclusions: Sequence[Conclusion]) -> list[VerdictChanged]:
-    """Keep the verdicts of an evaluation. A change of state or revision is recorded, and is an event to stage."""
+    """Keep the verdicts of an evaluation. A change of state, of revision or of what the budget policy asks for is
+    recorded, and is an event to stage."""
     standing = await repository.current(session, [each.requirement.id for each in conclusions])
     saved, changes = [], []
     for each in conclusions:
         before = standing.get(each.requirement.id)
         state = rules.state(each.objectives, len(each.anomalies))
-        changed = before is None or (before.state, before.revision) != (state, each.requirement.revision)
+        found = [objective.model_dump(mode="json") for objective in each.objectives]
+        changed = (
+            before is None
+            or (before.state, before.revision) != (state, each.requirement.revision)
+            or rules.policies(before.verdict["objectives"]) != rules.policies(found)
+        )
         verdict = Verdict(
             requirement_id=each.requirement.id,
             revision=each.requirement.revision,

@@ -26,6 +26,7 @@ async def keep(session: AsyncSession, requirement: RequirementSnapshot, head: Re
         "owner_team": requirement.owner_team,
         "service": requirement.service,
         "slos": [slo.model_dump(mode="json") for slo in requirement.slos],
+        "budget_policy": [rule.model_dump(mode="json") for rule in requirement.budget_policy],
     }
     statement = insert(WatchedRequirement).values(**values)
     newer = tuple_(statement.excluded.head_revision, statement.excluded.updated_at) >= tuple_(

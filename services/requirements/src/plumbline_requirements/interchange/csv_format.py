@@ -1,4 +1,4 @@
-"""Requirements as CSV (RFC 4180): a header, a row each; SLOs and labels as JSON in their cells. Pure."""
+"""Requirements as CSV (RFC 4180): a header, a row each; what is no text is JSON in its cell. Pure."""
 
 import csv
 import io
@@ -22,7 +22,8 @@ from plumbline_requirements.interchange.records import (
 )
 
 _FORMULA = re.compile(r"'*[=+\-@\t\r]")
-_JSON = ("slos", "labels")
+JSON_CELLS: Mapping[str, Any] = {"slos": [], "budget_policy": [], "labels": {}}
+"""The members that are JSON in a cell, each with what an empty one means."""
 _NULLABLE = ("owner_team", "service")
 _CHOICES = ("type", "priority")
 
@@ -48,7 +49,7 @@ def _cell(name: str, value: Any) -> str:
         return ""
     if name == "verdict":
         return str(value["state"])
-    if name in _JSON:
+    if name in JSON_CELLS:
         return orjson.dumps(value).decode() if value else ""
     text = str(value)
     # A spreadsheet would take it for a formula and run it: an apostrophe makes it text, and is taken off again.
@@ -117,9 +118,9 @@ def _record(line: int, names: Sequence[str], cells: Sequence[str]) -> Record | l
         if name in PASSED_OVER:
             continue
         text = cell[1:] if cell.startswith("'") and _FORMULA.match(cell) else cell
-        if name in _JSON:
+        if name in JSON_CELLS:
             try:
-                given[name] = json_of(text) if text.strip() else {"slos": [], "labels": {}}[name]
+                given[name] = json_of(text) if text.strip() else JSON_CELLS[name]
             except ValueError as error:
                 faults.append(Fault(line, f"/{name}", f"is not JSON: {error}"))
         elif name in _NULLABLE:
@@ -150,4 +151,4 @@ def refused(constant: str) -> Any:
     raise ValueError(f"{constant} is no JSON")
 
 
-assert {*WRITTEN, *_JSON, *_NULLABLE, *_CHOICES} <= set(COLUMNS)
+assert {*WRITTEN, *JSON_CELLS, *_NULLABLE, *_CHOICES} <= set(COLUMNS)

@@ -47,8 +47,15 @@ def _facts(document: Mapping[str, Any]) -> list[str]:
     return [f"{name} {document[member]}" for member, name in _FACTS if document[member] is not None]
 
 
-def _slos(document: Mapping[str, Any]) -> list[str]:
-    return [slo_in_words(Slo.model_validate(slo)) for slo in document["slos"]]
+def _points(document: Mapping[str, Any]) -> list[str]:
+    """The SLOs, and what happens when their budgets are spent."""
+    return [
+        *(slo_in_words(Slo.model_validate(slo)) for slo in document["slos"]),
+        *(
+            f"When {rule['spent']:.0%} of an error budget is spent: {' '.join(rule['action'].split())}"
+            for rule in document["budget_policy"]
+        ),
+    ]
 
 
 def _markdown(document: Mapping[str, Any]) -> str:
@@ -58,8 +65,8 @@ def _markdown(document: Mapping[str, Any]) -> str:
     for member, name in _PROSE:
         if document[member].strip():
             parts.append((f"{name}: " if name else "") + plain(document[member].strip()))
-    if document["slos"]:
-        parts.append("\n".join(f"- {plain(words)}" for words in _slos(document)))
+    if points := _points(document):
+        parts.append("\n".join(f"- {plain(words)}" for words in points))
     if document["verdict"] is not None:
         parts.append(f"Verdict: {document['verdict']['state']}. {plain(document['verdict']['reason'])}")
     return "\n" + "\n\n".join(parts) + "\n"
@@ -76,8 +83,8 @@ def _html(document: Mapping[str, Any]) -> str:
     for member, name in _PROSE:
         if document[member].strip():
             parts.append(f"<p>{f'{name}: ' if name else ''}{escape(document[member].strip())}</p>")
-    if document["slos"]:
-        parts.append("<ul>" + "".join(f"<li>{escape(words)}</li>" for words in _slos(document)) + "</ul>")
+    if points := _points(document):
+        parts.append("<ul>" + "".join(f"<li>{escape(words)}</li>" for words in points) + "</ul>")
     if document["verdict"] is not None:
         state = escape(document["verdict"]["state"])
         reason = escape(document["verdict"]["reason"])

@@ -43,7 +43,7 @@ _NAMES = {
     "title": "ReqIF.Name",
     "statement": "ReqIF.Text",
     **{name: name.upper() for name in ("description", "rationale", "verification_method", "type", "priority")},
-    **{name: name.upper() for name in ("owner_team", "service", "status", "slos", "labels")},
+    **{name: name.upper() for name in ("owner_team", "service", "status", "slos", "budget_policy", "labels")},
 }
 _PROSE = ("statement", "description", "rationale", "verification_method")
 _MEMBERS = {long_name: name for name, long_name in _NAMES.items()} | {
@@ -152,7 +152,7 @@ def _object(document: Mapping[str, Any]) -> ReqIFSpecObject:
                 SpecObjectAttribute(SpecObjectAttributeType.XHTML, _definition(name), _as_xhtml(str(value)))
             )
             continue
-        text = orjson.dumps(value).decode() if name in ("slos", "labels") else str(value)
+        text = orjson.dumps(value).decode() if name in csv_format.JSON_CELLS else str(value)
         # An attribute of XML has no line breaks.
         text = re.sub(r"[\r\n]+", " ", _clean(text))
         attributes.append(SpecObjectAttribute(SpecObjectAttributeType.STRING, _definition(name), text))
@@ -279,7 +279,7 @@ def _record(element: Any, line: int, names: Mapping[str, str], choices: Mapping[
         given |= {"id": id} if id is not None else {"key": key}
     # What is not there is empty: ReqIF leaves empty attributes out.
     for name in set(names.values()) - {*given, "key", "status", "title"}:
-        given[name] = {"slos": [], "labels": {}, "type": "other", "priority": "should"}.get(
+        given[name] = {**csv_format.JSON_CELLS, "type": "other", "priority": "should"}.get(
             name, None if name in ("owner_team", "service") else ""
         )
     return record(line, given)
@@ -291,7 +291,7 @@ def _value(name: str, attribute: SpecObjectAttribute, choices: Mapping[str, str]
         return ", ".join(choices.get(each, each) for each in value)
     if attribute.attribute_type == SpecObjectAttributeType.XHTML:
         value = _from_xhtml(attribute.xml_node)
-    if name in ("slos", "labels"):
+    if name in csv_format.JSON_CELLS:
         return csv_format.json_of(value)
     return value
 

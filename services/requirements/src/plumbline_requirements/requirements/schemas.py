@@ -6,6 +6,7 @@ from uuid import UUID
 from pydantic import AfterValidator, AwareDatetime, Field, StringConstraints
 
 from plumbline_common.schemas import (
+    BudgetRule,
     Name,
     ObjectiveEvidence,
     Priority,
@@ -38,6 +39,16 @@ def _distinct(slos: list[Slo]) -> list[Slo]:
 Slos = Annotated[list[Slo], Field(max_length=20), AfterValidator(_distinct)]
 
 
+def _by_spent(rules: list[BudgetRule]) -> list[BudgetRule]:
+    found = {rule.spent: rule for rule in rules}
+    if len(found) < len(rules):
+        raise ValueError("a budget policy has one rule for each part that is spent")
+    return [found[spent] for spent in sorted(found)]
+
+
+BudgetPolicy = Annotated[list[BudgetRule], Field(max_length=10), AfterValidator(_by_spent)]
+
+
 class RequirementContent(Schema):
     """What people write. Members left out take their defaults."""
 
@@ -51,6 +62,8 @@ class RequirementContent(Schema):
     owner_team: Team | None = None
     service: Name | None = None
     slos: Slos = []
+    budget_policy: BudgetPolicy = []
+    """What happens when so much of the error budget of one of its objectives is spent."""
     verification_method: Annotated[str, StringConstraints(max_length=2000), Storable] = ""
     labels: Annotated[dict[LabelKey, LabelValue], Field(max_length=50)] = {}
     status: RequirementStatus = RequirementStatus.DRAFT
@@ -68,6 +81,7 @@ class RequirementPatch(Schema):
     owner_team: Team | None = None
     service: Name | None = None
     slos: Slos | None = None
+    budget_policy: BudgetPolicy | None = None
     verification_method: Annotated[str, StringConstraints(max_length=2000), Storable] | None = None
     labels: Annotated[dict[LabelKey, LabelValue | None], Field(max_length=50)] | None = None
     status: RequirementStatus | None = None
