@@ -61,7 +61,8 @@ def _objective(evidence: ObjectiveEvidence) -> str:
     if evidence.missing is not None:
         return f"{name}: no data: {evidence.missing}"
     if evidence.state is VerdictState.NO_DATA or evidence.sli is None or evidence.budget_remaining is None:
-        return f"{name}: no data, or too little of it ({evidence.total:g} units in the window)"
+        left_out = f", {evidence.adjusted:g} left out by budget adjustments" if evidence.adjusted else ""
+        return f"{name}: no data, or too little of it ({evidence.total:g} units in the window{left_out})"
     good = f"{evidence.sli:.3%} good of {evidence.total:.0f}, target {evidence.target:.10g}"
     if evidence.adjusted:
         good += f", {evidence.adjusted:.0f} left out by budget adjustments"

@@ -92,7 +92,9 @@ async def revoke(
     adjustment = await repository.find(session, id, locked=True)
     if not actor.may("reviewer"):
         # Before its state: that is nothing to others.
-        await _check_team(session, adjustment.requirement_ids, adjustment.service, adjustment.team, actor)
+        known = await _check_team(session, adjustment.requirement_ids, adjustment.service, adjustment.team, actor)
+        if adjustment.service is None and not known:
+            raise Forbidden("the requirements are deleted: a reviewer revokes their adjustments")
     consents.revoke(adjustment, _status(adjustment, now), content, if_match, actor, now)
     adjustment.windows = [each.model_dump(mode="json") for each in rules.until(_windows(adjustment), now)]
     await _tell(session, adjustment, now)
@@ -126,7 +128,9 @@ async def _saved(
 ) -> AdjustmentDetail:
     await repository.save(session, adjustment)
     written = _shown(adjustment, now)
-    await consents.audited(session, "adjustment", adjustment.id, written, set(_CONTENT), actor, now, reason)
+    await consents.audited(
+        session, "adjustment", adjustment.id, adjustment, written, set(_CONTENT), actor, now, reason
+    )
     return written
 
 

@@ -73,22 +73,23 @@ async def audited(
     session: AsyncSession,
     entity: str,
     id: UUID,
+    thing: ConsentColumns,
     written: Consented,
     members: set[str],
     actor: UserInfo,
     now: datetime,
     reason: str,
 ) -> None:
-    """Put the present revision into the audit log; `members` are those that the first has."""
+    """Put the present revision into the audit log, as it is told; `members` are those that the first has."""
     entry = audit.row_of(
-        written.status.value if written.status is not Status.EXPIRED else Status.APPROVED.value,
+        thing.status,
         entity,
         str(id),
         actor.subject,
         now,
-        revision=written.revision,
+        revision=thing.revision,
         reason=reason,
-        changed=["status"] if written.revision > 1 else sorted(members),
+        changed=["status"] if thing.revision > 1 else sorted(members),
         document=written.model_dump_json(),
     )
     await audit.stage(session, entry)

@@ -92,7 +92,7 @@ async def _saved(
     await repository.save(session, exemption)
     written = _shown(exemption, now)
     members = set(ExemptionContent.model_fields)
-    await consents.audited(session, "exemption", exemption.id, written, members, actor, now, reason)
+    await consents.audited(session, "exemption", exemption.id, exemption, written, members, actor, now, reason)
     return written
 
 
