@@ -64,8 +64,7 @@ class Finding(NamedTuple):
     """Why this rule does not count here."""
 
 
-@dataclass(frozen=True)
-class Subject:
+class Subject(NamedTuple):
     """What of a requirement is read."""
 
     title: str = ""
@@ -77,8 +76,7 @@ class Subject:
     labels: tuple[tuple[str, str], ...] = ()
 
 
-@dataclass(frozen=True)
-class Report:
+class Report(NamedTuple):
     pattern: Pattern | None
     """The EARS pattern of the statement; None where it follows none."""
     findings: list[Finding]

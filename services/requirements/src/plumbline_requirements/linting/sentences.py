@@ -53,7 +53,6 @@ _SHALL = re.compile(r"\b(?:shall|must)\b", re.IGNORECASE)
 _CLAUSE = re.compile(r"(?:^|,\s*(?:and\s+)?(?:then\s+)?)(when|while|where|if)\b", re.IGNORECASE)
 _TRAILING = re.compile(r"\b(?:when|whenever|while|if|unless|once(?=\s+(?:an?|the|all|any|it)\b))\b", re.IGNORECASE)
 _CONDITIONS = _set("when whenever while where if unless once")
-_ENDS = (". ", "! ", "? ", "\n")
 _END = re.compile(r"[.!?](?:\s|$)|\n")
 _MOST_WORDS_OF_A_SYSTEM = 12
 
@@ -71,7 +70,8 @@ def pattern(text: str) -> Pattern | None:
     if shall is None or shall[0].lower() != "shall":
         return None
     head, tail = text[: shall.start()].strip(), text[shall.end() :].strip(" \n.!?")
-    if any(end in text for end in _ENDS):  # perhaps more than one sentence
+    # Perhaps more than one sentence. Each `in` costs a tenth of what any() does.
+    if ". " in text or "\n" in text or "? " in text or "! " in text:
         head, tail = _END.split(head)[-1].strip(), _END.split(tail, maxsplit=1)[0].strip()
     if not tail:
         return None
@@ -257,7 +257,6 @@ _UNDECIDED_WORDS = _set(
     tbd tba tbc tbr tbs todo fixme xxx xxxx lorem determined defined decided confirmed agreed specified announced
     """
 )
-_UNDECIDED_SIGNS = ("??", "<", "[", "__", "XXX")
 _ESCAPE_LAST = _set(
     """
     possible necessary needed practical practicable feasible applicable required appropriate reasonable available
@@ -326,7 +325,10 @@ def _unitless(text: str) -> Iterator[tuple[str, Span, str]]:
 
 def placeholders(text: str) -> Iterator[Span]:
     """Where something is not decided yet."""
-    if text and (not _UNDECIDED_WORDS.isdisjoint(_tokens(text)) or any(sign in text for sign in _UNDECIDED_SIGNS)):
+    if not text:
+        return
+    signs = "<" in text or "[" in text or "??" in text or "__" in text or "XXX" in text
+    if signs or not _UNDECIDED_WORDS.isdisjoint(_tokens(text)):
         for found in _PLACEHOLDER.finditer(text):
             yield Span(*found.span())
 
