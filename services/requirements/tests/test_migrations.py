@@ -61,4 +61,8 @@ async def test_answers_that_are_kept_get_the_members_that_came_later(empty_schem
     }  # fmt: skip
     assert document.endswith('"suspect_links":0}')
     assert await connection.fetchval("SELECT budget_policy FROM requirements") == "[]"
+    # Killed before it was written down that it is done, it is done again and changes nothing.
+    await connection.execute("UPDATE alembic_version SET version_num = '0006'")
+    await migrate.upgrade("plumbline_requirements", empty_schema)
+    assert await connection.fetchval("SELECT document FROM requirements") == document
     await connection.close()

@@ -38,6 +38,7 @@ def run(metadata: MetaData) -> None:
     """What each `migrations/env.py` calls."""
     connection: Connection = context.config.attributes["connection"]
     partitions = set(connection.scalars(_PARTITIONS))
+    connection.commit()  # the transactions are Alembic's, so that a migration may end one: `autocommit_block`
 
     def ours(thing: Any, name: str | None, kind: str, reflected: bool, twin: Any) -> bool:
         table = name if kind == "table" else getattr(getattr(thing, "table", None), "name", None)

@@ -8,6 +8,7 @@ import multiprocessing
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -26,6 +27,19 @@ T = TypeVar("T")
 
 in_thread = run_in_threadpool
 """`await in_thread(function, *args)`: for SDKs that block, such as boto3. The trace context goes along."""
+
+
+class Turns:
+    """Lets others have their turn of the event loop where one request has much to do: `await turns()` in its loop."""
+
+    def __init__(self, seconds: float = 0.005) -> None:
+        self._seconds = seconds
+        self._since = time.perf_counter()
+
+    async def __call__(self) -> None:
+        if time.perf_counter() - self._since > self._seconds:
+            await asyncio.sleep(0)
+            self._since = time.perf_counter()
 
 
 class WorkerDied(Unavailable):

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import logging
 import re
 import tempfile
@@ -139,6 +140,9 @@ async def _start(
     resources: Callable[[FastAPI], AbstractAsyncContextManager[None]] | None,
 ) -> None:
     """Everything that runs beside the requests; `stack` ends it in the opposite order."""
+    # What was imported stays for good: no pause of the garbage collector need look at it again.
+    gc.collect()
+    gc.freeze()
     flush = telemetry.set_up(f"plumbline-{name}", settings.environment, version)
     stack.push_async_callback(asyncio.to_thread, flush)
     if settings.watchdog_threshold is not None:

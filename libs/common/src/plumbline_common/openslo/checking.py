@@ -46,18 +46,37 @@ class Finding:
     """Kind and name of the object, such as `SLO checkout-latency`."""
 
 
+class Places:
+    """Where things stand in a text. It is read once more where something must be pointed at, which is seldom: to keep
+    where each value of a large text stands would take more memory than all else."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self._documents: list[Node] | None = None
+
+    def of(self, document: int, path: Path) -> tuple[int, int]:
+        """Line and column of what is at `path` of a document."""
+        if self._documents is None:
+            self._documents = list(reading.read(self._text))
+        return self._documents[document - 1].place(path)
+
+
 @dataclass(frozen=True)
 class Located:
-    """An object with the place where it stands."""
+    """An object with the place where it stands: at `path` of a document."""
 
     object: Object
     file: str
     document: int
-    node: Node
     path: Path
+    places: Places
+
+    def place(self, path: Path) -> tuple[int, int]:
+        """Line and column of a member."""
+        return self.places.of(self.document, self.path + path)
 
     def finding(self, severity: Severity, path: Path, reason: str) -> Finding:
-        line, column = self.node.place(path)
+        line, column = self.place(path)
         subject = f"{self.object.kind} {self.object.name}"
         whole = reading.pointer(self.path + path)
         return Finding(self.file, line, column, self.document, whole, severity, reason, subject)
@@ -86,20 +105,20 @@ def parse(texts: Mapping[str, str]) -> Checked:
     found: list[Located] = []
     findings: list[Finding] = []
     for file, text in texts.items():
+        places, number = Places(text), 0
         try:
-            documents = reading.read(text)
+            for number, node in enumerate(reading.read(text), 1):
+                for path, each in _roots(node):
+                    outcome = _object(each, file, number, path, places)
+                    if isinstance(outcome, Located):
+                        found.append(outcome)
+                    else:
+                        findings += outcome
         except Unreadable as error:
             findings.append(Finding(file, error.line, error.column, 1, "", "error", error.reason))
-            continue
-        if not documents:
-            findings.append(Finding(file, 1, 1, 1, "", "warning", "holds no object"))
-        for number, node in enumerate(documents, 1):
-            for path, each in _roots(node):
-                outcome = _object(each, file, number, path)
-                if isinstance(outcome, Located):
-                    found.append(outcome)
-                else:
-                    findings += outcome
+        else:
+            if not number:
+                findings.append(Finding(file, 1, 1, 1, "", "warning", "holds no object"))
     return Checked(found, findings)
 
 
@@ -114,7 +133,7 @@ def _roots(node: Node) -> Iterator[tuple[Path, Node]]:
 # --- One object -----------------------------------------------------------------------------------------
 
 
-def _object(node: Node, file: str, document: int, path: Path) -> Located | list[Finding]:
+def _object(node: Node, file: str, document: int, path: Path, places: Places) -> Located | list[Finding]:
     def wrong(inner: Path, reason: str, subject: str = "") -> Finding:
         line, column = node.place(inner)
         return Finding(file, line, column, document, reading.pointer(path + inner), "error", reason, subject)
@@ -138,7 +157,7 @@ def _object(node: Node, file: str, document: int, path: Path) -> Located | list[
             wrong(tuple(part for part in each["loc"] if part != "[key]"), _reason(each), subject)
             for each in error.errors(include_url=False)
         ]
-    return Located(thing, file, document, node, path)
+    return Located(thing, file, document, path, places)
 
 
 def _wrong_version(version: Any) -> str:
@@ -210,7 +229,7 @@ def together(found: Sequence[Located], known: Iterable[Object] = ()) -> Iterator
     for each in found:
         name = identity(each.object)
         if name in first:
-            line = first[name].node.place(("metadata", "name"))[0]
+            line = first[name].place(("metadata", "name"))[0]
             where = f"line {line} of {first[name].file}" if first[name].file != each.file else f"line {line}"
             yield each.finding(
                 "warning",

@@ -39,9 +39,13 @@ class Unreadable(ValueError):
         self.reason, self.line, self.column = reason, line, column
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class Node:
-    """A value where it stands. `text`: a plain scalar as it was written. `members` or `items`: what it has inside."""
+    """A value where it stands. `text`: a plain scalar as it was written. `members` or `items`: what it has inside.
+
+    There are hundreds of thousands in a large text, and each pause of the garbage collector looks at all of them: a
+    scalar has no dictionary of its own.
+    """
 
     line: int
     column: int
@@ -49,7 +53,8 @@ class Node:
     text: str | None = None
     members: dict[str, "Node"] | None = None
     items: list["Node"] | None = None
-    keys: dict[str, tuple[int, int]] = field(default_factory=dict)
+    keys: dict[str, tuple[int, int]] | None = None
+    """Of a mapping: where the name of each member stands."""
     size: int = 1
     height: int = 1
 
@@ -66,7 +71,7 @@ class Node:
         node, found = self, (self.line, self.column)
         for part in path:
             if node.members is not None and part in node.members:
-                found, node = node.keys.get(str(part), found), node.members[str(part)]
+                found, node = (node.keys or {}).get(str(part), found), node.members[str(part)]
             elif node.items is not None and isinstance(part, int) and part < len(node.items):
                 node = node.items[part]
                 found = (node.line, node.column)
@@ -85,8 +90,8 @@ class _Event(NamedTuple):
     anchor: str | None = None
 
 
-def read(text: str) -> list[Node]:
-    """The documents of a YAML or JSON text, empty ones left out. Raises `Unreadable`.
+def read(text: str) -> Iterator[Node]:
+    """The documents of a YAML or JSON text, one at a time, empty ones left out. Raises `Unreadable`, at its place.
 
     A text that begins with `{` or `[` is JSON (one value or several) where it is; else it is YAML, of one or more
     documents, with anchors, aliases and merge keys.
@@ -103,7 +108,7 @@ def read(text: str) -> list[Node]:
             if isinstance(error, RecursionError):
                 raise _at("is nested too deep", *_place(text, 0)) from None
             try:
-                return _built(_yaml_events(text))
+                return iter(list(_built(_yaml_events(text))))
             except Unreadable:
                 raise _not_json(text, error) from None
         return _built(_json_events(text))
@@ -251,8 +256,7 @@ class _Open:
     merging: bool = False
 
 
-def _built(events: Iterator[_Event]) -> list[Node]:
-    documents: list[Node] = []
+def _built(events: Iterator[_Event]) -> Iterator[Node]:
     opened: list[_Open] = []
     anchors: dict[str, Node | None] = {}
     total = 0
@@ -270,7 +274,7 @@ def _built(events: Iterator[_Event]) -> list[Node]:
                 raise _at(f"is nested deeper than {DEEPEST} levels", event.line, event.column)
             if opened and opened[-1].node.members is not None and opened[-1].key is None and not opened[-1].merging:
                 raise _at("is a mapping or a list where the name of a member belongs", event.line, event.column)
-            empty: dict[str, Any] = {"members": {}} if event.kind == "{" else {"items": []}
+            empty: dict[str, Any] = {"members": {}, "keys": {}} if event.kind == "{" else {"items": []}
             opened.append(_Open(Node(event.line, event.column, **empty), event.anchor))
             if event.anchor:
                 anchors[event.anchor] = None
@@ -291,14 +295,13 @@ def _built(events: Iterator[_Event]) -> list[Node]:
                 anchors[event.anchor] = node
         if not opened:
             if node.members is not None or node.items is not None or node.value is not None:
-                documents.append(node)
                 total += node.size
+                yield node
         else:
             _put(opened[-1], node, event)
             total_now = total + sum(each.node.size for each in opened[-1:])
             if total_now > MOST_VALUES:
                 raise _at(f"has more than {MOST_VALUES:,} values, aliases counted", event.line, event.column)
-    return documents
 
 
 def _storable(event: _Event) -> Any:
@@ -319,6 +322,7 @@ def _put(into: _Open, node: Node, event: _Event) -> None:
             raise _at("is a mapping or a list where the name of a member belongs", event.line, event.column)
         name = node.text if node.text is not None else str(node.value)
         assert owner.members is not None
+        assert owner.keys is not None
         if name in owner.members:
             first = owner.keys[name][0]
             raise _at(f"has {name} twice, first in line {first}", event.line, event.column)
@@ -345,7 +349,9 @@ def _closed(done: _Open) -> Node:
     node = done.node
     for source in done.merges:
         assert node.members is not None
+        assert node.keys is not None
         assert source.members is not None
+        assert source.keys is not None
         for name, member in source.members.items():
             if name not in node.members:
                 node.members[name] = member

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Depends, Header, Query, Request, Response
 from fastapi.responses import StreamingResponse
 
-from plumbline_common import idempotency, web
+from plumbline_common import idempotency, offload, web
 from plumbline_common.auth import UserInfo, require
 from plumbline_common.errors import Invalid, UnsupportedMedia
 from plumbline_common.schemas import Name, Team
@@ -70,7 +70,8 @@ async def import_(
     if claimed.answered:
         return claimed.answered
     done = await service.import_(session, found, service.Asked(actor, dry_run, owner_team, reason))
-    return await claimed.keep(web.json_response(done.model_dump_json().encode()))
+    answer = await offload.in_thread(done.model_dump_json)
+    return await claimed.keep(web.json_response(answer.encode()))
 
 
 @router.get(

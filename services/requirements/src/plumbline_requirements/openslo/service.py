@@ -14,12 +14,12 @@ from plumbline_common import audit, db, offload
 from plumbline_common.auth import UserInfo
 from plumbline_common.errors import PlumblineError
 from plumbline_common.openslo import checking, prometheus, slos, writing
-from plumbline_common.openslo.checking import Checked, Finding
+from plumbline_common.openslo.checking import Finding, Located
 from plumbline_common.openslo.objects import KINDS, OBJECTS, SLO, Object
 from plumbline_common.openslo.prometheus import NotForPrometheus
 from plumbline_common.schemas import RequirementStatus, Slo
 from plumbline_requirements.history import rules as history
-from plumbline_requirements.models import number_of
+from plumbline_requirements.models import OpenSloObject, number_of
 from plumbline_requirements.openslo import repository, rules
 from plumbline_requirements.openslo.rules import Given, Key, NotImportable, Pinning
 from plumbline_requirements.openslo.schemas import (
@@ -110,11 +110,11 @@ async def import_(session: AsyncSession, found: Given, asked: Asked) -> ImportRe
 
 
 async def _plan(session: AsyncSession, found: Given, asked: Asked) -> _Plan:
+    turns = offload.Turns()
     located = [*found.shared.values(), *(each for each, _ in found.slos.values())]
-    names = {*found.shared, *(key for each in located for key in checking.references(each.object))}
+    names = {*found.shared, *await offload.in_thread(_references, located)}
     stored = await repository.objects(session, names)
-    known = [OBJECTS[row.kind].model_validate(row.document) for row in stored.values()]
-    findings = [*found.findings, *await offload.in_thread(_together, Checked(located, ()), known)]
+    findings = [*found.findings, *await offload.in_thread(_together, located, list(stored.values()))]
     _refuse(findings)
     plan = _Plan(warnings=findings)
     for key, each in found.shared.items():
@@ -123,15 +123,20 @@ async def _plan(session: AsyncSession, found: Given, asked: Asked) -> _Plan:
         plan.changes[(*key, "")] = _change(each.object.kind, each.object.name, before, after)
         if before != after:
             plan.objects[key] = after
-    await _plan_slos(session, found, plan, asked)
+        await turns()
+    await _plan_slos(session, found, plan, asked, turns)
     return plan
 
 
-def _together(checked: Checked, known: Sequence[Object]) -> list[Finding]:
-    return list(checking.together(checked.objects, known))
+def _references(located: Sequence[Located]) -> set[Key]:
+    return {key for each in located for key in checking.references(each.object)}
 
 
-async def _plan_slos(session: AsyncSession, found: Given, plan: _Plan, asked: Asked) -> None:
+def _together(located: Sequence[Located], stored: Sequence[OpenSloObject]) -> list[Finding]:
+    return list(checking.together(located, [OBJECTS[row.kind].model_validate(row.document) for row in stored]))
+
+
+async def _plan_slos(session: AsyncSession, found: Given, plan: _Plan, asked: Asked, turns: offload.Turns) -> None:
     slis = {name for kind, name in plan.objects if kind == "SLI"}
     names = {slo.name for _, slo in found.slos.values()}
     keys = {rules.named_requirement(slo) for _, slo in found.slos.values()}
@@ -143,6 +148,7 @@ async def _plan_slos(session: AsyncSession, found: Given, plan: _Plan, asked: As
             by_name.setdefault(slo.name, []).append(row)
     errors: list[Finding] = []
     for located, slo in found.slos.values():
+        await turns()
         row_of, findings = rules.owner(located, slo, by_name.get(slo.name, []), by_key)
         errors += [each for each in findings if each.severity == "error"]
         plan.warnings += [each for each in findings if each.severity == "warning"]
@@ -152,8 +158,10 @@ async def _plan_slos(session: AsyncSession, found: Given, plan: _Plan, asked: As
             _edit(plan, row_of, slo)
     _refuse(errors)
     for row in rows:
+        await turns()
         _pin_anew(plan, row, slis)
     for edit in plan.edits.values():
+        await turns()
         if edit.changed:
             _check_editable(edit, asked.actor)
 
@@ -216,10 +224,12 @@ async def _do(session: AsyncSession, plan: _Plan, asked: Asked) -> None:
         revisions = await repository.save(session, plan.objects, actor, now)
         for key, document in plan.objects.items():
             await _audited(session, key, "updated" if revisions[key] > 1 else "created", asked, now, document)
-    if plan.creations:
-        outcomes = await requirements.create(session, list(plan.creations.values()))
-        for subject, creation in plan.creations.items():
-            outcome = outcomes[creation]
+    subjects = list(plan.creations)
+    for place in range(0, len(subjects), BATCH):
+        batch = subjects[place : place + BATCH]
+        outcomes = await requirements.create(session, [plan.creations[subject] for subject in batch])
+        for subject in batch:
+            outcome = outcomes[plan.creations[subject]]
             if not isinstance(outcome, Created):
                 raise outcome
             written = orjson.loads(outcome.document)

@@ -1,7 +1,5 @@
 """What can be done with requirements: decide, write, stage."""
 
-import asyncio
-import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextvars import Context, copy_context
 from dataclasses import dataclass, field
@@ -12,7 +10,7 @@ from uuid import UUID
 from pydantic import ValidationError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from plumbline_common import db, problems
+from plumbline_common import db, offload, problems
 from plumbline_common.auth import UserInfo
 from plumbline_common.errors import Invalid, NotFound, PlumblineError
 from plumbline_common.events import (
@@ -43,7 +41,6 @@ from plumbline_requirements.requirements.schemas import (
     VerdictView,
 )
 
-_TURN_SECONDS = 0.005
 _EVENTS_AT_ONCE = 200
 KeepAnswer = Callable[["Created"], dict[str, Any]]
 
@@ -90,11 +87,9 @@ async def create(session: AsyncSession, wanted: Sequence[Creation]) -> dict[Crea
     numbers = await repository.draw_numbers(session, len(wanted))
     named = set().union(*(rules.indicator_references(creation.content.slos) for creation in wanted))
     indicators = await repository.indicators(session, named) if named else {}
-    turn = time.perf_counter()
+    turns = offload.Turns()  # one with long texts takes many milliseconds
     for creation, number in zip(wanted, numbers, strict=True):
-        if time.perf_counter() - turn > _TURN_SECONDS:
-            await asyncio.sleep(0)  # others' turn: one with long texts takes many milliseconds
-            turn = time.perf_counter()
+        await turns()
         try:
             created, row = creation.context.run(_new, creation, number, indicators)
         except PlumblineError as error:
