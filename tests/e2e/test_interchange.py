@@ -40,6 +40,7 @@ async def test_files_go_round(stack: Any, tmp_path: Path, suffix: str) -> None:
     same = await plumbline("import", str(out), "--output", "json")
     assert json.loads(same.stdout) == {
         "written": True, "dry_run": False, "read": 2, "created": 0, "updated": 0, "unchanged": 2, "faults": 0,
+        "links": {"created": 0, "unchanged": 0, "passed_over": 0},
     }  # fmt: skip
     report = tmp_path / "report.html"
     assert (await plumbline("export", "--out", str(report), "--service", service)).exit_code == 0

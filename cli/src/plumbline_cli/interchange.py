@@ -86,6 +86,12 @@ def import_(
         typer.echo(json.dumps(done))
     else:
         counts = ", ".join(f"{done[name]} {name}" for name in ("created", "updated", "unchanged"))
+        links = done["links"]
+        if any(links.values()):
+            said = ", ".join(
+                f"{links[name]} {name.replace('_', ' ')}" for name in ("created", "unchanged", "passed_over")
+            )
+            counts += f"; links: {said}"
         ending = "" if done["written"] else "; nothing was written"
         console.print(f"{counts}{ending}{' (dry run)' if dry_run else ''}")
     if done["faults"]:

@@ -61,7 +61,8 @@ def as_reqif(documents: list[dict[str, Any]]) -> bytes:
     return (
         reqif_format.opening(AT)
         + reqif_format.objects(documents)
-        + reqif_format.between(AT)
+        + reqif_format.OBJECTS_END
+        + reqif_format.listing(AT)
         + places
         + reqif_format.closing()
     )

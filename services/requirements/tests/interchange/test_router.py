@@ -54,6 +54,7 @@ async def test_what_goes_out_comes_in_unchanged_and_makes_a_fresh_instance_the_s
     same = await done(alice, form, content)
     assert same == {
         "written": True, "dry_run": False, "read": 3, "created": 0, "updated": 0, "unchanged": 3, "faults": 0,
+        "links": {"created": 0, "unchanged": 0, "passed_over": 0},
     }  # fmt: skip
     assert [each["revision"] for each in await listed(alice)] == [1, 1, 1]
     for each in before:
@@ -142,3 +143,112 @@ async def test_an_export_has_what_the_filters_of_the_list_leave(alice: httpx.Asy
     assert "1 requirement<" in report.text
     assert "## " in (await exported(alice, "markdown")).decode()
     assert (await alice.get(EXPORT, params={"colour": "red"})).status_code == 422
+
+
+# --- Links ----------------------------------------------------------------------------------------------
+
+
+async def linked(client: httpx.AsyncClient, source: dict[str, Any], target: dict[str, Any], type: str) -> None:
+    body = {"source_id": source["id"], "target_id": target["id"], "type": type}
+    assert (await client.post("/api/v1/links", json=body)).status_code == 201
+
+
+async def edges(client: httpx.AsyncClient) -> set[tuple[str, str, str]]:
+    items = (await client.get("/api/v1/links", params={"limit": 100})).json()["items"]
+    return {(each["source"]["title"], each["type"], each["target"]["title"]) for each in items}
+
+
+async def test_reqif_carries_the_links_of_what_it_has(alice: httpx.AsyncClient) -> None:
+    named = ("Root", "Part", "Test", "Elsewhere")
+    root, part, test, elsewhere = [await created(alice, title=title, service="shop") for title in named]
+    await linked(alice, part, root, "derives")
+    await linked(alice, test, part, "verifies")
+    await linked(alice, elsewhere, root, "refines")
+    await alice.patch(f"{PATH}/{elsewhere['id']}", json={"service": "till"}, headers={"If-Match": "*"})
+    content = await exported(alice, "reqif", service="shop")
+    assert content.count(b"<SPEC-RELATION ") == 2, "not the one whose source is not in the file"
+
+    counts = {"created": 0, "unchanged": 2, "passed_over": 0}
+    assert (await done(alice, "reqif", content))["links"] == counts
+    for each in (root, part, test):
+        content = content.replace(each["id"].encode(), str(uuid4()).encode())
+        content = content.replace(each["title"].encode(), f"New {each['title'].lower()}".encode())
+    counts = {"created": 2, "unchanged": 0, "passed_over": 0}
+    dry = await done(alice, "reqif", content, dry_run=True)
+    assert (dry["links"], dry["created"], dry["written"]) == (counts, 3, False)
+    assert (await done(alice, "reqif", content))["links"] == counts
+    assert await edges(alice) == {
+        ("Part", "derives", "Root"),
+        ("Test", "verifies", "Part"),
+        ("Elsewhere", "refines", "Root"),
+        ("New part", "derives", "New root"),
+        ("New test", "verifies", "New part"),
+    }
+    audited = await alice.get("/api/v1/links", params={"type": "derives"})
+    assert audited.json()["items"][0]["created_by"] == "alice"
+
+
+def relations(content: bytes, *pairs: tuple[str, str, str]) -> bytes:
+    """The export with these links instead of its own."""
+    made = "".join(
+        f'<SPEC-RELATION IDENTIFIER="_r{place}"><TYPE><SPEC-RELATION-TYPE-REF>_plumbline-{type}'
+        f"</SPEC-RELATION-TYPE-REF></TYPE><SOURCE><SPEC-OBJECT-REF>_{source}</SPEC-OBJECT-REF></SOURCE>"
+        f"<TARGET><SPEC-OBJECT-REF>_{target}</SPEC-OBJECT-REF></TARGET></SPEC-RELATION>\n"
+        for place, (source, type, target) in enumerate(pairs)
+    )
+    return content.replace(b"</SPEC-OBJECTS>", f"</SPEC-OBJECTS>\n<SPEC-RELATIONS>\n{made}</SPEC-RELATIONS>".encode())
+
+
+@pytest.mark.parametrize("dry_run", [True, False])
+async def test_links_that_go_round_or_lead_nowhere_refuse_the_file(alice: httpx.AsyncClient, dry_run: bool) -> None:
+    a, b, c = [(await created(alice, title=title))["id"] for title in "abc"]
+    content = await exported(alice, "reqif")
+    line = content[: content.index(b"</SPEC-OBJECTS>")].count(b"\n") + 3
+
+    async def faults(*pairs: tuple[str, str, str]) -> list[tuple[int, str]]:
+        said = await sent(alice, "reqif", relations(content, *pairs), dry_run=dry_run)
+        assert said[-1]["done"]["written"] is False
+        return [(each["fault"]["line"], each["fault"]["detail"]) for each in said if "fault" in each]
+
+    (found,) = await faults((a, "derives", b), (b, "refines", c), (c, "derives", a))
+    assert found[0] in range(line, line + 3)
+    assert found[1].startswith("a requirement would derive from itself: _")
+    assert found[1].count(" → ") == 3
+    assert await faults((a, "derives", a)) == [(line, "links a requirement with itself")]
+    other = str(uuid4())
+    assert await faults((a, "conflicts", other)) == [(line, f"links _{other}, which the file does not have")]
+    assert await edges(alice) == set()
+
+
+async def test_a_cycle_that_the_file_closes_with_what_there_is_writes_nothing(alice: httpx.AsyncClient) -> None:
+    a, b = [await created(alice, title=title) for title in "ab"]
+    content = relations(await exported(alice, "reqif"), (b["id"], "derives", a["id"]))
+    await linked(alice, a, b, "refines")
+    new = content.replace(b'LONG-NAME="a"', b'LONG-NAME="changed"').replace(b'THE-VALUE="a"', b'THE-VALUE="changed"')
+    said = await sent(alice, "reqif", new)
+    (fault,) = [each["fault"] for each in said if "fault" in each]
+    assert fault["problem"]["type"] == "urn:plumbline:problem:link-cycle"
+    assert said[-1]["done"]["written"] is False
+    assert {each["title"] for each in await listed(alice)} == {"a", "b"}
+    assert await edges(alice) == {("a", "refines", "b")}
+
+
+async def test_links_of_kinds_that_plumbline_does_not_have_are_counted_and_passed_over(
+    alice: httpx.AsyncClient,
+) -> None:
+    a, b = [(await created(alice, title=title))["id"] for title in "ab"]
+    pairs = [(a, "admires", b), (a, "conflicts", b), (b, "conflicts", a), (a, "conflicts", b)]
+    content = relations(await exported(alice, "reqif"), *pairs)
+    assert (await done(alice, "reqif", content))["links"] == {"created": 2, "unchanged": 1, "passed_over": 1}
+
+
+async def test_only_links_of_ones_own_requirements_come_in(alice: httpx.AsyncClient, caller: Any) -> None:
+    sam = caller("editor", subject="sam", teams=("search",))
+    theirs = await created(sam, title="Theirs", owner_team="search")
+    mine = await created(alice, title="Mine", owner_team="payments")
+    content = await exported(alice, "reqif")
+    wrong = await sent(alice, "reqif", relations(content, (theirs["id"], "derives", mine["id"])))
+    (fault,) = [each["fault"] for each in wrong if "fault" in each]
+    assert fault["problem"]["status"] == 403
+    right = await done(alice, "reqif", relations(content, (mine["id"], "derives", theirs["id"])))
+    assert right["links"]["created"] == 1

@@ -24,6 +24,8 @@ async def test_strictdoc_opens_the_export(alice: httpx.AsyncClient, tmp_path: Pa
         service="shop",
     )
     second = await created(alice, title="Search answers", rationale="People wait.")
+    link = {"source_id": first["id"], "target_id": second["id"], "type": "refines"}
+    assert (await alice.post("/api/v1/links", json=link)).status_code == 201
     export = tmp_path / "requirements.reqif"
     export.write_bytes((await alice.get(f"{PATH}/export", params={"format": "reqif"})).content)
     out = tmp_path / "sdoc"

@@ -57,7 +57,7 @@ class Places:
     def of(self, document: int, path: Path) -> tuple[int, int]:
         """Line and column of what is at `path` of a document."""
         if self._documents is None:
-            self._documents = list(reading.read(self._text))
+            self._documents = reading.read(self._text)
         return self._documents[document - 1].place(path)
 
 
@@ -107,7 +107,7 @@ def parse(texts: Mapping[str, str]) -> Checked:
     for file, text in texts.items():
         places, number = Places(text), 0
         try:
-            for number, node in enumerate(reading.read(text), 1):
+            for number, node in enumerate(reading.one_by_one(text), 1):
                 for path, each in _roots(node):
                     outcome = _object(each, file, number, path, places)
                     if isinstance(outcome, Located):

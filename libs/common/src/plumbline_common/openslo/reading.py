@@ -90,8 +90,13 @@ class _Event(NamedTuple):
     anchor: str | None = None
 
 
-def read(text: str) -> Iterator[Node]:
-    """The documents of a YAML or JSON text, one at a time, empty ones left out. Raises `Unreadable`, at its place.
+def read(text: str) -> list[Node]:
+    """The documents of a YAML or JSON text, empty ones left out. Raises `Unreadable`."""
+    return list(one_by_one(text))
+
+
+def one_by_one(text: str) -> Iterator[Node]:
+    """Like `read`, each document as soon as it was read: `Unreadable` comes after those before it.
 
     A text that begins with `{` or `[` is JSON (one value or several) where it is; else it is YAML, of one or more
     documents, with anchors, aliases and merge keys.

@@ -15,6 +15,7 @@ from plumbline_requirements.interchange.records import (
     PASSED_OVER,
     WRITTEN,
     Fault,
+    Read,
     Record,
     Unreadable,
     lines,
@@ -56,7 +57,7 @@ def _cell(name: str, value: Any) -> str:
     return f"'{text}" if _FORMULA.match(text) else text
 
 
-def read(file: IO[bytes]) -> Iterator[Record | list[Fault]]:
+def read(file: IO[bytes]) -> Read:
     """The records of a file. Raises `Unreadable`."""
     taken = 0  # characters since the last whole row
     number, begun = 0, 1

@@ -2,13 +2,13 @@
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import IO, Any
 
 import orjson
 
 from plumbline_requirements.interchange.csv_format import distinct, refused
-from plumbline_requirements.interchange.records import LONGEST, Fault, Record, Unreadable, lines, record
+from plumbline_requirements.interchange.records import LONGEST, Fault, Read, Record, Unreadable, lines, record
 
 _DECODER = json.JSONDecoder(object_pairs_hook=distinct, parse_constant=refused)
 _BLANK = re.compile(r"[ \t\r\n]*")
@@ -25,14 +25,14 @@ def object_lines(documents: Sequence[Mapping[str, Any]]) -> bytes:
     return b"".join(orjson.dumps(document, option=orjson.OPT_APPEND_NEWLINE) for document in documents)
 
 
-def read_lines(file: IO[bytes]) -> Iterator[Record | list[Fault]]:
+def read_lines(file: IO[bytes]) -> Read:
     """The records of lines of JSON. Raises `Unreadable`."""
     for number, line in lines(file):
         if line.strip():
             yield _record(line.strip(), number)
 
 
-def read(file: IO[bytes]) -> Iterator[Record | list[Fault]]:
+def read(file: IO[bytes]) -> Read:
     """The records of an array of objects, or of one object. Raises `Unreadable`.
 
     Of the text as much is kept as one record takes, so each is at most `LONGEST` characters long.

@@ -9,6 +9,7 @@ from uuid import UUID
 from pydantic import ValidationError
 
 from plumbline_common.problems import pointer
+from plumbline_requirements.links.rules import LinkType
 from plumbline_requirements.requirements.schemas import RequirementContent
 
 FileFormat = Literal["csv", "json", "ndjson", "reqif"]
@@ -49,6 +50,22 @@ class Record:
     id: UUID | None
     key: str | None
     members: Mapping[str, Any] = field(default_factory=dict)
+    name: str = ""
+    """What the file calls it where it refers to it."""
+
+
+@dataclass(frozen=True)
+class Relation:
+    """A link of two requirements of a file, by what the file calls them."""
+
+    line: int
+    source: str
+    target: str
+    type: LinkType | None
+    """None where Plumbline has no such link."""
+
+
+Read = Iterator[Record | Relation | list[Fault]]
 
 
 def record(line: int, given: Mapping[str, Any]) -> Record | list[Fault]:

@@ -5,12 +5,13 @@ from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ARRAY, BigInteger, TextClause, Uuid, bindparam, text
+from sqlalchemy import ARRAY, BigInteger, RowMapping, TextClause, Uuid, bindparam, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from plumbline_requirements.interchange.records import WRITTEN
 from plumbline_requirements.listing import repository as listing
 from plumbline_requirements.listing.repository import Filters
+from plumbline_requirements.models import Link
 from plumbline_requirements.requirements.repository import DOCUMENT, SUSPECTS
 
 
@@ -61,3 +62,30 @@ async def known(session: AsyncSession, ids: Collection[UUID], numbers: Collectio
 async def deleted(session: AsyncSession, ids: Collection[UUID]) -> set[UUID]:
     """Which of the ids were those of requirements that were deleted."""
     return set(await session.scalars(_DELETED, {"ids": list(ids)}))
+
+
+# --- Links ----------------------------------------------------------------------------------------------
+
+
+@lru_cache(maxsize=64)
+def _next_links(shape: tuple[str, ...]) -> TextClause:
+    within = f"SELECT id FROM requirements WHERE {listing.where(shape, 'id <= :end')}"  # noqa: S608 - own names
+    return listing.typed(
+        "SELECT id, type, source_id, target_id, updated_at FROM links WHERE id > :last"  # noqa: S608 - own names
+        f" AND source_id IN ({within}) AND target_id IN ({within}) ORDER BY id LIMIT :limit",
+        shape,
+    ).bindparams(bindparam("last", type_=Uuid), bindparam("end", type_=Uuid))
+
+
+async def links_after(
+    session: AsyncSession, filters: Filters, end: UUID, last: UUID, limit: int
+) -> Sequence[RowMapping]:
+    """The next links behind `last` whose ends both match and have an id up to `end`."""
+    values = {**filters.parameters, "last": last, "end": end, "limit": limit}
+    return (await session.execute(_next_links(filters.shape), values)).mappings().all()
+
+
+async def links_of(session: AsyncSession, sources: Collection[UUID]) -> set[tuple[UUID, UUID, str]]:
+    """Source, target and type of the links of these requirements."""
+    rows = await session.execute(select(Link.source_id, Link.target_id, Link.type).where(Link.source_id.in_(sources)))
+    return {(row.source_id, row.target_id, row.type) for row in rows}

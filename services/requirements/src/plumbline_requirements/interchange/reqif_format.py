@@ -5,7 +5,8 @@ by element, so that a file of any length goes through bounded memory.
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from html import escape
 from typing import IO, Any
@@ -13,24 +14,30 @@ from uuid import UUID
 
 import orjson
 from lxml import etree
+from reqif.models.error_handling import ReqIFMissingTagException
 from reqif.models.reqif_data_type import ReqIFDataTypeDefinitionString, ReqIFDataTypeDefinitionXHTML
 from reqif.models.reqif_namespace_info import ReqIFNamespaceInfo
 from reqif.models.reqif_reqif_header import ReqIFReqIFHeader
 from reqif.models.reqif_spec_hierarchy import ReqIFSpecHierarchy
 from reqif.models.reqif_spec_object import ReqIFSpecObject, SpecObjectAttribute
 from reqif.models.reqif_spec_object_type import ReqIFSpecObjectType, SpecAttributeDefinition
+from reqif.models.reqif_spec_relation import ReqIFSpecRelation
+from reqif.models.reqif_spec_relation_type import ReqIFSpecRelationType
 from reqif.models.reqif_specification_type import ReqIFSpecificationType
 from reqif.models.reqif_types import SpecObjectAttributeType
 from reqif.parsers.data_type_parser import DataTypeParser
 from reqif.parsers.header_parser import ReqIFHeaderParser
 from reqif.parsers.spec_hierarchy_parser import ReqIFSpecHierarchyParser
 from reqif.parsers.spec_object_parser import SpecObjectParser
+from reqif.parsers.spec_relation_parser import SpecRelationParser
 from reqif.parsers.spec_types.spec_object_type_parser import SpecObjectTypeParser
+from reqif.parsers.spec_types.spec_relation_type_parser import SpecRelationTypeParser
 from reqif.parsers.spec_types.specification_type_parser import SpecificationTypeParser
 from reqif.unparser import ReqIFUnparser
 
 from plumbline_requirements.interchange import csv_format
-from plumbline_requirements.interchange.records import LONGEST, Fault, Record, Unreadable, record
+from plumbline_requirements.interchange.records import LONGEST, Fault, Read, Record, Relation, Unreadable, record
+from plumbline_requirements.links.rules import LinkType
 
 _SPACE = "{http://www.omg.org/spec/ReqIF/20110401/reqif.xsd}"
 _STRING, _XHTML = "_plumbline-string", "_plumbline-xhtml"
@@ -52,6 +59,11 @@ _MEMBERS = {long_name: name for name, long_name in _NAMES.items()} | {
     "STATEMENT": "statement",
     "ReqIF.Description": "description",
 }
+_LINKS = {each.value: each for each in LinkType} | {"parent": LinkType.REFINES}
+"""By the long name of a type of relation; StrictDoc's children name their parent."""
+_READ = ("SPEC-OBJECT", "SPEC-OBJECT-TYPE", "DATATYPE-DEFINITION-ENUMERATION", "SPEC-RELATION", "SPEC-RELATION-TYPE")
+_NOT_AS_EXPECTED = (AssertionError, AttributeError, IndexError, KeyError, NotImplementedError, TypeError)
+"""What the library raises."""
 _NO_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
 
 
@@ -91,6 +103,9 @@ def opening(at: datetime) -> bytes:
     specification_type = ReqIFSpecificationType(
         identifier=_SPECIFICATION_TYPE, last_change=moment, long_name="Document", spec_attributes=None
     )
+    link_types = [
+        ReqIFSpecRelationType(identifier=_definition(each), last_change=moment, long_name=each) for each in LinkType
+    ]
     parts = [
         '<?xml version="1.0" encoding="UTF-8"?>\n',
         ReqIFUnparser.unparse_namespace_info(ReqIFNamespaceInfo.create_default()),
@@ -101,6 +116,7 @@ def opening(at: datetime) -> bytes:
         "      </DATATYPES>\n      <SPEC-TYPES>\n",
         SpecObjectTypeParser.unparse(object_type),
         SpecificationTypeParser.unparse(specification_type),
+        *map(SpecRelationTypeParser.unparse, link_types),
         "      </SPEC-TYPES>\n      <SPEC-OBJECTS>\n",
     ]
     return "".join(parts).encode()
@@ -110,11 +126,31 @@ def objects(documents: Sequence[Mapping[str, Any]]) -> bytes:
     return "".join(SpecObjectParser.unparse(_object(document)) for document in documents).encode()
 
 
-def between(at: datetime) -> bytes:
-    """What stands between the requirements and the list of them."""
+OBJECTS_END = b"      </SPEC-OBJECTS>\n"
+RELATIONS_BEGIN, RELATIONS_END = b"      <SPEC-RELATIONS>\n", b"      </SPEC-RELATIONS>\n"
+
+
+def relations(links: Sequence[Mapping[str, Any]]) -> bytes:
+    """Links between requirements that are written: `id`, `type`, `source_id`, `target_id`, `updated_at`."""
+    return "".join(
+        SpecRelationParser.unparse(
+            ReqIFSpecRelation(
+                identifier=_identifier(f"link-{each['id']}"),
+                relation_type_ref=_definition(each["type"]),
+                source=_identifier(each["source_id"]),
+                target=_identifier(each["target_id"]),
+                last_change=_moment(each["updated_at"]),
+            )
+        )
+        for each in links
+    ).encode()
+
+
+def listing(at: datetime) -> bytes:
+    """The beginning of the list of requirements."""
     moment = _moment(at)
     return (
-        "      </SPEC-OBJECTS>\n      <SPECIFICATIONS>\n"
+        "      <SPECIFICATIONS>\n"
         f'        <SPECIFICATION IDENTIFIER="{_SPECIFICATION}" LAST-CHANGE="{moment}" LONG-NAME="Requirements">\n'
         f"          <TYPE>\n            <SPECIFICATION-TYPE-REF>{_SPECIFICATION_TYPE}</SPECIFICATION-TYPE-REF>\n"
         "          </TYPE>\n          <CHILDREN>\n"
@@ -190,26 +226,33 @@ def _moment(at: datetime) -> str:
 # --- In -------------------------------------------------------------------------------------------------
 
 
-def read(file: IO[bytes]) -> Iterator[Record | list[Fault]]:
-    """The records of a file, of this or of another tool. Raises `Unreadable`.
+def read(file: IO[bytes]) -> Read:
+    """The records of a file, of this or of another tool, and what links them. Raises `Unreadable`.
 
-    Attributes are known by their long names. Those that no member has are passed over. Neither document types nor
-    entities are taken.
+    Attributes and types of links are known by their long names. What no member has is passed over. Neither document
+    types nor entities are taken.
     """
     names: dict[str, str] = {}
     choices: dict[str, str] = {}
+    links: dict[str, LinkType] = {}
     line = 1
     try:
-        tags = [f"{_SPACE}{name}" for name in ("SPEC-OBJECT", "SPEC-OBJECT-TYPE", "DATATYPE-DEFINITION-ENUMERATION")]
+        tags = [f"{_SPACE}{name}" for name in _READ]
         context = etree.iterparse(
             _NoDoctype(file), events=("end",), tag=tags, resolve_entities=False, load_dtd=False, no_network=True,
             huge_tree=False, remove_comments=True, remove_pis=True,
         )  # fmt: skip
         for _, element in context:
             line = element.sourceline or line
-            if element.tag == tags[0]:
+            tag = element.tag.removeprefix(_SPACE)
+            if tag == "SPEC-OBJECT":
                 yield _record(element, line, names, choices)
-            elif element.tag == tags[1]:
+            elif tag == "SPEC-RELATION":
+                yield _relation(element, line, links)
+            elif tag == "SPEC-RELATION-TYPE":
+                if type := _LINKS.get(element.get("LONG-NAME", "").lower()):
+                    links[element.get("IDENTIFIER", "")] = type
+            elif tag == "SPEC-OBJECT-TYPE":
                 names |= {
                     each.get("IDENTIFIER", ""): _MEMBERS[each.get("LONG-NAME", "")]
                     for each in element.iter()
@@ -227,6 +270,22 @@ def read(file: IO[bytes]) -> Iterator[Record | list[Fault]]:
             raise Unreadable(f"must be a REQ-IF document of {_SPACE.strip('{}')}", 1)
     except etree.XMLSyntaxError as error:
         raise Unreadable(f"is not XML: {error.msg}", error.lineno or line) from None
+
+
+def _relation(element: Any, line: int, links: Mapping[str, LinkType]) -> Relation | list[Fault]:
+    try:
+        found = SpecRelationParser.parse(_plain(element))
+    except (*_NOT_AS_EXPECTED, ReqIFMissingTagException) as error:
+        return [Fault(line, "", f"is no SPEC-RELATION as ReqIF has it ({type(error).__name__})")]
+    return Relation(line, found.source or "", found.target or "", links.get(found.relation_type_ref))
+
+
+def _plain(element: Any) -> Any:
+    """With ReqIF's own tags as the library knows them."""
+    for each in element.iter():
+        if isinstance(each.tag, str) and each.tag.startswith(_SPACE):
+            each.tag = each.tag.removeprefix(_SPACE)
+    return element
 
 
 class _NoDoctype:
@@ -248,12 +307,9 @@ class _NoDoctype:
 
 
 def _record(element: Any, line: int, names: Mapping[str, str], choices: Mapping[str, str]) -> Record | list[Fault]:
-    for each in element.iter():
-        if isinstance(each.tag, str) and each.tag.startswith(_SPACE):
-            each.tag = each.tag.removeprefix(_SPACE)
     try:
-        found = SpecObjectParser.parse(element)
-    except (AssertionError, AttributeError, IndexError, KeyError, NotImplementedError, TypeError) as error:
+        found = SpecObjectParser.parse(_plain(element))
+    except _NOT_AS_EXPECTED as error:
         return [Fault(line, "", f"is no SPEC-OBJECT as ReqIF has it ({type(error).__name__})")]
     given: dict[str, Any] = {}
     faults: list[Fault] = []
@@ -282,7 +338,8 @@ def _record(element: Any, line: int, names: Mapping[str, str], choices: Mapping[
         given[name] = {**csv_format.JSON_CELLS, "type": "other", "priority": "should"}.get(
             name, None if name in ("owner_team", "service") else ""
         )
-    return record(line, given)
+    made = record(line, given)
+    return replace(made, name=found.identifier) if isinstance(made, Record) else made
 
 
 def _value(name: str, attribute: SpecObjectAttribute, choices: Mapping[str, str]) -> Any:

@@ -2,9 +2,11 @@
 
 import contextlib
 import itertools
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from graphlib import CycleError, TopologicalSorter
 from typing import IO, Any
 from uuid import UUID
 
@@ -17,7 +19,19 @@ from plumbline_common.errors import PlumblineError
 from plumbline_common.schemas import RequirementStatus
 from plumbline_requirements.history import rules as history
 from plumbline_requirements.interchange import csv_format, json_format, reports, repository, reqif_format
-from plumbline_requirements.interchange.records import WRITTEN, Fault, FileFormat, Record, ReportFormat, Unreadable
+from plumbline_requirements.interchange.records import (
+    WRITTEN,
+    Fault,
+    FileFormat,
+    Read,
+    Record,
+    Relation,
+    ReportFormat,
+    Unreadable,
+)
+from plumbline_requirements.links import service as links
+from plumbline_requirements.links.rules import ACYCLIC
+from plumbline_requirements.links.schemas import LinkContent
 from plumbline_requirements.listing.repository import Filters
 from plumbline_requirements.models import key_of, number_of
 from plumbline_requirements.requirements import rules as requirement_rules
@@ -30,7 +44,9 @@ MOST_FAULTS = 200
 MOST_CHANGES = 1000
 """Changes of which an import tells one by one."""
 _FIRST = UUID(int=0)
-_READERS: Mapping[FileFormat, Callable[[IO[bytes]], Iterator[Record | list[Fault]]]] = {
+MOST_LINKS = 200_000
+"""Links of one file: their ends are known only when all of it was read."""
+_READERS: Mapping[FileFormat, Callable[[IO[bytes]], Read]] = {
     "csv": csv_format.read,
     "json": json_format.read,
     "ndjson": json_format.read_lines,
@@ -58,6 +74,9 @@ async def export(
         yield await offload.in_thread(_part, form, [row.document for row in rows], count == 0)
         count += len(rows)
     if form == "reqif":
+        yield reqif_format.OBJECTS_END
+        async for part in _relations(sessions, filters, last):
+            yield part
         async for part in _places(sessions, filters, at, last):
             yield part
     yield _closing(form, count)
@@ -101,9 +120,26 @@ def _closing(form: str, count: int) -> bytes:
     return b""
 
 
+async def _relations(sessions: db.Sessions, filters: Filters, end: UUID) -> AsyncIterator[bytes]:
+    """The links between what was written, up to `end`."""
+    last, begun = _FIRST, False
+    while True:
+        async with sessions() as session:
+            rows = await repository.links_after(session, filters, end, last, 4 * BATCH)
+        if not rows:
+            break
+        last = rows[-1]["id"]
+        if not begun:
+            yield reqif_format.RELATIONS_BEGIN
+        yield await offload.in_thread(reqif_format.relations, [dict(row) for row in rows])
+        begun = True
+    if begun:
+        yield reqif_format.RELATIONS_END
+
+
 async def _places(sessions: db.Sessions, filters: Filters, at: datetime, end: UUID) -> AsyncIterator[bytes]:
     """The list of what was written, up to `end`; what was deleted meanwhile is in it no more."""
-    yield reqif_format.between(at)
+    yield reqif_format.listing(at)
     last = _FIRST
     while last < end:
         async with sessions() as session:
@@ -135,9 +171,15 @@ class _Sums:
     faults: int = 0
     told: int = 0
     seen: set[UUID | str] = field(default_factory=set)
+    relations: list[Relation] = field(default_factory=list)
+    names: dict[str, UUID | None] = field(default_factory=dict)
+    """What the file calls its records; their ids once they are written."""
+    linked: Counter[str] = field(default_factory=Counter)
 
-    def counts(self) -> dict[str, int]:
-        return {name: getattr(self, name) for name in ("read", "created", "updated", "unchanged", "faults")}
+    def counts(self) -> dict[str, Any]:
+        counts = {name: getattr(self, name) for name in ("read", "created", "updated", "unchanged", "faults")}
+        links = {name: self.linked[name] for name in ("created", "unchanged", "passed_over")}
+        return counts | {"links": links}
 
 
 class _Refused(Exception):
@@ -154,10 +196,12 @@ async def import_(sessions: db.Sessions, file: IO[bytes], form: FileFormat, aske
         yield line
     if not sums.faults:
         file.seek(0)
-        sums = _Sums()
+        sums = _Sums(relations=sums.relations, linked=Counter(passed_over=sums.linked["passed_over"]))
         with contextlib.suppress(_Refused):
             async with sessions.begin() as session:
                 async for line in _taken(session, file, form, asked, sums):
+                    yield line
+                async for line in _linked(session, asked, sums):
                     yield line
                 if sums.faults:
                     raise _Refused
@@ -170,12 +214,58 @@ async def _checked(file: IO[bytes], form: FileFormat, sums: _Sums) -> AsyncItera
     reader = _READERS[form](file)
     while batch := await offload.in_thread(_some, reader):
         for each in batch:
-            for fault in each if isinstance(each, list) else _twice(each, sums):
-                sums.faults += 1
-                if sums.faults <= MOST_FAULTS:
-                    yield _told(fault)
-        sums.read += len(batch)
+            for fault in each if isinstance(each, list) else _kept(each, sums):
+                yield _counted(fault, sums)
+        sums.read += _records(batch)
         yield _line({"progress": {"checked": sums.read}})
+    for fault in await offload.in_thread(_loose, sums):
+        yield _counted(fault, sums)
+
+
+def _counted(fault: Fault, sums: _Sums) -> bytes:
+    sums.faults += 1
+    return _told(fault) if sums.faults <= MOST_FAULTS else b""
+
+
+def _records(batch: Sequence[Record | Relation | list[Fault]]) -> int:
+    return sum(not isinstance(each, Relation) for each in batch)
+
+
+def _kept(each: Record | Relation, sums: _Sums) -> list[Fault]:
+    """What is wrong with it beside the others that were read."""
+    if isinstance(each, Record):
+        faults = _twice(each, sums)
+        if each.name:
+            sums.names[each.name] = None
+        return faults
+    if each.type is None:
+        sums.linked["passed_over"] += 1
+        return []
+    sums.relations.append(each)
+    return [Fault(each.line, "", f"more than {MOST_LINKS:,} links")] if len(sums.relations) == MOST_LINKS + 1 else []
+
+
+def _loose(sums: _Sums) -> list[Fault]:
+    """Links that lead nowhere, or lead a requirement back to itself."""
+    faults: list[Fault] = []
+    above: dict[str, list[str]] = {}
+    lines: dict[tuple[str, str], int] = {}
+    for each in sums.relations:
+        lost = [end for end in (each.source, each.target) if end not in sums.names]
+        if lost:
+            faults.append(Fault(each.line, "", f"links {lost[0][:80] or 'nothing'}, which the file does not have"))
+        elif each.source == each.target:
+            faults.append(Fault(each.line, "", "links a requirement with itself"))
+        elif each.type in ACYCLIC:
+            above.setdefault(each.source, []).append(each.target)
+            lines.setdefault((each.source, each.target), each.line)
+    try:
+        TopologicalSorter(above).prepare()
+    except CycleError as error:
+        way: list[str] = list(reversed(error.args[1]))
+        shown = " → ".join(each[:80] for each in way[:6]) + (" → …" if len(way) > 6 else "")
+        faults.append(Fault(lines[way[0], way[1]], "", f"a requirement would derive from itself: {shown}"))
+    return faults
 
 
 def _twice(each: Record, sums: _Sums) -> list[Fault]:
@@ -188,8 +278,8 @@ def _twice(each: Record, sums: _Sums) -> list[Fault]:
     return []
 
 
-def _some(reader: Iterator[Record | list[Fault]]) -> list[Record | list[Fault]]:
-    batch: list[Record | list[Fault]] = []
+def _some(reader: Read) -> list[Record | Relation | list[Fault]]:
+    batch: list[Record | Relation | list[Fault]] = []
     try:
         batch += itertools.islice(reader, BATCH)
     except Unreadable as error:
@@ -205,7 +295,7 @@ async def _taken(
         records = [each for each in batch if isinstance(each, Record)]
         async for line in _batch(session, records, asked, sums):
             yield line
-        sums.read += len(batch)
+        sums.read += _records(batch)
         yield _line({"progress": {"taken": sums.read}})
 
 
@@ -220,6 +310,7 @@ async def _batch(session: AsyncSession, records: Sequence[Record], asked: Asked,
         row = by_id.get(each.id) if each.id is not None else by_key.get(each.key or "")
         try:
             if row is not None:
+                sums.names[each.name] = row.id
                 told = await _changed(session, row, each, asked, sums)
             else:
                 _check_new(each, gone)
@@ -238,6 +329,38 @@ async def _batch(session: AsyncSession, records: Sequence[Record], asked: Asked,
         for record, creation in creations:
             if isinstance(outcome := outcomes[creation], PlumblineError):
                 yield _refusal(record.line, outcome, sums)
+            else:
+                sums.names[record.name] = outcome.id
+
+
+async def _linked(session: AsyncSession, asked: Asked, sums: _Sums) -> AsyncIterator[bytes]:
+    """Link what was taken; links that there are stay as they are."""
+    done: set[tuple[UUID, UUID, str]] = set()
+    for place in range(0, len(sums.relations), BATCH):
+        if sums.faults:
+            return
+        batch = sums.relations[place : place + BATCH]
+        known = await repository.links_of(session, {id for each in batch if (id := sums.names.get(each.source))})
+        for each in batch:
+            assert each.type is not None
+            source, target = sums.names.get(each.source), sums.names.get(each.target)
+            if source is None or target is None:  # a dry run made no new ones
+                sums.linked["created"] += 1
+                continue
+            link = (source, target, each.type.value)
+            if link in known or link in done:
+                sums.linked["unchanged"] += 1
+                continue
+            done.add(link)
+            try:
+                if not asked.dry_run:
+                    content = LinkContent(source_id=source, target_id=target, type=each.type)
+                    await links.create(session, content, asked.actor)
+            except PlumblineError as error:
+                yield _refusal(each.line, error, sums)
+            else:
+                sums.linked["created"] += 1
+        yield _line({"progress": {"linked": place + len(batch)}})
 
 
 def _check_new(each: Record, gone: set[UUID]) -> None:
