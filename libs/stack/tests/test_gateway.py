@@ -189,7 +189,7 @@ async def test_a_fault_needs_the_secret(stack: Stack, gateway: httpx.AsyncClient
         return time.perf_counter() - began
 
     delay = {"x-plumbline-fault-delay-ms": "2000"}
-    assert await seconds(**delay, **stack.fault_header) > 2
+    assert await seconds(**delay, **stack.fault_header) > 1.9  # timers are not exact
     assert await seconds(**delay) < 1.8
     assert await seconds(**delay, **{"x-plumbline-fault": ""}) < 1.8
     assert await seconds(**delay, **{"x-plumbline-fault": "guess-guess-guess"}) < 1.8
