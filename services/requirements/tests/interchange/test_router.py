@@ -8,6 +8,7 @@ import httpx
 import pytest
 
 from lifecycle import PATH, activated, created, moved
+from plumbline_requirements.interchange import service as interchange
 
 EXPORT, IMPORT = f"{PATH}/export", f"{PATH}/import"
 TYPES = {"csv": "text/csv", "json": "application/json", "ndjson": "application/x-ndjson",
@@ -252,3 +253,15 @@ async def test_only_links_of_ones_own_requirements_come_in(alice: httpx.AsyncCli
     assert fault["problem"]["status"] == 403
     right = await done(alice, "reqif", relations(content, (mine["id"], "derives", theirs["id"])))
     assert right["links"]["created"] == 1
+
+
+async def test_a_file_has_a_bounded_number_of_links(
+    alice: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(interchange, "MOST_LINKS", 2)
+    a, b = [(await created(alice, title=title))["id"] for title in "ab"]
+    content = await exported(alice, "reqif")
+    pairs = [(a, "conflicts", b), (b, "conflicts", a), (a, "mitigates", b), (b, "mitigates", a)]
+    said = await sent(alice, "reqif", relations(content, *pairs))
+    assert [each["fault"]["detail"] for each in said if "fault" in each] == ["a file has at most 2 links"]
+    assert (await done(alice, "reqif", relations(content, *pairs[:2])))["links"]["created"] == 2

@@ -241,8 +241,11 @@ def _kept(each: Record | Relation, sums: _Sums) -> list[Fault]:
     if each.type is None:
         sums.linked["passed_over"] += 1
         return []
-    sums.relations.append(each)
-    return [Fault(each.line, "", f"more than {MOST_LINKS:,} links")] if len(sums.relations) == MOST_LINKS + 1 else []
+    if len(sums.relations) < MOST_LINKS:
+        sums.relations.append(each)
+        return []
+    sums.linked["too_many"] += 1
+    return [Fault(each.line, "", f"a file has at most {MOST_LINKS:,} links")] if sums.linked["too_many"] == 1 else []
 
 
 def _loose(sums: _Sums) -> list[Fault]:
