@@ -55,6 +55,10 @@ async def things(admin: httpx.AsyncClient, operation: str) -> dict[str, str]:
             made["exemption"] = await new("/api/v1/exemptions", exemption(requirement))
         case "adjustments":
             made["adjustment"] = await new("/api/v1/adjustments", adjustment(requirement))
+        case "documents":
+            made["document"] = str(uuid4())
+            path = f"/api/v1/documents/runbook/{made['document']}"
+            (await admin.put(path, json={"title": "Whose is it", "team": "payments"})).raise_for_status()
     return made
 
 
@@ -124,6 +128,12 @@ def body_of(operation: str, made: dict[str, str]) -> Any:
             },
         },
         "POST /api/v1/search": {"query": "whose"},
+        "PUT /api/v1/documents/{kind}/{external_id}": {"title": "Mine", "team": "payments"},
+        "POST /api/v1/documents/lines": {
+            "kind": "runbook",
+            "external_id": made.get("document"),
+            "content": {"title": "Mine", "team": "payments"},
+        },
         "POST /api/v1/telemetry/points": {"points": []},
     }.get(operation, {})
 
@@ -133,6 +143,8 @@ async def status_of(client: httpx.AsyncClient, operation: str, made: dict[str, s
     method, path = operation.split(" ", 1)
     kind = noun_of(operation).removesuffix("s")
     path = path.replace("{id}", made.get(kind, str(uuid4()))).replace("{revision}", "1").replace("{team}", "matrix")
+    if external_id := made.get("document"):
+        path = path.replace("{kind}/{external_id}", f"runbook/{external_id}")
     path = path.replace("{kind}", "SLI").replace("{name}", "whose")
     query = {"/diff": "?from=1&to=1", "/search": "?q=whose"}.get(path[path.rfind("/") :], "")
     if operation == "GET /api/v1/baselines/{id}/diff":
@@ -147,7 +159,7 @@ async def status_of(client: httpx.AsyncClient, operation: str, made: dict[str, s
     response = await client.request(
         method, path + (query if method == "GET" else ""), content=content, headers=headers
     )
-    if "/bulk" in path and response.status_code == 200:
+    if path.endswith(("/bulk", "/lines")) and response.status_code == 200:
         result = json.loads(response.text.splitlines()[0])
         return int(result["items"][0]["status"] if "items" in result else result["status"])
     if operation == f"POST {REQUIREMENTS}/import" and response.status_code == 200:

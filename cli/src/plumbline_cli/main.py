@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.table import Table
 
 from plumbline_cli import (
     audit,
@@ -15,6 +14,7 @@ from plumbline_cli import (
     draw,
     interchange,  # noqa: F401 - likewise
     requirements,
+    search,
     shell,
     slo,
 )
@@ -30,6 +30,7 @@ app = typer.Typer(
 app.add_typer(requirements.app, name="requirements")
 app.add_typer(slo.app, name="slo")
 app.add_typer(audit.app, name="audit")
+app.add_typer(search.app, name="search")
 
 
 # --- The embedded stack ---------------------------------------------------------------------------------
@@ -140,19 +141,6 @@ def apply(caller: Caller, file: Path) -> None:
     for body in _catalog(file):
         created = caller.ask(partial(Gateway.create, body=body)).json()
         console.print(f"[green]✓[/] {created['key']} {created['title']}")
-
-
-@app.command(epilog=shell.EXIT_CODES)
-@calling("viewer")
-def search(caller: Caller, query: str, limit: Annotated[int, typer.Option(min=1, max=100)] = 10) -> None:
-    """Find requirements, anomalies and runbooks by words and by meaning."""
-    found: Any = caller.ask(lambda gateway: gateway.search(query, limit))
-    table = Table(caption=f"{found['total']} found in {found['took_ms']['total']:.0f} ms")
-    for column in ("kind", "title", "service", "score"):
-        table.add_column(column)
-    for hit in found["items"]:
-        table.add_row(hit["kind"], hit["title"], hit["service"] or "", f"{hit['score']:.2f}")
-    console.print(table)
 
 
 if __name__ == "__main__":

@@ -13,11 +13,12 @@ from fastapi import FastAPI
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 
+import indexed
 from plumbline_common import db, migrate, offload
 from plumbline_common.events import Event, Received
 from plumbline_common.schemas import AnomalySnapshot, RequirementSnapshot
-from plumbline_search import encoder
-from plumbline_search.embeddings import Embedder
+from plumbline_search.embedding import encoder
+from plumbline_search.embedding.embedder import Embedder
 from plumbline_search.main import create_app
 from plumbline_search.models import Base
 from plumbline_search.settings import Settings
@@ -68,6 +69,11 @@ async def reading(sessions: db.Sessions, engine: AsyncEngine) -> AsyncIterator[A
     maker = async_sessionmaker(engine.execution_options(isolation_level="AUTOCOMMIT"))
     async with maker() as session:
         yield session
+
+
+@pytest.fixture
+def put(sessions: db.Sessions) -> indexed.Put:
+    return indexed.putting(sessions)
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")

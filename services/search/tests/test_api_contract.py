@@ -10,7 +10,15 @@ from hypothesis import strategies as st
 
 import contract
 
-OPERATIONS = ["POST /api/v1/search", "GET /api/v1/search"]
+OPERATIONS = [
+    "POST /api/v1/search",
+    "GET /api/v1/search",
+    "GET /api/v1/documents",
+    "POST /api/v1/documents/lines",
+    "GET /api/v1/documents/{kind}/{external_id}",
+    "PUT /api/v1/documents/{kind}/{external_id}",
+    "DELETE /api/v1/documents/{kind}/{external_id}",
+]
 
 
 @pytest.fixture(scope="module")

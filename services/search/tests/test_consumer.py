@@ -22,9 +22,9 @@ from plumbline_common.events import (
 from plumbline_common.schemas import AnomalySnapshot, RequirementSnapshot
 from plumbline_search import consumer
 from plumbline_search.consumer import Indexer
-from plumbline_search.embeddings import Embedder
-from plumbline_search.encoder import Vectors
-from plumbline_search.model_store import MODEL
+from plumbline_search.embedding.embedder import Embedder
+from plumbline_search.embedding.encoder import Vectors
+from plumbline_search.embedding.model_store import MODEL
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 NewRequirement = Callable[..., RequirementSnapshot]
@@ -43,7 +43,11 @@ async def rows(sessions: db.Sessions, statement: str) -> list[tuple[Any, ...]]:
 
 
 async def state(sessions: db.Sessions) -> list[tuple[Any, ...]]:
-    return await rows(sessions, "SELECT revision, deleted, title, state, embedding IS NOT NULL FROM search_documents")
+    return await rows(
+        sessions,
+        "SELECT revision, deleted, title, state, EXISTS (SELECT 1 FROM search_passages p"
+        " WHERE p.document = d.id AND p.version = d.version) FROM search_documents d",
+    )
 
 
 async def test_a_created_requirement_is_indexed_and_said_to_be(
@@ -55,7 +59,7 @@ async def test_a_created_requirement_is_indexed_and_said_to_be(
     assert subject == "search.document.indexed.v1"
     assert key == f"requirement:{UUID(int=1)}"
     assert MODEL in data
-    assert await rows(sessions, "SELECT model FROM search_documents") == [(MODEL,)]
+    assert await rows(sessions, "SELECT model FROM search_passages") == [(MODEL,)]
 
 
 async def test_an_event_that_comes_twice_is_done_once(

@@ -1,6 +1,7 @@
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from indexed import Put, document
 from plumbline_common import migrate
 from plumbline_search.settings import Settings
 
@@ -9,25 +10,14 @@ async def test_the_migrations_make_what_the_models_say(engine: AsyncEngine, sett
     await migrate.check("plumbline_search", settings.database_url)
 
 
-async def test_a_change_of_state_alone_touches_no_index(engine: AsyncEngine) -> None:
-    """A heap-only tuple update: neither the HNSW nor the GIN index is written."""
+async def test_a_change_of_state_alone_touches_no_index_of_vectors(put: Put, engine: AsyncEngine) -> None:
+    """A heap-only tuple update of the passages: the HNSW index is not written."""
+    await put(document(state="active"))
+    counted = text("SELECT n_tup_upd, n_tup_hot_upd FROM pg_stat_xact_user_tables WHERE relname = 'search_passages'")
     async with engine.connect() as connection:
-        await connection.execute(
-            text(
-                "INSERT INTO search_documents (kind, entity_id, revision, deleted, title, body, facets, updated_at)"
-                " VALUES ('runbook', gen_random_uuid(), 1, false, 'title', repeat('some words ', 60), '{}', now())"
-            )
-        )
-        for revision in range(2, 5):
-            await connection.execute(
-                text(
-                    "UPDATE search_documents SET revision = :revision, title = title || '', body = body || ''"
-                    " WHERE kind = 'runbook'"
-                ),
-                {"revision": revision},
-            )
-        updates = await connection.execute(
-            text("SELECT n_tup_upd, n_tup_hot_upd FROM pg_stat_xact_user_tables WHERE relname = 'search_documents'")
-        )
-        assert updates.one() == (3, 3)
+        before = (await connection.execute(counted)).one()
+        for state in ("deprecated", "retired", "active"):
+            await connection.execute(text("UPDATE search_passages SET state = :state"), {"state": state})
+        after = (await connection.execute(counted)).one()
         await connection.rollback()
+    assert [late - early for late, early in zip(after, before, strict=True)] == [3, 3]

@@ -55,6 +55,8 @@ ReadSession = Annotated[AsyncSession, Depends(open_read_session, scope="function
 
 IN_MEMORY = 8 * 1024 * 1024
 """Of a spooled body, in bytes; the rest lies in a file."""
+_BLOCK = 1024 * 1024
+LINES = "application/x-ndjson"
 
 
 async def spooled(request: Request) -> IO[bytes]:
@@ -72,6 +74,25 @@ async def spooled(request: Request) -> IO[bytes]:
         spool.close()
         raise
     return spool
+
+
+async def lines(spool: IO[bytes], longest: int) -> AsyncIterator[bytes]:
+    """The lines that are not blank. Of one longer than `longest` only as much as tells that it is."""
+    while block := await run_in_threadpool(_block, spool, longest):
+        for line in block:
+            if line.strip():
+                yield line.strip()
+
+
+def _block(spool: IO[bytes], longest: int) -> list[bytes]:
+    lines: list[bytes] = []
+    size = 0
+    while size < _BLOCK and (line := spool.readline(longest + 2)):
+        lines.append(line)
+        size += len(line)
+        while not line.endswith(b"\n") and (line := spool.readline(IN_MEMORY)):
+            pass  # the rest of a line that is too long
+    return lines
 
 
 def json_response(content: bytes, status: int = 200, headers: dict[str, str] | None = None) -> Response:

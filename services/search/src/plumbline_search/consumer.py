@@ -15,9 +15,9 @@ from plumbline_common.events import (
     RequirementTransitioned,
     RequirementUpdated,
 )
-from plumbline_search import documents, repository, service
-from plumbline_search.documents import Document
-from plumbline_search.embeddings import Embedder
+from plumbline_search.documents import content, indexing, repository
+from plumbline_search.documents.content import Document
+from plumbline_search.embedding.embedder import Embedder
 
 CONSUMER = "search"
 CONSUMES: tuple[type[Event], ...] = (
@@ -42,19 +42,19 @@ class Indexer:
         self._embedder = embedder
 
     async def requirement_changed(self, received: Received[RequirementChanged]) -> None:
-        await self._index(received, documents.of_requirement(received.data.requirement))
+        await self._index(received, content.of_requirement(received.data.requirement))
 
     async def requirement_deleted(self, received: Received[RequirementDeleted]) -> None:
         async with self._sessions.begin() as session:
             if not await inbox.first_time(session, received, CONSUMER):
                 return
             deleted = received.data
-            await service.remove(session, "requirement", deleted.requirement_id, deleted.revision, received.time)
+            await indexing.remove(session, "requirement", deleted.requirement_id, deleted.revision, received.time)
 
     async def anomaly_changed(self, received: Received[AnomalyChanged]) -> None:
         anomaly = received.data.anomaly
         requirement = await self._requirement(anomaly.requirement_id) if anomaly.requirement_id else None
-        await self._index(received, documents.of_anomaly(anomaly, received.time, requirement))
+        await self._index(received, content.of_anomaly(anomaly, received.time, requirement))
 
     async def _requirement(self, id: UUID) -> str | None:
         async with self._sessions.begin() as session:
@@ -63,11 +63,11 @@ class Indexer:
     async def _index(self, received: Received[Any], document: Document) -> None:
         # Before the transaction: it takes tens of milliseconds, and no lock waits for another process.
         with telemetry.tracer.start_as_current_span("embed document"):
-            vector = (await self._embedder.embed([document.passage]))[0]
+            found_by = await indexing.read(self._embedder, document.key, document.title, document.body)
         async with self._sessions.begin() as session:
             if not await inbox.first_time(session, received, CONSUMER):
                 return
-            await service.index(session, document, vector)
+            await indexing.index(session, document, found_by)
 
 
 def subscription(sessions: db.Sessions, embedder: Embedder, concurrency: int) -> bus.Subscription:

@@ -6,8 +6,14 @@ from collections.abc import AsyncIterator
 from fastapi import FastAPI
 
 from plumbline_common import bus, web
-from plumbline_search import consumer, embeddings
-from plumbline_search.router import router
+from plumbline_search import consumer
+from plumbline_search.documents.refreshing import Refresher
+from plumbline_search.documents.router import BODY_LIMITS
+from plumbline_search.documents.router import router as documents
+from plumbline_search.embedding import embedder
+from plumbline_search.postings.merging import Merger
+from plumbline_search.postings.reading import Reader
+from plumbline_search.searches.router import router as searches
 from plumbline_search.settings import Settings
 
 
@@ -16,13 +22,19 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
     @contextlib.asynccontextmanager
     async def resources(app: FastAPI) -> AsyncIterator[None]:
-        async with embeddings.in_processes(
-            chosen.model_cache,
-            processes=chosen.embedding_processes,
-            batch=chosen.embedding_batch,
-            waiting=chosen.embedding_waiting,
-            remembered=chosen.embedding_remembered,
-        ) as app.state.embedder:
+        state = app.state
+        state.reader = Reader()
+        async with (
+            embedder.in_processes(
+                chosen.model_cache,
+                processes=chosen.embedding_processes,
+                batch=chosen.embedding_batch,
+                waiting=chosen.embedding_waiting,
+                remembered=chosen.embedding_remembered,
+            ) as state.embedder,
+            web.background("merging of the inverted index", Merger(state.sessions).run),
+            web.background("refreshing of documents", Refresher(state.sessions, state.embedder).run),
+        ):
             yield
 
     def subscription(app: FastAPI) -> bus.Subscription:
@@ -31,8 +43,9 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     return web.create_app(
         "search",
         chosen,
-        routers=[router],
+        routers=[searches, documents],
         subscription=subscription,
         consumes=consumer.CONSUMES,
         resources=resources,
+        body_limits=BODY_LIMITS,
     )

@@ -4,13 +4,26 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+import sqlalchemy as sa
 from pgvector.sqlalchemy import HALFVEC
-from sqlalchemy import BigInteger, Boolean, CheckConstraint, Computed, Identity, Index, Text, UniqueConstraint, Uuid
-from sqlalchemy.dialects.postgresql import JSONB, TSVECTOR
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    ForeignKey,
+    Identity,
+    Index,
+    Integer,
+    SmallInteger,
+    Text,
+    UniqueConstraint,
+    Uuid,
+)
+from sqlalchemy.dialects.postgresql import ARRAY, BYTEA, JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from plumbline_common import db, inbox, outbox
-from plumbline_search.model_store import DIMENSIONS
+from plumbline_search.embedding.model_store import DIMENSIONS
 
 
 class Base(DeclarativeBase):
@@ -20,10 +33,8 @@ class Base(DeclarativeBase):
 outbox.add_tables(Base.metadata)
 inbox.add_tables(Base.metadata)
 
-WORDS = (
-    "setweight(to_tsvector('english', coalesce(key, '') || ' ' || title), 'A')"
-    " || setweight(to_tsvector('english', body), 'B')"
-)
+VERSIONS = sa.Sequence("search_versions", data_type=Integer, metadata=Base.metadata)
+"""Numbers of texts: each text of each document has its own, which no later one takes."""
 
 
 class SearchDocument(Base):
@@ -34,29 +45,32 @@ class SearchDocument(Base):
         CheckConstraint(
             "kind IN ('requirement', 'anomaly', 'incident', 'runbook', 'postmortem', 'log_template')", name="kind"
         ),
-        CheckConstraint("NOT deleted OR (title = '' AND body = '' AND embedding IS NULL)", name="tombstone"),
+        CheckConstraint("NOT deleted OR (title = '' AND body = '')", name="tombstone"),
         UniqueConstraint("kind", "entity_id"),
-        # fastupdate would make every query read what was not yet sorted in, and now and then one writer sort it in.
-        Index("ix_search_documents_words", "words", postgresql_using="gin", postgresql_with={"fastupdate": "off"}),
-        Index(
-            "ix_search_documents_embedding",
-            "embedding",
-            postgresql_using="hnsw",
-            postgresql_ops={"embedding": "halfvec_ip_ops"},
-            postgresql_with={"m": 16, "ef_construction": 64},
-        ),
+        Index("ix_search_documents_version", "version", unique=True, postgresql_where=sa.text("NOT deleted")),
         Index("ix_search_documents_service", "service"),
         Index("ix_search_documents_team", "team"),
-        # Room on each page and words in the row: a change of state alone then touches no index (a HOT update).
-        {"postgresql_with": {"fillfactor": 85, "toast_tuple_target": 4080}},
+        Index("ix_search_documents_kind_state", "kind", "state"),
+        Index("ix_search_documents_updated_at", "updated_at"),
+        Index("ix_search_documents_indexed", "indexed", postgresql_where=sa.text("NOT deleted")),
+        Index(
+            "ix_search_documents_facets",
+            "facets",
+            postgresql_using="gin",
+            postgresql_with={"fastupdate": "off"},
+        ),
     )
 
     id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
+    version: Mapped[int] = mapped_column(Integer, server_default=VERSIONS.next_value())
+    """What the text is called in postings and passages. It changes with the text, and with nothing else."""
     kind: Mapped[str] = mapped_column(Text)
     entity_id: Mapped[UUID] = mapped_column(Uuid)
     revision: Mapped[int] = mapped_column(BigInteger)
     deleted: Mapped[bool] = mapped_column(Boolean)
     """A tombstone: the revision that was deleted, so that no older event revives it."""
+    external_id: Mapped[str | None] = mapped_column(Text)
+    """What its source calls it, of a document that came by the API."""
     key: Mapped[str | None] = mapped_column(Text)
     """What people call it, such as REQ-42."""
     title: Mapped[str] = mapped_column(Text)
@@ -66,8 +80,99 @@ class SearchDocument(Base):
     state: Mapped[str | None] = mapped_column(Text)
     facets: Mapped[dict[str, Any]] = mapped_column(JSONB)
     updated_at: Mapped[datetime] = mapped_column(db.timestamp())
-    model: Mapped[str | None] = mapped_column(Text)
+    url: Mapped[str | None] = mapped_column(Text)
+    """Where it is kept."""
+    readers: Mapped[list[str] | None] = mapped_column(ARRAY(Text))
+    """The teams that may read it; None: whoever may read at all."""
+    indexed: Mapped[str] = mapped_column(Text)
+    """Which analysis and which model its postings and passages are of."""
+
+
+class SearchPassage(Base):
+    """A part of a document with its vector, and what a document is filtered by: no join stands in the index's way."""
+
+    __tablename__ = "search_passages"
+    __table_args__ = (
+        Index("ix_search_passages_document", "document"),
+        Index(
+            "ix_search_passages_embedding",
+            "embedding",
+            postgresql_using="hnsw",
+            postgresql_ops={"embedding": "halfvec_ip_ops"},
+            postgresql_with={"m": 16, "ef_construction": 64},
+        ),
+        # Room on each page: a change of state alone then touches no index (a HOT update).
+        {"postgresql_with": {"fillfactor": 85, "toast_tuple_target": 4080}},
+    )
+
+    version: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
+    place: Mapped[int] = mapped_column(SmallInteger, primary_key=True)
+    document: Mapped[int] = mapped_column(BigInteger, ForeignKey("search_documents.id", ondelete="CASCADE"))
+    start: Mapped[int] = mapped_column(Integer)
+    """In the body, in characters; `stop` is behind its last."""
+    stop: Mapped[int] = mapped_column(Integer)
+    kind: Mapped[str] = mapped_column(Text)
+    service: Mapped[str | None] = mapped_column(Text)
+    team: Mapped[str | None] = mapped_column(Text)
+    state: Mapped[str | None] = mapped_column(Text)
+    facets: Mapped[dict[str, Any]] = mapped_column(JSONB)
+    updated_at: Mapped[datetime] = mapped_column(db.timestamp())
+    readers: Mapped[list[str] | None] = mapped_column(ARRAY(Text))
+    model: Mapped[str] = mapped_column(Text)
     """Name and version of the model that made `embedding`."""
-    embedding: Mapped[list[float] | None] = mapped_column(HALFVEC(DIMENSIONS))
+    embedding: Mapped[list[float]] = mapped_column(HALFVEC(DIMENSIONS))
     """Of length 1: the inner product is the cosine."""
-    words: Mapped[str] = mapped_column(TSVECTOR, Computed(WORDS, persisted=True))
+
+
+class FreshPostings(Base):
+    """The terms of a document that is in no run yet."""
+
+    __tablename__ = "search_fresh"
+    __table_args__ = (Index("ix_search_fresh_document", "document"),)
+
+    version: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
+    document: Mapped[int] = mapped_column(BigInteger)
+    length: Mapped[int] = mapped_column(Integer)
+    terms: Mapped[bytes] = mapped_column(BYTEA)
+    """int64 each, little-endian; `counts` are uint16."""
+    counts: Mapped[bytes] = mapped_column(BYTEA)
+    words: Mapped[list[str]] = mapped_column(ARRAY(Text))
+    """The terms as text, for the lexicon."""
+
+
+class Run(Base):
+    """An immutable part of the inverted index: its documents' versions and lengths, int32 each, little-endian."""
+
+    __tablename__ = "search_runs"
+
+    id: Mapped[int] = mapped_column(Integer, Identity(always=True), primary_key=True)
+    level: Mapped[int] = mapped_column(SmallInteger)
+    """Runs of a level become one of the next."""
+    documents: Mapped[int] = mapped_column(Integer)
+    versions: Mapped[bytes] = mapped_column(BYTEA)
+    lengths: Mapped[bytes] = mapped_column(BYTEA)
+
+
+class RunPostings(Base):
+    """Which documents of a run hold a term, and how often: see `postings.scoring.pack`."""
+
+    __tablename__ = "search_postings"
+    __table_args__ = (Index("ix_search_postings_run_term", "run", "term"),)
+
+    term: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    run: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
+    postings: Mapped[bytes] = mapped_column(BYTEA)
+
+
+class Term(Base):
+    """The lexicon: every term that a run has held, and in how many documents it is, about."""
+
+    __tablename__ = "search_terms"
+    __table_args__ = (
+        Index("ix_search_terms_trigrams", "term", postgresql_using="gin", postgresql_ops={"term": "gin_trgm_ops"}),
+        Index("ix_search_terms_prefix", "term", postgresql_ops={"term": "text_pattern_ops"}),
+    )
+
+    id: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    term: Mapped[str] = mapped_column(Text)
+    documents: Mapped[int] = mapped_column(Integer)

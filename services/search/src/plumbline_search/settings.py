@@ -5,7 +5,7 @@ from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
 from plumbline_common.settings import ServiceSettings
-from plumbline_search import model_store
+from plumbline_search.embedding import model_store
 
 
 class Settings(ServiceSettings):

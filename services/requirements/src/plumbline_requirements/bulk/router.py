@@ -4,7 +4,6 @@ from collections.abc import AsyncIterator
 from typing import IO, Annotated
 
 from fastapi import APIRouter, Depends, Request, Response
-from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import StreamingResponse
 
 from plumbline_common import idempotency, web
@@ -16,8 +15,7 @@ from plumbline_requirements.bulk.schemas import BulkRequest, BulkResponse
 router = APIRouter(prefix="/api/v1/requirements", tags=["bulk"])
 
 EditorOrReviewer = Annotated[UserInfo, Depends(require("editor", "reviewer"))]
-LINES = "application/x-ndjson"
-BLOCK = 1024 * 1024
+LINES = web.LINES
 BODY_LIMITS = {f"{router.prefix}/bulk": 16 * 1024 * 1024, f"{router.prefix}/bulk/lines": 512 * 1024 * 1024}
 """In bytes, by path."""
 
@@ -58,24 +56,7 @@ async def bulk_lines(actor: EditorOrReviewer, request: Request, key: idempotency
 
 async def _results(request: Request, spool: IO[bytes], key: str | None, actor: UserInfo) -> AsyncIterator[bytes]:
     with spool:
-        async for part in service.run_lines(request.app.state.sessions, _lines(spool), key, actor):
+        async for part in service.run_lines(
+            request.app.state.sessions, web.lines(spool, service.LONGEST_LINE), key, actor
+        ):
             yield part
-
-
-async def _lines(spool: IO[bytes]) -> AsyncIterator[bytes]:
-    """The lines that are not blank. Of one that is too long only as much as tells that it is."""
-    while block := await run_in_threadpool(_block, spool):
-        for line in block:
-            if line.strip():
-                yield line.strip()
-
-
-def _block(spool: IO[bytes]) -> list[bytes]:
-    lines: list[bytes] = []
-    size = 0
-    while size < BLOCK and (line := spool.readline(service.LONGEST_LINE + 2)):
-        lines.append(line)
-        size += len(line)
-        while not line.endswith(b"\n") and (line := spool.readline(web.IN_MEMORY)):
-            pass  # the rest of a line that is too long
-    return lines

@@ -1,0 +1,165 @@
+"""Text to vector off the event loop: queries before documents, each text once.
+
+The encoder works in a process of its own (`encoder.py`). Texts gather while it is busy and go to it together, so
+that no text waits for a window to close and a busy process costs one message for several texts.
+"""
+
+import asyncio
+import contextlib
+from collections import OrderedDict, deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+import numpy.typing as npt
+
+from plumbline_common import offload
+from plumbline_common.errors import Unavailable
+from plumbline_search.embedding import encoder
+from plumbline_search.embedding.encoder import Vectors
+from plumbline_search.embedding.model_store import DIMENSIONS
+
+Vector = npt.NDArray[np.float32]
+"""float32 (384,), of length 1."""
+Encode = Callable[[list[str]], Awaitable[Vectors]]
+
+CHARACTERS = 2_000
+"""What of a text can matter: 256 tokens are rarely more, and the rest need not travel to the process."""
+DOCUMENTS_WAITING = 500
+"""Texts, some seconds of work."""
+_TIMEOUT_SECONDS = 30.0
+
+
+class TooBusy(Unavailable):
+    slug = "embedding-busy"
+    title = "Too many texts wait for their vectors"
+
+
+class TooSlow(Unavailable, TimeoutError):
+    """Also a `TimeoutError`: for the bus a fault of the surroundings, so that the event waits and is not given up."""
+
+    slug = "embedding-too-slow"
+    title = "The text could not be embedded in time"
+
+
+def _key(text: str) -> str:
+    """Equal for texts that the model, which knows neither case nor spacing, reads as the same."""
+    return " ".join(text[: 2 * CHARACTERS].split())[:CHARACTERS].lower()
+
+
+class Embedder:
+    """Runs while it is entered (`async with`). Each of `lanes` sends one batch at a time.
+
+    `batch` bounds how long a query waits behind documents: a text takes 3 to 40 ms. `waiting` bounds the queue of
+    queries; documents are bounded by their callers, who wait, but for the impatient: they find no more than
+    `DOCUMENTS_WAITING` before them. `remembered` vectors are kept, the latest used ones.
+    """
+
+    def __init__(
+        self, encode: Encode, *, lanes: int = 1, batch: int = 4, waiting: int = 256, remembered: int = 4096
+    ) -> None:
+        self._encode = encode
+        self._lanes = lanes
+        self._batch = batch
+        self._waiting = waiting
+        self._remembered = remembered
+        self._known: OrderedDict[str, Vector] = OrderedDict()
+        self._pending: dict[str, asyncio.Future[Vector]] = {}
+        self._queries: deque[str] = deque()
+        self._documents: deque[str] = deque()
+        self._arrived = asyncio.Condition()
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def __aenter__(self) -> Self:
+        self._tasks = [asyncio.create_task(self._work(), name="embedding") for _ in range(self._lanes)]
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for future in self._pending.values():
+            future.cancel()
+        self._pending.clear()
+
+    async def embed(self, texts: Sequence[str], *, urgent: bool = False, patient: bool = True) -> Vectors:
+        """One row for each text. `urgent` ones, the queries, go before those that are not.
+
+        Raises `TooBusy` where too many wait, and what the encoder raised where it failed.
+        """
+        if not patient and len(self._documents) >= DOCUMENTS_WAITING:
+            raise TooBusy("more documents arrive than can be embedded; try again")
+        if urgent and len(self._queries) >= self._waiting:
+            raise TooBusy("more queries arrive than can be embedded; try again")
+        wanted = [self._wanted(_key(text), urgent) for text in texts]
+        async with self._arrived:
+            self._arrived.notify_all()
+        # Others may wait for the same text: who gives up must not end it for them.
+        vectors: Vectors = np.empty((len(texts), DIMENSIONS), np.float32)
+        for row, future in zip(vectors, wanted, strict=True):
+            row[:] = await asyncio.shield(future)
+        return vectors
+
+    def _wanted(self, text: str, urgent: bool) -> asyncio.Future[Vector]:
+        if text in self._known:
+            self._known.move_to_end(text)
+            known: asyncio.Future[Vector] = asyncio.get_running_loop().create_future()
+            known.set_result(self._known[text])
+            return known
+        if text not in self._pending:
+            future: asyncio.Future[Vector] = asyncio.get_running_loop().create_future()
+            # Retrieved here, for the case that everyone who waited has gone.
+            future.add_done_callback(lambda done: done.cancelled() or done.exception())
+            self._pending[text] = future
+            (self._queries if urgent else self._documents).append(text)
+        elif urgent and text in self._documents:
+            self._documents.remove(text)
+            self._queries.append(text)
+        return self._pending[text]
+
+    async def _work(self) -> None:
+        while True:
+            async with self._arrived:
+                await self._arrived.wait_for(lambda: self._queries or self._documents)
+                texts = self._take()
+            try:
+                vectors = await self._encode(texts)
+            except Exception as error:
+                for text in texts:
+                    self._pending.pop(text).set_exception(error)
+            else:
+                for text, vector in zip(texts, vectors, strict=True):
+                    self._remember(text, vector)
+                    self._pending.pop(text).set_result(vector)
+
+    def _take(self) -> list[str]:
+        texts: list[str] = []
+        for queue in (self._queries, self._documents):
+            while queue and len(texts) < self._batch:
+                texts.append(queue.popleft())
+        return texts
+
+    def _remember(self, text: str, vector: Vector) -> None:
+        self._known[text] = vector
+        while len(self._known) > self._remembered:
+            self._known.popitem(last=False)
+
+
+@contextlib.asynccontextmanager
+async def in_processes(
+    cache: Path, *, processes: int = 1, batch: int = 4, waiting: int = 256, remembered: int = 4096
+) -> AsyncIterator[Embedder]:
+    """An embedder that is warm when it is entered; the first on a machine builds the model into `cache`."""
+    async with offload.ProcessPool(processes, initializer=partial(encoder.load, cache)) as pool:
+
+        async def encode(texts: list[str]) -> Vectors:
+            try:
+                return await pool.run_within(_TIMEOUT_SECONDS, encoder.encode, texts)
+            except TimeoutError as error:
+                raise TooSlow("the embedding process is overloaded; try again") from error
+
+        async with Embedder(encode, lanes=processes, batch=batch, waiting=waiting, remembered=remembered) as embedder:
+            await embedder.embed(["warm"])
+            yield embedder

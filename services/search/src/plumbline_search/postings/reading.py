@@ -1,0 +1,39 @@
+"""The lexical leg: a query's terms in, scored documents out."""
+
+from collections.abc import Mapping
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from plumbline_common import offload
+from plumbline_search.postings import repository, scoring
+from plumbline_search.postings.scoring import NOTHING, Matches, Run
+
+_INLINE = 200_000
+"""Postings that are scored on the event loop: about a millisecond. More go to a thread, which numpy lets run."""
+
+
+class Reader:
+    """Keeps what it has read of runs, which never change: 8 bytes a document."""
+
+    def __init__(self) -> None:
+        self._runs: dict[int, Run] = {}
+        self.documents = 0
+        """How many the index held, about, when it was last asked."""
+
+    async def matches(self, session: AsyncSession, query: Mapping[int, float]) -> Matches:
+        """What holds any of the terms, by what is committed. `session` must be in autocommit."""
+        if not query:
+            return NOTHING
+        while True:
+            postings, fresh, ids = await repository.looked_up(session, list(query))
+            if missing := [id for id in ids if id not in self._runs]:
+                self._runs |= {run.id: run for run in await repository.runs(session, missing)}
+            # A merge may have ended between the two statements; then the first is out of date.
+            if all(id in self._runs for id in ids):
+                break
+        self._runs = {id: run for id, run in self._runs.items() if id in set(ids)}
+        runs = [self._runs[id] for id in ids]
+        self.documents = sum(len(run.versions) for run in runs) + len(fresh)
+        if sum(len(each.documents) for each in postings) <= _INLINE:
+            return scoring.score(query, runs, postings, fresh)
+        return await offload.in_thread(scoring.score, query, runs, postings, fresh)

@@ -1,0 +1,160 @@
+"""SQL on the inverted index."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import sqlalchemy as sa
+from sqlalchemy import bindparam, text
+from sqlalchemy.dialects.postgresql import ARRAY, BYTEA
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from plumbline_search.postings import scoring
+from plumbline_search.postings.scoring import Fresh, Postings, Run, Versions
+
+_BIGINTS = ARRAY(sa.BigInteger)
+_INTS = ARRAY(sa.Integer)
+
+# One statement has one snapshot: a document is either fresh or in a run, whatever a merge does meanwhile.
+_LOOKED_UP = text(
+    "SELECT 0 AS part, run AS number, term, postings AS packed, NULL::bytea AS counts FROM search_postings"
+    " WHERE term = ANY(:terms)"
+    " UNION ALL SELECT 1, version, length, terms, counts FROM search_fresh"
+    " UNION ALL SELECT 2, id, documents, NULL, NULL FROM search_runs"
+).bindparams(bindparam("terms", type_=_BIGINTS))
+_RUNS = text("SELECT id, versions, lengths FROM search_runs WHERE id = ANY(:ids)").bindparams(
+    bindparam("ids", type_=_INTS)
+)
+
+
+async def looked_up(session: AsyncSession, terms: Sequence[int]) -> tuple[list[Postings], list[Fresh], list[int]]:
+    """The postings of `terms` in all runs, the fresh documents, and the ids of all runs."""
+    postings, fresh, runs = [], [], []
+    for part, number, extra, packed, counts in await session.execute(_LOOKED_UP, {"terms": list(terms)}):
+        if part == 0:
+            postings.append(scoring.unpack(number, extra, packed))
+        elif part == 1:
+            fresh.append(_fresh(number, extra, packed, counts))
+        else:
+            runs.append(number)
+    return postings, fresh, runs
+
+
+def _fresh(version: int, length: int, terms: bytes, counts: bytes) -> Fresh:
+    return Fresh(version, length, np.frombuffer(terms, "<i8"), np.frombuffer(counts, "<u2"))
+
+
+async def runs(session: AsyncSession, ids: Sequence[int]) -> list[Run]:
+    """Those of `ids` that are there."""
+    rows = await session.execute(_RUNS, {"ids": list(ids)})
+    return [Run(id, np.frombuffer(versions, "<i4"), np.frombuffer(lengths, "<i4")) for id, versions, lengths in rows]
+
+
+# --- Merging --------------------------------------------------------------------------------------------
+
+# "runs" in ASCII: whoever merges holds it, so that there is one at a time.
+_ALONE = text("SELECT pg_try_advisory_xact_lock(0x72756e73)")
+_FRESHEST = text("SELECT count(*) FROM search_fresh")
+_TAKEN = text(
+    "DELETE FROM search_fresh WHERE version IN (SELECT version FROM search_fresh ORDER BY version LIMIT :most)"
+    " RETURNING version, length, terms, counts, words"
+)
+_LEVELS = text("SELECT id, level, documents FROM search_runs ORDER BY level, id")
+_ALIVE = text("SELECT string_agg(int4send(version), ''::bytea) FROM search_documents WHERE NOT deleted")
+_NEW_RUN = text(
+    "INSERT INTO search_runs (level, documents, versions, lengths) VALUES (:level, 0, '', '') RETURNING id"
+)
+_WRITE_RUN = text(
+    "UPDATE search_runs SET documents = :documents, versions = :versions, lengths = :lengths WHERE id = :id"
+).bindparams(bindparam("versions", type_=BYTEA), bindparam("lengths", type_=BYTEA))
+_WRITE_POSTINGS = text(
+    "INSERT INTO search_postings (term, run, postings)"
+    " SELECT term, :run, postings FROM unnest(:terms, :postings) AS given (term, postings)"
+).bindparams(
+    bindparam("run", type_=sa.Integer), bindparam("terms", type_=_BIGINTS), bindparam("postings", type_=ARRAY(BYTEA))
+)
+# In the order of ids, so that two who write the same terms do not wait for each other in a circle.
+_WRITE_TERMS = text(
+    "INSERT INTO search_terms AS t (id, term, documents)"
+    " SELECT id, min(term), count(*) FROM unnest(:ids, :words) AS given (id, term) GROUP BY id ORDER BY id"
+    " ON CONFLICT (id) DO UPDATE SET documents = t.documents + excluded.documents"
+).bindparams(bindparam("ids", type_=_BIGINTS), bindparam("words", type_=ARRAY(sa.Text)))
+_PAGE = text(
+    "WITH page AS (SELECT DISTINCT term FROM search_postings WHERE run = ANY(:runs) AND term > :after"
+    "  ORDER BY term LIMIT :most)"
+    " SELECT run, term, postings FROM search_postings WHERE run = ANY(:runs)"
+    "  AND term > :after AND term <= (SELECT max(term) FROM page) ORDER BY term, run"
+).bindparams(bindparam("runs", type_=_INTS), bindparam("after", type_=sa.BigInteger))
+_DROP = (
+    text("DELETE FROM search_postings WHERE run = ANY(:ids)").bindparams(bindparam("ids", type_=_INTS)),
+    text("DELETE FROM search_runs WHERE id = ANY(:ids)").bindparams(bindparam("ids", type_=_INTS)),
+)
+
+
+async def alone(session: AsyncSession) -> bool:
+    """Whether this transaction may merge; nobody else may until it ends. Its statements may take their time."""
+    await session.execute(text("SET LOCAL statement_timeout = '10min'"))
+    return bool((await session.execute(_ALONE)).scalar_one())
+
+
+async def waiting(session: AsyncSession) -> int:
+    """How many documents are fresh."""
+    return int((await session.execute(_FRESHEST)).scalar_one())
+
+
+async def take_fresh(session: AsyncSession, most: int) -> tuple[list[Fresh], list[tuple[int, str]]]:
+    """Remove the oldest fresh documents; also their terms, by id, with repetitions."""
+    fresh: list[Fresh] = []
+    words: list[tuple[int, str]] = []
+    for version, length, terms, counts, spelt in await session.execute(_TAKEN, {"most": most}):
+        each = _fresh(version, length, terms, counts)
+        fresh.append(each)
+        words += zip(each.terms.tolist(), spelt, strict=True)
+    return fresh, words
+
+
+async def levels(session: AsyncSession) -> list[sa.Row[Any]]:
+    """Each run's id, level and number of documents, the lowest level first."""
+    return list((await session.execute(_LEVELS)).all())
+
+
+async def alive(session: AsyncSession) -> Versions:
+    """The versions of all documents."""
+    packed = (await session.execute(_ALIVE)).scalar_one() or b""
+    return np.frombuffer(packed, ">i4").astype(np.int32)
+
+
+async def new_run(session: AsyncSession, level: int) -> int:
+    return int((await session.execute(_NEW_RUN, {"level": level})).scalar_one())
+
+
+async def write_run(session: AsyncSession, run: Run) -> None:
+    await session.execute(
+        _WRITE_RUN,
+        {
+            "id": run.id,
+            "documents": len(run.versions),
+            "versions": run.versions.astype("<i4").tobytes(),
+            "lengths": run.lengths.astype("<i4").tobytes(),
+        },
+    )
+
+
+async def write_postings(session: AsyncSession, run: int, packed: dict[int, bytes]) -> None:
+    if packed:
+        await session.execute(_WRITE_POSTINGS, {"run": run, "terms": list(packed), "postings": list(packed.values())})
+
+
+async def write_terms(session: AsyncSession, words: Sequence[tuple[int, str]]) -> None:
+    await session.execute(_WRITE_TERMS, {"ids": [id for id, _ in words], "words": [word for _, word in words]})
+
+
+async def page(session: AsyncSession, runs: Sequence[int], after: int, most: int) -> list[Postings]:
+    """The postings of the next `most` terms in the order of terms; empty after the last."""
+    rows = await session.execute(_PAGE, {"runs": list(runs), "after": after, "most": most})
+    return [scoring.unpack(run, term, packed) for run, term, packed in rows]
+
+
+async def drop(session: AsyncSession, runs: Sequence[int]) -> None:
+    for statement in _DROP:
+        await session.execute(statement, {"ids": list(runs)})

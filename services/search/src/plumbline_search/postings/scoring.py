@@ -1,0 +1,213 @@
+"""BM25 over packed postings. Pure numpy: no I/O.
+
+The inverted index is a set of immutable *runs*. A run knows its documents (their versions and lengths) and, for each
+term, which of them hold it and how often. What was written since the newest run is *fresh*: each document with its
+own terms. Both are scored by one formula with one set of statistics, so that no document waits for a merge.
+"""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+Versions = npt.NDArray[np.int32]
+"""int32 (n,): the number that a document's text has in the index; a new text has a new one."""
+Scores = npt.NDArray[np.float32]
+
+K1, B = 1.2, 0.4
+"""BM25's saturation and length normalisation. Measured in `docs/search.md`; a runbook is long because it is good."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """`versions[i]` and `lengths[i]` (terms, int32) are of the document that postings call `i`."""
+
+    id: int
+    versions: Versions
+    lengths: npt.NDArray[np.int32]
+
+
+@dataclass(frozen=True)
+class Fresh:
+    """A document that is in no run yet: `terms` (int64, m, distinct) and `counts` (uint16, m)."""
+
+    version: int
+    length: int
+    terms: npt.NDArray[np.int64]
+    counts: npt.NDArray[np.uint16]
+
+
+@dataclass(frozen=True)
+class Postings:
+    """Of one term in one run: `documents` (int32, n, places in the run) and `counts` (uint16, n)."""
+
+    run: int
+    term: int
+    documents: npt.NDArray[np.int32]
+    counts: npt.NDArray[np.uint16]
+
+
+@dataclass(frozen=True)
+class Matches:
+    """The documents that hold any of the query's terms, in no order. Some may be gone by now."""
+
+    versions: Versions
+    scores: Scores
+
+    def best(self, most: int) -> "Matches":
+        """The best, in order; equal scores by version, the newest first."""
+        versions, scores = self.versions, self.scores
+        if len(scores) > most:
+            worst = np.partition(scores, len(scores) - most)[len(scores) - most]
+            kept = np.flatnonzero(scores >= worst)
+            versions, scores = versions[kept], scores[kept]
+        order = np.lexsort((-versions, -scores))[:most]
+        return Matches(versions[order], scores[order])
+
+    def only(self, versions: Versions) -> "Matches":
+        """Those of `versions`."""
+        kept = np.flatnonzero(np.isin(self.versions, versions))
+        return Matches(self.versions[kept], self.scores[kept])
+
+    def without(self, versions: Versions) -> "Matches":
+        kept = np.flatnonzero(~np.isin(self.versions, versions))
+        return Matches(self.versions[kept], self.scores[kept])
+
+    def by_version(self) -> dict[int, float]:
+        return dict(zip(self.versions.tolist(), self.scores.tolist(), strict=True))
+
+
+NOTHING = Matches(np.empty(0, np.int32), np.empty(0, np.float32))
+
+
+def pack(documents: npt.NDArray[np.int32], counts: npt.NDArray[np.uint16]) -> bytes:
+    """Six bytes a posting, little-endian: all places, then all counts."""
+    return documents.astype("<i4").tobytes() + counts.astype("<u2").tobytes()
+
+
+def unpack(run: int, term: int, packed: bytes) -> Postings:
+    size = len(packed) // 6
+    return Postings(
+        run, term, np.frombuffer(packed, "<i4", size), np.frombuffer(packed, "<u2", size, offset=4 * size)
+    )
+
+
+def score(
+    query: Mapping[int, float], runs: Sequence[Run], postings: Iterable[Postings], fresh: Sequence[Fresh]
+) -> Matches:
+    """BM25 (Robertson and Zaragoza 2009, with Lucene's idf, which is never negative).
+
+    `query` weighs each term, by how often the query has it. O(postings) time, O(documents) memory.
+    """
+    documents = sum(len(run.versions) for run in runs) + len(fresh)
+    if not documents or not query:
+        return NOTHING
+    total = sum(int(run.lengths.sum()) for run in runs) + sum(each.length for each in fresh)
+    average = max(total / documents, 1.0)
+    by_term: dict[int, list[Postings]] = {term: [] for term in query}
+    for each in postings:
+        by_term[each.term].append(each)
+    newest = _joined(fresh)
+    weights = {}
+    for term, found in by_term.items():
+        frequency = sum(len(each.documents) for each in found) + int(np.count_nonzero(newest.terms == term))
+        weights[term] = query[term] * math.log(1 + (documents - frequency + 0.5) / (frequency + 0.5))
+    versions, scores = [newest.versions], [newest.scored(weights, average)]
+    for run in runs:
+        sums = np.zeros(len(run.versions), np.float32)
+        for term, found in by_term.items():
+            for each in found:
+                if each.run == run.id:
+                    lengths = run.lengths[each.documents]
+                    sums[each.documents] += weights[term] * _saturated(each.counts, lengths, average)
+        versions.append(run.versions)
+        scores.append(sums)
+    every, sums = np.concatenate(versions), np.concatenate(scores)
+    matching = np.flatnonzero(sums)
+    return Matches(every[matching], sums[matching])
+
+
+def _saturated(
+    counts: npt.NDArray[np.uint16], lengths: npt.NDArray[np.int32], average: float
+) -> npt.NDArray[np.float32]:
+    often = counts.astype(np.float32)
+    normal = np.float32(K1 * (1 - B)) + np.float32(K1 * B / average) * lengths.astype(np.float32)
+    return np.asarray(often / (often + normal), np.float32)
+
+
+@dataclass(frozen=True)
+class _Newest:
+    """All fresh documents in one: posting `i` is term `terms[i]` in `versions[owners[i]]`."""
+
+    versions: Versions
+    lengths: npt.NDArray[np.int32]
+    owners: npt.NDArray[np.int64]
+    terms: npt.NDArray[np.int64]
+    counts: npt.NDArray[np.uint16]
+
+    def scored(self, weights: Mapping[int, float], average: float) -> Scores:
+        sums = np.zeros(len(self.versions), np.float32)
+        for term, weight in weights.items():
+            at = np.flatnonzero(self.terms == term)
+            documents = self.owners[at]
+            sums[documents] += weight * _saturated(self.counts[at], self.lengths[documents], average)
+        return sums
+
+
+def _joined(fresh: Sequence[Fresh]) -> _Newest:
+    return _Newest(
+        np.array([each.version for each in fresh], np.int32),
+        np.array([each.length for each in fresh], np.int32),
+        np.repeat(np.arange(len(fresh)), [len(each.terms) for each in fresh]),
+        np.concatenate([each.terms for each in fresh]) if fresh else np.empty(0, np.int64),
+        np.concatenate([each.counts for each in fresh]) if fresh else np.empty(0, np.uint16),
+    )
+
+
+def run_of(id: int, fresh: Sequence[Fresh]) -> tuple[Run, dict[int, bytes]]:
+    """The run that `fresh` become, and its packed postings by term."""
+    newest = _joined(fresh)
+    order = np.argsort(newest.terms, kind="stable")
+    terms, starts = np.unique(newest.terms[order], return_index=True)
+    owners, counts = newest.owners[order].astype(np.int32), newest.counts[order]
+    stops = [*starts[1:].tolist(), len(order)][: len(terms)]
+    packed = {
+        term: pack(owners[start:stop], counts[start:stop])
+        for term, start, stop in zip(terms.tolist(), starts.tolist(), stops, strict=True)
+    }
+    return Run(id, newest.versions, newest.lengths), packed
+
+
+@dataclass(frozen=True)
+class Merge:
+    """The run that several become. `places` says, for each old run, what its documents are called in the new one,
+    -1 for those that are gone."""
+
+    run: Run
+    places: dict[int, npt.NDArray[np.int32]]
+
+    def merged(self, parts: Sequence[Postings]) -> bytes:
+        """The packed postings of one term; empty where none of its documents is left."""
+        places = [self.places[each.run][each.documents] for each in parts]
+        kept = [place >= 0 for place in places]
+        documents = np.concatenate([place[keep] for place, keep in zip(places, kept, strict=True)])
+        counts = np.concatenate([each.counts[keep] for each, keep in zip(parts, kept, strict=True)])
+        return pack(documents, counts)
+
+
+def merge(id: int, runs: Sequence[Run], alive: Versions) -> Merge:
+    """`alive` are the versions that documents have now, in any order."""
+    places = {}
+    versions, lengths = [], []
+    size = 0
+    for run in runs:
+        keep = np.isin(run.versions, alive)
+        place = np.full(len(keep), -1, np.int32)
+        place[keep] = np.arange(size, size + int(keep.sum()), dtype=np.int32)
+        places[run.id] = place
+        versions.append(run.versions[keep])
+        lengths.append(run.lengths[keep])
+        size += int(keep.sum())
+    return Merge(Run(id, np.concatenate(versions), np.concatenate(lengths)), places)

@@ -1,0 +1,74 @@
+"""How two legs become one ranking. Pure numpy."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+import numpy as np
+import numpy.typing as npt
+
+RRF_K = 60
+LEADER = 0.3
+"""What likeness to the best document counts beside likeness to the query: relevant documents are alike (the cluster
+hypothesis, van Rijsbergen 1979). Measured in `docs/search.md`."""
+RECENT = 0.02
+"""What a document of today has over one that was never changed; half of it after `HALF_LIFE_DAYS`."""
+HALF_LIFE_DAYS = 90.0
+STATES = {
+    "active": 0.02,
+    "open": 0.02,
+    "acknowledged": 0.02,
+    "approved": 0.01,
+    "deprecated": -0.02,
+    "rejected": -0.03,
+    "retired": -0.03,
+    "false_positive": -0.03,
+}
+"""What a state adds to a score, which is at most 1: it decides between equals, and no more."""
+
+Scores = npt.NDArray[np.float64]
+"""float64 (n,), one for each candidate."""
+Vectors = npt.NDArray[np.float32]
+
+
+def by_scores(lexical: Scores, vector: Scores, vectors: Vectors | None, lexical_weight: float) -> Scores:
+    """Each leg's scores scaled to [0, 1] over the candidates (min-max), weighed and added; in [0, 1].
+
+    `lexical` is 0 where no word is there. `vectors` (n, 384), of length 1, let the likeness to the best candidate
+    count; None leaves it out. Both legs' scores of every candidate are known: one that a leg did not bring is not
+    taken for one that does not match.
+    """
+    words = lexical_weight * scaled(lexical)
+    scores: Scores = words + (1 - lexical_weight) * scaled(vector)
+    if vectors is None or not len(scores):
+        return scores
+    likeness = (vectors @ vectors[int(np.argmax(scores))]).astype(np.float64)
+    closer: Scores = words + (1 - lexical_weight) * scaled(vector + LEADER * likeness)
+    return closer
+
+
+def by_ranks(lexical: Scores, vector: Scores, lexical_weight: float) -> Scores:
+    """Reciprocal rank fusion (Cormack et al. 2009), weighed, and scaled so that the first of both legs has 1.
+
+    `lexical` and `vector` are ranks from 1, NaN where a leg did not bring the candidate.
+    """
+    parts = [np.nan_to_num((RRF_K + 1) / (RRF_K + ranks)) for ranks in (lexical, vector)]
+    scores: Scores = lexical_weight * parts[0] + (1 - lexical_weight) * parts[1]
+    return scores
+
+
+def scaled(scores: Scores) -> Scores:
+    """The lowest becomes 0 and the highest 1; where all are equal, all become 0."""
+    if not len(scores):
+        return scores
+    low, high = scores.min(), scores.max()
+    found: Scores = (scores - low) / (high - low) if high > low else np.zeros_like(scores)
+    return found
+
+
+def boosts(states: Sequence[str | None], updated_at: Sequence[datetime], now: datetime) -> Scores:
+    """What state and age, in whole days, add to each score; between -0.03 and 0.04."""
+    days = np.array([max(0, (now - moment).days) for moment in updated_at])
+    added: Scores = RECENT * 0.5 ** (days / HALF_LIFE_DAYS) + np.array(
+        [STATES.get(state or "", 0.0) for state in states]
+    )
+    return added
