@@ -12,8 +12,8 @@ from rich.console import Console
 from rich.table import Table
 
 HERE = Path(__file__).parent
-BENCHES = ("crud", "events", "ingest", "watchdog", "requirements")
-LONG = ("requirements",)
+BENCHES = ("crud", "events", "ingest", "watchdog", "requirements", "search")
+LONG = ("requirements", "search")
 
 
 async def bench(name: str) -> list[dict[str, object]]:

@@ -40,7 +40,7 @@ def test_a_collection_is_read_and_each_way_is_measured(folder: Path) -> None:
     collection = evaluation.read(folder)
     assert collection.judged == ["q"]
     put = list(evaluation.lines(collection))
-    assert [each["content"]["title"] for each in put] == ["∅", "T"]
+    assert [each["content"]["title"] for each in put] == ["", "T"]
     assert [each["external_id"] for each in put] == [each["external_id"] for each in evaluation.removals(collection)]
     asked: list[dict[str, Any]] = []
 

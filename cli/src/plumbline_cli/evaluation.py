@@ -64,9 +64,8 @@ def _objects(file: Path) -> Iterator[dict[str, str]]:
 def lines(collection: Collection) -> Iterator[dict[str, Any]]:
     """What puts the collection into the index, apart from the rest by the facet `collection`."""
     for id, each in collection.corpus.items():
-        # A document must have a title; one without is known by a word that no query has.
         content = {
-            "title": each["title"][:500] or "∅",
+            "title": each["title"][:500],
             "body": each["text"],
             "facets": {"collection": collection.name},
             "updated_at": "2000-01-01T00:00:00Z",

@@ -12,8 +12,8 @@ from plumbline_search.documents.router import BODY_LIMITS
 from plumbline_search.documents.router import router as documents
 from plumbline_search.embedding import embedder
 from plumbline_search.postings.merging import Merger
-from plumbline_search.postings.reading import Reader
 from plumbline_search.searches.router import router as searches
+from plumbline_search.searches.service import Tools
 from plumbline_search.settings import Settings
 
 
@@ -23,7 +23,6 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     @contextlib.asynccontextmanager
     async def resources(app: FastAPI) -> AsyncIterator[None]:
         state = app.state
-        state.reader = Reader()
         async with (
             embedder.in_processes(
                 chosen.model_cache,
@@ -35,6 +34,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             web.background("merging of the inverted index", Merger(state.sessions).run),
             web.background("refreshing of documents", Refresher(state.sessions, state.embedder).run),
         ):
+            state.search_tools = Tools(state.embedder)
             yield
 
     def subscription(app: FastAPI) -> bus.Subscription:

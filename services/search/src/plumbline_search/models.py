@@ -99,7 +99,7 @@ class SearchPassage(Base):
             "embedding",
             postgresql_using="hnsw",
             postgresql_ops={"embedding": "halfvec_ip_ops"},
-            postgresql_with={"m": 16, "ef_construction": 64},
+            postgresql_with={"m": 24, "ef_construction": 128},
         ),
         # Room on each page: a change of state alone then touches no index (a HOT update).
         {"postgresql_with": {"fillfactor": 85, "toast_tuple_target": 4080}},

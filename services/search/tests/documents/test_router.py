@@ -164,7 +164,7 @@ async def test_the_list_shows_what_was_given_the_latest_first(editor: httpx.Asyn
 async def test_each_line_of_many_has_its_result_and_bad_ones_stop_nothing(editor: httpx.AsyncClient) -> None:
     lines: list[Any] = [line(f"many/{number}", body=f"body {number}") for number in range(70)]
     lines[10] = b"{not json"
-    lines[20] = line("many/20", title="")
+    lines[20] = line("many/20", title="x" * 501)
     lines[30] = line("bad id")
     lines[40] = line("many/40", team="payments")
     lines[50] = {"op": "delete", "kind": "runbook", "external_id": "many/never"}
@@ -203,8 +203,8 @@ async def test_a_line_that_is_too_long_is_refused_and_the_next_is_done(editor: h
 @pytest.mark.parametrize(
     ("content", "pointer"),
     [
-        ({}, "/title"),
-        ({"title": " "}, "/title"),
+        ({}, ""),
+        ({"title": " ", "body": "\n"}, ""),
         ({"title": "x" * 501}, "/title"),
         ({"title": "a\x00"}, "/title"),
         ({"title": "x", "body": "\ud800"}, "/body"),

@@ -23,7 +23,8 @@ _BUILT_IN = ("kind", "service", "team", "state", "updated_at")
 
 
 class DocumentContent(Schema):
-    title: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=500), Storable]
+    title: Annotated[str, StringConstraints(strip_whitespace=True, max_length=500), Storable] = ""
+    """May be left out where there is a body."""
     body: Annotated[str, StringConstraints(max_length=MOST_CHARACTERS), Storable] = ""
     """Markdown. Headings begin passages, and a passage is read with the headings above it."""
     url: Url | None = None
@@ -40,7 +41,9 @@ class DocumentContent(Schema):
     """When the source was changed; now where it is not given."""
 
     @model_validator(mode="after")
-    def _own_names(self) -> "DocumentContent":
+    def _says_something(self) -> "DocumentContent":
+        if not self.title and not self.body.strip():
+            raise ValueError("title or body must say something")
         if taken := self.facets.keys() & set(_BUILT_IN):
             raise ValueError(f"facets: {', '.join(sorted(taken))} is a member of the document itself")
         return self

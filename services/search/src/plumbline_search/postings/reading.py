@@ -17,8 +17,6 @@ class Reader:
 
     def __init__(self) -> None:
         self._runs: dict[int, Run] = {}
-        self.documents = 0
-        """How many the index held, about, when it was last asked."""
 
     async def matches(self, session: AsyncSession, query: Mapping[int, float]) -> Matches:
         """What holds any of the terms, by what is committed. `session` must be in autocommit."""
@@ -33,7 +31,6 @@ class Reader:
                 break
         self._runs = {id: run for id, run in self._runs.items() if id in set(ids)}
         runs = [self._runs[id] for id in ids]
-        self.documents = sum(len(run.versions) for run in runs) + len(fresh)
         if sum(len(each.documents) for each in postings) <= _INLINE:
             return scoring.score(query, runs, postings, fresh)
         return await offload.in_thread(scoring.score, query, runs, postings, fresh)

@@ -5,10 +5,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+import asyncpg
 import numpy as np
 import sqlalchemy as sa
-from sqlalchemy import bindparam, cast, func, literal, select, text
-from sqlalchemy.dialects.postgresql import ARRAY, JSONB, REAL, distinct_on
+from sqlalchemy import bindparam, cast, func, literal, select
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB, REAL
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from plumbline_search.documents.repository import readable
@@ -20,10 +22,40 @@ from plumbline_search.postings.scoring import Versions
 from plumbline_search.searches import filters
 from plumbline_search.searches.filters import AllOf, AnyOf, Between, Exists, Filter, IsIn, NotThis
 
-EF_SEARCH = 60
-"""HNSW's breadth: what a query looks at before it settles; at least as many as it wants."""
+EF_SEARCH = 40
+"""HNSW's breadth: what a query looks at before it settles, at least as many as it wants (`docs/search.md`)."""
+EF_FILTERED = 200
+"""The same where a filter leaves out many of them."""
 BODY_CHARACTERS = 10_000
 """Fragments are chosen from this much of the beginning, and from the nearest passage."""
+
+# A cosine is the negative inner product of pgvector's operator, all vectors being of length 1. The vector stands in a
+# subquery, since a generic plan would cast it for each row.
+_BY_INDEX = (
+    "SELECT version, start, stop, embedding <#> (SELECT $1::real[]::halfvec) AS distance FROM search_passages"
+    " WHERE model = $2 {readable} ORDER BY embedding <#> (SELECT $1::real[]::halfvec)"
+)
+_NEAREST = {
+    True: _BY_INDEX.format(readable=""),
+    False: _BY_INDEX.format(readable="AND (readers IS NULL OR readers && $3::text[])"),
+}
+# The sum is no expression of the index, so that the index is not asked.
+_NEAREST_OF = (
+    "SELECT version, start, stop, (embedding <#> (SELECT $1::real[]::halfvec)) + 0 AS distance FROM search_passages"
+    " WHERE model = $2 AND version = ANY($3::int[]) ORDER BY distance, version DESC"
+)
+_BEST_PASSAGES = (
+    "SELECT DISTINCT ON (version) version, embedding <#> (SELECT $1::real[]::halfvec) AS distance, start, stop,"
+    " state, updated_at, halfvec_send(embedding) AS packed FROM search_passages"
+    " WHERE version = ANY($3::int[]) AND model = $2 ORDER BY version, distance"
+)
+_DESCRIBED = (
+    "SELECT d.version, kind, entity_id, revision, key, title, service, team, state, facets::text, updated_at,"
+    " external_id, url, left(body, $4::int) AS beginning,"
+    " CASE WHEN stop > $4::int THEN substr(body, start + 1, stop - start) ELSE '' END AS passage"
+    " FROM unnest($1::int[], $2::int[], $3::int[]) AS given (version, start, stop)"
+    " JOIN search_documents d ON d.version = given.version WHERE NOT deleted"
+)
 
 Table = type[SearchDocument] | type[SearchPassage]
 _VERSIONS = ARRAY(sa.Integer)
@@ -61,6 +93,18 @@ class Passages:
     states: list[str | None]
     updated_at: list[datetime]
     vectors: Vectors
+
+
+# --- The driver itself ----------------------------------------------------------------------------------
+
+
+async def _fetch(session: AsyncSession, statement: str, *values: Any) -> list[Any]:
+    """Rows of the driver: of the statements that every search runs, without SQLAlchemy's part (0.5 to 4 ms each)."""
+    connection = await (await session.connection()).get_raw_connection()
+    try:
+        return await connection.driver_connection.fetch(statement, *values)  # type: ignore[union-attr, no-any-return]
+    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+        raise DBAPIError(statement, None, error) from error
 
 
 # --- What the filters let through -----------------------------------------------------------------------
@@ -141,18 +185,6 @@ async def probe(session: AsyncSession, gate: Gate, most: int) -> Versions:
     return np.frombuffer(packed.scalar_one() or b"", ">i4").astype(np.int32)
 
 
-async def count(session: AsyncSession, gate: Gate, most: int) -> int:
-    """How many documents the filters let through, counted up to `most`."""
-    some = (
-        select(sa.literal(1))
-        .select_from(SearchDocument)
-        .where(~SearchDocument.deleted, *conditions(SearchDocument, gate))
-        .limit(most)
-        .subquery()
-    )
-    return int((await session.execute(select(func.count()).select_from(some))).scalar_one())
-
-
 async def passing(session: AsyncSession, versions: Versions, gate: Gate) -> Versions:
     """Those of `versions` that documents have and the filters let through, in no order."""
     rows = await session.execute(
@@ -190,102 +222,82 @@ async def facet_counts(session: AsyncSession, gate: Gate, facet: str, most: int)
 
 
 def _distance(vector: Vector) -> Any:
-    asked = cast(bindparam(None, vector.tolist(), ARRAY(REAL)), SearchPassage.embedding.type)
+    given = cast(bindparam(None, vector.tolist(), ARRAY(REAL)), SearchPassage.embedding.type)
+    asked = select(given).scalar_subquery()
     return SearchPassage.embedding.op("<#>", return_type=sa.Float)(asked)
 
 
-async def prepare(session: AsyncSession, most: int) -> None:
-    """Let the index go on until a filter has let enough passages through. Holds for the connection."""
-    await session.execute(
-        text(
+async def prepare(session: AsyncSession, most: int, *, filtered: bool) -> None:
+    """Let the index go on until a filter has let enough passages through. Holds for the connection, which knows."""
+    breadth = str(min(1000, max(EF_FILTERED if filtered else EF_SEARCH, most)))
+    info = (await session.connection()).info
+    if info.get("hnsw") != breadth:
+        await _fetch(
+            session,
             "SELECT set_config('hnsw.iterative_scan', 'relaxed_order', false),"
-            " set_config('hnsw.ef_search', :breadth, false)"
-        ),
-        {"breadth": str(min(1000, max(EF_SEARCH, most)))},
-    )
+            " set_config('hnsw.ef_search', $1, false), set_config('plan_cache_mode', 'force_generic_plan', false)",
+            breadth,
+        )
+        info["hnsw"] = breadth
 
 
 async def nearest(session: AsyncSession, vector: Vector, gate: Gate, most: int) -> Nearest:
     """By the index: the nearest passages that the filters let through; some may be missed. `prepare` comes before."""
+    if gate.condition is None:
+        values: list[Any] = [vector.tolist(), MODEL]
+        if gate.teams is not None:
+            values.append(list(gate.teams))
+        # The limit stands in the text: of one that is a parameter the planner knows nothing.
+        return _nearest(await _fetch(session, f"{_NEAREST[gate.teams is None]} LIMIT {int(most)}", *values))
     distance = _distance(vector).label("distance")
-    return _nearest(
-        await session.execute(
-            select(SearchPassage.version, SearchPassage.start, SearchPassage.stop, distance)
-            .where(SearchPassage.model == MODEL, *conditions(SearchPassage, gate))
-            .order_by(distance)
-            .limit(most)
-        )
-    )
+    asked = select(SearchPassage.version, SearchPassage.start, SearchPassage.stop, distance)
+    asked = asked.where(SearchPassage.model == MODEL, *conditions(SearchPassage, gate))
+    return _nearest((await session.execute(asked.order_by(distance).limit(most))).all())
 
 
 async def nearest_by_scan(session: AsyncSession, vector: Vector, gate: Gate, most: int) -> Nearest:
     """The nearest passages that the filters let through, each compared."""
-    return await _scanned(session, vector, most, conditions(SearchPassage, gate))
+    # The sum is no expression of the index, so that the index is not asked.
+    distance = (_distance(vector) + 0).label("distance")
+    asked = select(SearchPassage.version, SearchPassage.start, SearchPassage.stop, distance)
+    asked = asked.where(SearchPassage.model == MODEL, *conditions(SearchPassage, gate))
+    return _nearest((await session.execute(asked.order_by(distance, SearchPassage.version.desc()).limit(most))).all())
 
 
 async def nearest_of(session: AsyncSession, vector: Vector, versions: Versions, most: int) -> Nearest:
     """The nearest passages of the documents `versions`, each compared."""
-    within = SearchPassage.version == func.any(cast(versions.tolist(), _VERSIONS))
-    return await _scanned(session, vector, most, [within])
-
-
-async def _scanned(
-    session: AsyncSession, vector: Vector, most: int, where: Sequence[sa.ColumnElement[bool]]
-) -> Nearest:
-    # The sum is no expression of the index, so that the index is not asked.
-    distance = (_distance(vector) + 0).label("distance")
     return _nearest(
-        await session.execute(
-            select(SearchPassage.version, SearchPassage.start, SearchPassage.stop, distance)
-            .where(SearchPassage.model == MODEL, *where)
-            .order_by(distance, SearchPassage.version.desc())
-            .limit(most)
-        )
+        await _fetch(session, f"{_NEAREST_OF} LIMIT {int(most)}", vector.tolist(), MODEL, versions.tolist())
     )
 
 
-def _nearest(rows: sa.Result[Any]) -> Nearest:
-    found = sorted(rows.all(), key=lambda row: (row.distance, -row.version))
-    best = {row.version: row for row in reversed(found)}
-    first = [row for row in found if best[row.version] is row]
+def _nearest(rows: Sequence[Any]) -> Nearest:
+    """Of rows of version, start, stop and distance."""
+    found = sorted(rows, key=lambda row: (row[3], -row[0]))
+    best = {row[0]: row for row in reversed(found)}
+    first = [best[version] for version in dict.fromkeys(row[0] for row in found)]
     return Nearest(
-        np.array([row.version for row in first], np.int32),
-        np.array([-row.distance for row in first], np.float32),
-        [row.start for row in first],
-        [row.stop for row in first],
+        np.array([row[0] for row in first], np.int32),
+        np.array([-row[3] for row in first], np.float32),
+        [row[1] for row in first],
+        [row[2] for row in first],
         len(found),
     )
 
 
 async def passages(session: AsyncSession, vector: Vector, versions: Versions) -> Passages:
     """Of each of `versions` the passage that is nearest to `vector`. Deleted ones are missing."""
-    distance = _distance(vector).label("distance")
-    best = (
-        select(
-            SearchPassage.version,
-            distance,
-            SearchPassage.start,
-            SearchPassage.stop,
-            SearchPassage.state,
-            SearchPassage.updated_at,
-            sa.cast(func.halfvec_send(SearchPassage.embedding), sa.LargeBinary).label("packed"),
-        )
-        .where(SearchPassage.version == func.any(cast(versions.tolist(), _VERSIONS)), SearchPassage.model == MODEL)
-        .ext(distinct_on(SearchPassage.version))
-        .order_by(SearchPassage.version, distance)
-    )
-    rows = (await session.execute(best)).all()
-    vectors = np.empty((len(rows), DIMENSIONS), np.float32)
-    for vector_of, row in zip(vectors, rows, strict=True):
-        # Two bytes of dimensions, two that are not used, then big-endian halves.
-        vector_of[:] = np.frombuffer(row.packed, ">f2", DIMENSIONS, offset=4)
+    rows = await _fetch(session, _BEST_PASSAGES, vector.tolist(), MODEL, versions.tolist())
+    # Two bytes of dimensions, two that are not used, then big-endian halves.
+    packed = np.frombuffer(b"".join(row["packed"] for row in rows), np.uint8).reshape(len(rows), 4 + 2 * DIMENSIONS)
+    vectors = np.ascontiguousarray(packed[:, 4:]).view(">f2").astype(np.float32)
     return Passages(
-        np.array([row.version for row in rows], np.int32),
-        np.array([-row.distance for row in rows], np.float32),
-        [row.start for row in rows],
-        [row.stop for row in rows],
-        [row.state for row in rows],
-        [row.updated_at for row in rows],
+        np.array([row["version"] for row in rows], np.int32),
+        np.array([-row["distance"] for row in rows], np.float32),
+        [row["start"] for row in rows],
+        [row["stop"] for row in rows],
+        [row["state"] for row in rows],
+        [row["updated_at"] for row in rows],
         vectors,
     )
 
@@ -295,40 +307,9 @@ async def passages(session: AsyncSession, vector: Vector, versions: Versions) ->
 
 async def described(
     session: AsyncSession, versions: Sequence[int], starts: Sequence[int], stops: Sequence[int]
-) -> dict[int, sa.Row[Any]]:
+) -> dict[int, Any]:
     """What a hit shows, by version: `beginning` of the body, and its `passage`. Deleted ones are missing."""
     if not versions:
         return {}
-    given = (
-        func.unnest(cast(list(versions), _VERSIONS), cast(list(starts), _VERSIONS), cast(list(stops), _VERSIONS))
-        .table_valued("version", "start", "stop")
-        .render_derived("given")
-    )
-    rows = await session.execute(
-        select(
-            SearchDocument.version,
-            SearchDocument.kind,
-            SearchDocument.entity_id,
-            SearchDocument.revision,
-            SearchDocument.key,
-            SearchDocument.title,
-            SearchDocument.service,
-            SearchDocument.team,
-            SearchDocument.state,
-            SearchDocument.facets,
-            SearchDocument.updated_at,
-            SearchDocument.external_id,
-            SearchDocument.url,
-            func.left(SearchDocument.body, BODY_CHARACTERS).label("beginning"),
-            sa.case(
-                (
-                    given.c.stop > BODY_CHARACTERS,
-                    func.substr(SearchDocument.body, given.c.start + 1, given.c.stop - given.c.start),
-                ),
-                else_="",
-            ).label("passage"),
-        )
-        .join_from(given, SearchDocument, SearchDocument.version == given.c.version)
-        .where(~SearchDocument.deleted)
-    )
-    return {row.version: row for row in rows}
+    rows = await _fetch(session, _DESCRIBED, list(versions), list(starts), list(stops), BODY_CHARACTERS)
+    return {row["version"]: row for row in rows}

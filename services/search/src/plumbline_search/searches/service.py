@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
-from sqlalchemy import Row
+import orjson
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from plumbline_common import telemetry
@@ -21,7 +21,7 @@ from plumbline_search.documents import rules
 from plumbline_search.embedding.embedder import Embedder, Vector
 from plumbline_search.postings.reading import Reader
 from plumbline_search.postings.scoring import NOTHING, Matches, Versions
-from plumbline_search.searches import filters, fusion, repository
+from plumbline_search.searches import counting, filters, fusion, repository
 from plumbline_search.searches.filters import AllOf, Filter, IsIn
 from plumbline_search.searches.repository import Gate
 from plumbline_search.searches.schemas import (
@@ -39,16 +39,21 @@ from plumbline_search.text import analysis, highlights
 
 CANDIDATES = 100
 """How many documents each leg brings to the fusion. What comes behind them is ranked by one leg alone."""
-FEW = 3_000
-"""Documents that a filter lets through and that are compared each: beyond, asking the index costs less."""
-COUNTED = 10_000
-"""Documents that a total counts; beyond, it is a lower bound."""
 FACET_VALUES = 50
 
 
 class UnknownFacet(Invalid):
     slug = "unknown-facet"
     title = "No document has this facet"
+
+
+@dataclass(frozen=True)
+class Tools:
+    """What a search works with, and what it remembers: one for each process."""
+
+    embedder: Embedder
+    reader: Reader = field(default_factory=Reader)
+    counter: counting.Counter = field(default_factory=counting.Counter)
 
 
 @dataclass(frozen=True)
@@ -72,9 +77,7 @@ class Found:
     """Where the passage is that is nearest to the query."""
 
 
-async def search(
-    session: AsyncSession, reader: Reader, embedder: Embedder, request: SearchRequest, actor: UserInfo
-) -> SearchResponse:
+async def search(session: AsyncSession, tools: Tools, request: SearchRequest, actor: UserInfo) -> SearchResponse:
     """The best documents by words and by meaning, of those that `actor` may read.
 
     The words are looked up while the query is embedded.
@@ -85,11 +88,11 @@ async def search(
     clock = _Clock()
     found, deepest = Found(), request.skip + request.limit
     words = analysis.counts(request.query or "")
-    embedding = asyncio.create_task(_vector(embedder, request, clock))
+    embedding = asyncio.create_task(_vector(tools.embedder, request, clock))
     try:
-        scope = await _scope(session, reader, request, actor)
+        scope = await _scope(session, tools.counter, request, actor)
         with telemetry.tracer.start_as_current_span("search by words"), clock.phase("lexical"):
-            matches = await _matches(session, reader, request, words, scope)
+            matches = await _matches(session, tools.reader, request, words, scope)
             most = CANDIDATES if request.uses(Leg.VECTOR) else deepest
             by_words = await _best(session, matches, scope, most)
         vector = await embedding
@@ -135,7 +138,7 @@ async def search(
 # --- What the filters let through -----------------------------------------------------------------------
 
 
-async def _scope(session: AsyncSession, reader: Reader, request: SearchRequest, actor: UserInfo) -> Scope:
+async def _scope(session: AsyncSession, counter: counting.Counter, request: SearchRequest, actor: UserInfo) -> Scope:
     teams = rules.teams_of(actor)
     parts: list[Filter] = []
     if request.kinds is not None:
@@ -148,11 +151,8 @@ async def _scope(session: AsyncSession, reader: Reader, request: SearchRequest, 
     if request.filter is not None:
         parts.append(request.filter)
         await _check_facets(session, filters.facets_of(request.filter), "/filter")
-    if not parts and reader.documents > 2 * FEW:
-        return Scope(Gate(None, teams), None)
     gate = Gate(AllOf.model_construct(all=parts) if parts else None, teams)
-    versions = await repository.probe(session, gate, FEW + 1)
-    return Scope(gate, versions if len(versions) <= FEW else None)
+    return Scope(gate, await counter.few(session, gate))
 
 
 def _is_in(facet: str, values: Sequence[str]) -> IsIn:
@@ -170,15 +170,12 @@ async def _check_facets(session: AsyncSession, named: Iterable[str], pointer: st
 
 async def _total(session: AsyncSession, request: SearchRequest, scope: Scope, matches: Matches) -> tuple[int, bool]:
     """How many documents the answer is chosen from, and whether that is exact."""
-    if not request.uses(Leg.VECTOR):
-        if scope.allowed is not None:
-            return len(matches.versions), True
-        first = await repository.passing(session, matches.best(COUNTED).versions, scope.gate)
-        return len(first), len(matches.versions) <= COUNTED
+    if request.uses(Leg.VECTOR):
+        return (counting.FEW, False) if scope.allowed is None else (len(scope.allowed), True)
     if scope.allowed is not None:
-        return len(scope.allowed), True
-    counted = await repository.count(session, scope.gate, COUNTED + 1)
-    return min(counted, COUNTED), counted <= COUNTED
+        return len(matches.versions), True
+    first = await repository.passing(session, matches.best(counting.FEW).versions, scope.gate)
+    return len(first), len(matches.versions) <= counting.FEW
 
 
 async def _counts(session: AsyncSession, scope: Scope, facet: str) -> list[SearchFacetCount]:
@@ -242,7 +239,7 @@ async def _by_meaning(session: AsyncSession, vector: Vector, scope: Scope, most:
 async def _nearest(session: AsyncSession, vector: Vector, scope: Scope, most: int) -> repository.Nearest:
     if scope.allowed is not None:
         return await repository.nearest_of(session, vector, scope.allowed, most)
-    await repository.prepare(session, most)
+    await repository.prepare(session, most, filtered=scope.gate.condition is not None)
     nearest = await repository.nearest(session, vector, scope.gate, most)
     if nearest.looked_at >= most:
         return nearest
@@ -295,32 +292,32 @@ def _ranks(results: dict[int, LegResult], versions: Sequence[int]) -> fusion.Sco
 
 
 def _hits(
-    page: Sequence[tuple[int, float]], rows: dict[int, Row[Any]], found: Found, terms: Sequence[str]
+    page: Sequence[tuple[int, float]], rows: dict[int, Any], found: Found, terms: Sequence[str]
 ) -> list[SearchHit]:
     look = highlights.pattern(terms)
     return [_hit(rows[version], score, found, terms, look) for version, score in page if version in rows]
 
 
-def _hit(row: Row[Any], score: float, found: Found, terms: Sequence[str], look: re.Pattern[str] | None) -> SearchHit:
-    body = row.passage or row.beginning
+def _hit(row: Any, score: float, found: Found, terms: Sequence[str], look: re.Pattern[str] | None) -> SearchHit:
+    body = row["passage"] or row["beginning"]
     return SearchHit(
-        kind=row.kind,
-        entity_id=row.entity_id,
-        revision=row.revision,
-        key=row.key,
-        title=row.title,
+        kind=row["kind"],
+        entity_id=row["entity_id"],
+        revision=row["revision"],
+        key=row["key"],
+        title=row["title"],
         highlights=Highlights(
-            title=highlights.marked(row.title, terms), fragments=highlights.fragments(body, terms, look)
+            title=highlights.marked(row["title"], terms), fragments=highlights.fragments(body, terms, look)
         ),
         score=score,
-        legs=SearchLegs(lexical=found.lexical.get(row.version), vector=found.vector.get(row.version)),
-        service=row.service,
-        team=row.team,
-        state=row.state,
-        facets=row.facets,
-        updated_at=row.updated_at,
-        external_id=row.external_id,
-        url=row.url,
+        legs=SearchLegs(lexical=found.lexical.get(row["version"]), vector=found.vector.get(row["version"])),
+        service=row["service"],
+        team=row["team"],
+        state=row["state"],
+        facets=orjson.loads(row["facets"]),
+        updated_at=row["updated_at"],
+        external_id=row["external_id"],
+        url=row["url"],
     )
 
 

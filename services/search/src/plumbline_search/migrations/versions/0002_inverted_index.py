@@ -108,7 +108,7 @@ def upgrade() -> None:
         ["embedding"],
         postgresql_using="hnsw",
         postgresql_ops={"embedding": "halfvec_ip_ops"},
-        postgresql_with={"m": 16, "ef_construction": 64},
+        postgresql_with={"m": 24, "ef_construction": 128},
     )
     op.drop_index("ix_search_documents_embedding", "search_documents")
     op.drop_index("ix_search_documents_words", "search_documents")
