@@ -30,7 +30,9 @@ def test_metrics_lie_between_0_and_1_and_the_ideal_ranking_has_1(ranking: list[s
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    (tmp_path / "corpus.jsonl").write_text('{"_id": "a", "text": "one"}\n{"_id": 2, "text": "two", "title": "T"}\n')
+    (tmp_path / "corpus.jsonl").write_text(
+        '{"_id": "a", "text": "one"}\n{"_id": 2, "text": "two", "title": "T"}\n{"_id": "e", "text": " "}\n'
+    )
     (tmp_path / "queries.jsonl").write_text('{"_id": "q", "text": "which"}\n{"_id": "r", "text": "never judged"}\n')
     (tmp_path / "qrels.tsv").write_text("query-id\tcorpus-id\tscore\nq\t2\t1\nq\ta\t0\n")
     return tmp_path

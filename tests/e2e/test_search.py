@@ -69,6 +69,12 @@ async def test_a_folder_of_markdown_is_found_as_it_is(plumbline: Plumbline, runb
         "ops/db/disk_full.md"
     ]
     assert (await plumbline("disk", "--where", "severity")).exit_code == 2
+    helped = await plumbline("logrtate", "--leg", "lexical", "--service", "warehouse")
+    assert "logrtate is nowhere; looked for logrot" in helped.output
+    helped = await plumbline("disk", "--service", "warehouse", "--kind", "postmortem")
+    assert "without --kind there are 1" in helped.output
+    helped = await plumbline('"logs disk"', "--service", "warehouse")
+    assert "no document holds “logs disk”; looked for its words" in helped.output
     assert (await plumbline("disk", "--where", "colour=red")).exit_code == 2
 
     (runbooks / "queue.md").unlink()

@@ -63,7 +63,8 @@ def _objects(file: Path) -> Iterator[dict[str, str]]:
 
 def lines(collection: Collection) -> Iterator[dict[str, Any]]:
     """What puts the collection into the index, apart from the rest by the facet `collection`."""
-    for id, each in collection.corpus.items():
+    for id in _said(collection):
+        each = collection.corpus[id]
         content = {
             "title": each["title"][:500],
             "body": each["text"],
@@ -74,8 +75,13 @@ def lines(collection: Collection) -> Iterator[dict[str, Any]]:
 
 
 def removals(collection: Collection) -> Iterator[dict[str, Any]]:
-    for id in collection.corpus:
+    for id in _said(collection):
         yield {"op": "delete", "kind": "runbook", "external_id": name_of(collection, id)}
+
+
+def _said(collection: Collection) -> Iterator[str]:
+    """The documents that say anything: a collection may have empty ones."""
+    return (id for id, each in collection.corpus.items() if each["title"].strip() or each["text"].strip())
 
 
 def name_of(collection: Collection, id: str) -> str:

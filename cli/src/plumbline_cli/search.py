@@ -27,6 +27,7 @@ DOCUMENTS = "/api/v1/documents"
 _FRONT_MATTER = re.compile(r"\A---\r?\n(.*?)\r?\n---\r?\n", re.DOTALL)
 _HEADING = re.compile(r"^#{1,6}[ \t]+(.+?)[ \t#]*$", re.MULTILINE)
 _RESULTS = ("created", "updated", "unchanged", "deleted", "failed")
+_OPTIONS = {"kinds": "--kind", "service": "--service", "team": "--owner-team", "filter": "--where"}
 _SPLIT = re.compile(r"</?mark>")
 
 
@@ -84,6 +85,12 @@ def ask(
         return
     for hit in found["items"]:
         console.print(_hit(hit), soft_wrap=True)
+    for word, alike in found["corrections"].items():
+        console.print(shell.text(f"{word} is nowhere; looked for {', '.join(alike)} too"))
+    for phrase in found["ignored"]:
+        console.print(shell.text(f"no document holds “{phrase}”; looked for its words"))
+    for suggestion in found["suggestions"]:
+        console.print(f"without {_OPTIONS[suggestion['without']]} there are {suggestion['total']:,}")
     total = f"{'' if found['total_is'] == 'exact' else 'at least '}{found['total']:,}"
     console.print(f"[dim]{len(found['items'])} of {total} in {found['took_ms']['total']:.0f} ms[/]")
 

@@ -15,6 +15,7 @@ from plumbline_search.documents import indexing
 from plumbline_search.embedding.embedder import Embedder, TooBusy
 from plumbline_search.embedding.encoder import Vectors
 from plumbline_search.embedding.model_store import DIMENSIONS
+from plumbline_search.postings import merging
 from plumbline_search.postings.reading import Reader
 from plumbline_search.searches import counting, repository, service
 from plumbline_search.searches.schemas import SearchRequest, SearchResponse
@@ -117,6 +118,91 @@ class TestWords:
         for filters in ({}, {"service": "a"}):
             answer = await ask(reading, query="checkout", legs=["lexical"], limit=2, **filters)
             assert (len(answer.items), answer.total, answer.total_is) == (2, 3, "exact")
+
+
+class TestSyntax:
+    @pytest.fixture
+    async def four(self, put: Put) -> None:
+        texts = (
+            "The front door is slow",
+            "The door in front; slow",
+            "Slow checkout",
+            "KubePodCrashLooping in slow_log",
+        )
+        for number, title in enumerate(texts, 1):
+            await put(document(number, title=title, body="", service="checkout" if number < 3 else None))
+
+    @pytest.mark.parametrize("legs", [None, ["vector"], ["lexical"]])
+    @pytest.mark.parametrize("few", [3_000, 1])
+    @pytest.mark.parametrize(
+        ("query", "found"),
+        [
+            ('slow "front door"', {1}),
+            ('"FRONT: door"', {1}),
+            ('slow "front"', {1, 2}),
+            ("slow -front", {3, 4}),
+            ("slow -crash", {1, 2, 3}),
+            ('slow -"front door"', {2, 3, 4}),
+            ('slow "door" -"front door"', {2}),
+        ],
+    )
+    async def test_phrases_must_be_there_and_exclusions_not(
+        self,
+        four: None,
+        reading: AsyncSession,
+        monkeypatch: pytest.MonkeyPatch,
+        legs: list[str] | None,
+        few: int,
+        query: str,
+        found: set[int],
+    ) -> None:
+        monkeypatch.setattr(counting, "FEW", few)
+        answer = await ask(reading, query=query, legs=legs)
+        assert {hit.entity_id.int for hit in answer.items} == found
+        assert answer.total == len(found) or answer.total_is == "at_least"
+        assert answer.total <= len(found)
+
+    async def test_a_filter_holds_beside_a_phrase(self, four: None, reading: AsyncSession) -> None:
+        assert (await ask(reading, query='"slow"', service="checkout")).total == 2
+
+    async def test_a_phrase_that_nothing_holds_is_said_and_its_words_are_looked_for(
+        self, four: None, reading: AsyncSession
+    ) -> None:
+        answer = await ask(reading, query='"slow door" checkout', legs=["lexical"])
+        assert answer.ignored == ["slow door"]
+        assert answer.total == 4
+
+    async def test_a_beginning_stands_for_all_words_that_begin_so(
+        self, four: None, put: Put, reading: AsyncSession, sessions: db.Sessions, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        async def found(query: str) -> set[int]:
+            return {hit.entity_id.int for hit in (await ask(reading, query=query, legs=["lexical"])).items}
+
+        assert await found("kubepodcr*") == {4}
+        assert await found("check*") == {3}
+        assert await found("100%*") == set()
+        monkeypatch.setattr(merging, "FRESH", 4)
+        await merging.Merger(sessions).step()
+        await put(document(5, title="Kubepodcreated", body=""))
+        assert await found("kubepodcr*") == {4, 5}
+
+    async def test_a_word_that_nothing_holds_is_taken_for_misspelt_where_few_match(
+        self, four: None, put: Put, reading: AsyncSession
+    ) -> None:
+        answer = await ask(reading, query="Chekouts", legs=["lexical"])
+        assert [hit.entity_id.int for hit in answer.items] == [3]
+        assert answer.corrections == {"Chekouts": ["checkout"]}
+        assert answer.items[0].highlights.title == "Slow <mark>checkout</mark>"
+        assert (await ask(reading, query="slow chekout", legs=["lexical"])).corrections == {}
+        assert (await ask(reading, query="zzyzx", legs=["lexical"])).items == []
+
+    async def test_where_nothing_is_found_it_says_what_to_leave_out(self, four: None, reading: AsyncSession) -> None:
+        answer = await ask(reading, query="slow", service="checkout", kinds=["runbook"], team="nobody")
+        assert answer.items == []
+        assert answer.suggestions == []
+        answer = await ask(reading, query="slow", service="checkout", kinds=["runbook"])
+        assert [(each.without, each.total) for each in answer.suggestions] == [("kinds", 2)]
+        assert (await ask(reading, query="slow", service="checkout")).suggestions == []
 
 
 class TestMeaning:

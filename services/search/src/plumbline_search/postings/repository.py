@@ -50,6 +50,33 @@ async def runs(session: AsyncSession, ids: Sequence[int]) -> list[Run]:
     return [Run(id, np.frombuffer(versions, "<i4"), np.frombuffer(lengths, "<i4")) for id, versions, lengths in rows]
 
 
+# --- The lexicon ----------------------------------------------------------------------------------------
+
+_BEGINNING = text(
+    "SELECT term FROM (SELECT term, documents FROM search_terms WHERE term LIKE :pattern"
+    " UNION ALL SELECT word, 1 FROM search_fresh, unnest(words) AS word WHERE word LIKE :pattern) AS known"
+    " GROUP BY term ORDER BY sum(documents) DESC, term LIMIT :most"
+)
+_LIKE = text(
+    "SELECT term FROM (SELECT term, documents FROM search_terms WHERE term % :word"
+    " UNION ALL SELECT word, 1 FROM search_fresh, unnest(words) AS word WHERE word % :word) AS known"
+    " WHERE abs(length(term) - length(:word)) <= 2 AND term <> :word"
+    " GROUP BY term ORDER BY similarity(term, :word) DESC, sum(documents) DESC, term LIMIT :most"
+).bindparams(bindparam("word", type_=sa.Text))
+
+
+async def beginning(session: AsyncSession, start: str, most: int) -> list[str]:
+    """Terms that begin with `start`, the most frequent first."""
+    escaped = start.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
+    rows = await session.execute(_BEGINNING, {"pattern": f"{escaped}%", "most": most})
+    return list(rows.scalars())
+
+
+async def like(session: AsyncSession, word: str, most: int) -> list[str]:
+    """Terms that are spelt about as `word`, the nearest first (shared trigrams, Kukich 1992)."""
+    return list((await session.execute(_LIKE, {"word": word, "most": most})).scalars())
+
+
 # --- Merging --------------------------------------------------------------------------------------------
 
 # "runs" in ASCII: whoever merges holds it, so that there is one at a time.

@@ -6,7 +6,7 @@ own terms. Both are scored by one formula with one set of statistics, so that no
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -55,6 +55,8 @@ class Matches:
 
     versions: Versions
     scores: Scores
+    missing: frozenset[int] = frozenset()
+    """Terms of the query that no document holds."""
 
     def best(self, most: int) -> "Matches":
         """The best, in order; equal scores by version, the newest first."""
@@ -69,11 +71,11 @@ class Matches:
     def only(self, versions: Versions) -> "Matches":
         """Those of `versions`."""
         kept = np.flatnonzero(np.isin(self.versions, versions))
-        return Matches(self.versions[kept], self.scores[kept])
+        return Matches(self.versions[kept], self.scores[kept], self.missing)
 
     def without(self, versions: Versions) -> "Matches":
         kept = np.flatnonzero(~np.isin(self.versions, versions))
-        return Matches(self.versions[kept], self.scores[kept])
+        return Matches(self.versions[kept], self.scores[kept], self.missing)
 
     def by_version(self) -> dict[int, float]:
         return dict(zip(self.versions.tolist(), self.scores.tolist(), strict=True))
@@ -111,8 +113,11 @@ def score(
         by_term[each.term].append(each)
     newest = _joined(fresh)
     weights = {}
+    missing = set()
     for term, found in by_term.items():
         frequency = sum(len(each.documents) for each in found) + int(np.count_nonzero(newest.terms == term))
+        if not frequency:
+            missing.add(term)
         weights[term] = query[term] * math.log(1 + (documents - frequency + 0.5) / (frequency + 0.5))
     versions, scores = [newest.versions], [newest.scored(weights, average)]
     for run in runs:
@@ -126,7 +131,20 @@ def score(
         scores.append(sums)
     every, sums = np.concatenate(versions), np.concatenate(scores)
     matching = np.flatnonzero(sums)
-    return Matches(every[matching], sums[matching])
+    return Matches(every[matching], sums[matching], frozenset(missing))
+
+
+def holding(
+    terms: Collection[int], runs: Sequence[Run], postings: Iterable[Postings], fresh: Sequence[Fresh]
+) -> Versions:
+    """The documents that hold each of `terms`."""
+    wanted = np.array(sorted(terms), np.int64)
+    sizes = {run.id: np.zeros(len(run.versions), np.int32) for run in runs}
+    for each in postings:
+        sizes[each.run][each.documents] += 1
+    found = [run.versions[sizes[run.id] == len(wanted)] for run in runs]
+    newest = [each.version for each in fresh if np.isin(wanted, each.terms).all()]
+    return np.concatenate([*found, np.array(newest, np.int32)])
 
 
 def _saturated(

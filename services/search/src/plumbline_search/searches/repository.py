@@ -81,6 +81,11 @@ class Nearest:
     looked_at: int
     """Passages: fewer than were asked for where there are no more."""
 
+    def without(self, versions: Versions) -> "Nearest":
+        kept = np.flatnonzero(~np.isin(self.versions, versions))
+        starts, stops = [self.starts[at] for at in kept], [self.stops[at] for at in kept]
+        return Nearest(self.versions[kept], self.scores[kept], starts, stops, self.looked_at)
+
 
 @dataclass(frozen=True)
 class Passages:
@@ -192,6 +197,19 @@ async def passing(session: AsyncSession, versions: Versions, gate: Gate) -> Vers
             SearchDocument.version == func.any(cast(versions.tolist(), _VERSIONS)),
             ~SearchDocument.deleted,
             *conditions(SearchDocument, gate),
+        )
+    )
+    return np.array(rows.scalars().all(), np.int32)
+
+
+async def with_phrase(session: AsyncSession, versions: Versions, pattern: str) -> Versions:
+    """Those of `versions` whose title or body matches the regular expression, in no order."""
+    text = SearchDocument.title + "\n" + SearchDocument.body
+    rows = await session.execute(
+        select(SearchDocument.version).where(
+            SearchDocument.version == func.any(cast(versions.tolist(), _VERSIONS)),
+            ~SearchDocument.deleted,
+            text.regexp_match(pattern, "i"),
         )
     )
     return np.array(rows.scalars().all(), np.int32)

@@ -12,7 +12,8 @@ from plumbline_search.embedding.model_store import DIMENSIONS
 from plumbline_search.searches.filters import Condition
 
 Query = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=4000), Storable]
-"""Words in any language and order. There is no syntax: every character is data."""
+"""Words in any language and order. `"these words"` must stand so, `-word` must not be there, `begin*` is a beginning.
+Every other character is data."""
 
 
 Component = Annotated[float, Field(ge=-1e6, le=1e6)]
@@ -124,6 +125,15 @@ class SearchFacetCount(Schema):
     count: int
 
 
+class Suggestion(Schema):
+    """What finds something where nothing was found."""
+
+    without: Literal["kinds", "service", "team", "filter"]
+    """The member of the request to leave out."""
+    total: int
+    total_is: Literal["exact", "at_least"]
+
+
 class SearchTookMs(Schema):
     """Milliseconds by phase. Embedding and the lexical leg run at the same time."""
 
@@ -143,4 +153,10 @@ class SearchResponse(Schema):
     total_is: Literal["exact", "at_least"]
     facets: dict[str, list[SearchFacetCount]]
     """The most frequent values, at most 50 each."""
+    corrections: dict[str, list[str]]
+    """Where few match: words that no document holds, and the stems spelt alike that were looked for as well."""
+    ignored: list[str]
+    """Phrases that no document holds: their words were looked for all the same."""
+    suggestions: list[Suggestion]
+    """Where nothing was found."""
     took_ms: SearchTookMs

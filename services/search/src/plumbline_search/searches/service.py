@@ -6,7 +6,7 @@ import re
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -19,6 +19,7 @@ from plumbline_common.auth import UserInfo
 from plumbline_common.errors import Invalid
 from plumbline_search.documents import rules
 from plumbline_search.embedding.embedder import Embedder, Vector
+from plumbline_search.postings import repository as postings
 from plumbline_search.postings.reading import Reader
 from plumbline_search.postings.scoring import NOTHING, Matches, Versions
 from plumbline_search.searches import counting, filters, fusion, repository
@@ -34,12 +35,20 @@ from plumbline_search.searches.schemas import (
     SearchRequest,
     SearchResponse,
     SearchTookMs,
+    Suggestion,
 )
-from plumbline_search.text import analysis, highlights
+from plumbline_search.text import analysis, highlights, question
+from plumbline_search.text.question import Question
 
 CANDIDATES = 100
 """How many documents each leg brings to the fusion. What comes behind them is ranked by one leg alone."""
 FACET_VALUES = 50
+BEGINNINGS = 50
+"""Terms that one beginning stands for."""
+FEW_MATCHES = 3
+"""With fewer, words that no document holds are looked for as if they were misspelt."""
+SHORTEST, CORRECTED, ALIKE, CORRECTION = 4, 5, 3, 0.6
+"""Letters of such a word; how many of them; terms for each; and what each weighs."""
 
 
 class UnknownFacet(Invalid):
@@ -65,6 +74,8 @@ class Scope:
 
     gate: Gate
     allowed: Versions | None
+    excluded: Versions | None = None
+    """What must not be found; `allowed` has none of it."""
 
 
 @dataclass
@@ -87,12 +98,14 @@ async def search(session: AsyncSession, tools: Tools, request: SearchRequest, ac
     """
     clock = _Clock()
     found, deepest = Found(), request.skip + request.limit
-    words = analysis.counts(request.query or "")
-    embedding = asyncio.create_task(_vector(tools.embedder, request, clock))
+    asked = question.parsed(request.query or "")
+    words = analysis.counts(asked.words)
+    embedding = asyncio.create_task(_vector(tools.embedder, request, asked.words, clock))
     try:
         scope = await _scope(session, tools.counter, request, actor)
+        scope, ignored = await _narrowed(session, tools.reader, asked, scope)
         with telemetry.tracer.start_as_current_span("search by words"), clock.phase("lexical"):
-            matches = await _matches(session, tools.reader, request, words, scope)
+            matches, corrections = await _matches(session, tools.reader, request, asked, words, scope)
             most = CANDIDATES if request.uses(Leg.VECTOR) else deepest
             by_words = await _best(session, matches, scope, most)
         vector = await embedding
@@ -131,6 +144,9 @@ async def search(session: AsyncSession, tools: Tools, request: SearchRequest, ac
         total=total,
         total_is="exact" if is_exact else "at_least",
         facets=facets,
+        corrections=corrections,
+        ignored=ignored,
+        suggestions=[] if ranking else await _suggestions(session, tools.counter, request, actor),
         took_ms=clock.took(),
     )
 
@@ -171,7 +187,9 @@ async def _check_facets(session: AsyncSession, named: Iterable[str], pointer: st
 async def _total(session: AsyncSession, request: SearchRequest, scope: Scope, matches: Matches) -> tuple[int, bool]:
     """How many documents the answer is chosen from, and whether that is exact."""
     if request.uses(Leg.VECTOR):
-        return (counting.FEW, False) if scope.allowed is None else (len(scope.allowed), True)
+        if scope.allowed is not None:
+            return len(scope.allowed), True
+        return max(0, counting.FEW - (0 if scope.excluded is None else len(scope.excluded))), False
     if scope.allowed is not None:
         return len(matches.versions), True
     first = await repository.passing(session, matches.best(counting.FEW).versions, scope.gate)
@@ -183,10 +201,52 @@ async def _counts(session: AsyncSession, scope: Scope, facet: str) -> list[Searc
     return [SearchFacetCount(value=value, count=count) for value, count in counted]
 
 
+async def _narrowed(session: AsyncSession, reader: Reader, asked: Question, scope: Scope) -> tuple[Scope, list[str]]:
+    """What the phrases and exclusions leave of `scope`; and the phrases that no document holds."""
+    allowed, ignored = scope.allowed, []
+    for phrase in asked.phrases:
+        held = await _holding(session, reader, phrase)
+        if not len(held):
+            ignored.append(phrase)
+            continue
+        held = await repository.passing(session, held, scope.gate)
+        allowed = held if allowed is None else np.intersect1d(allowed, held)
+    excluded = [await _holding(session, reader, each) for each in asked.excluded]
+    if not excluded:
+        return replace(scope, allowed=allowed), ignored
+    gone = np.unique(np.concatenate(excluded)).astype(np.int32)
+    if allowed is not None:
+        allowed = allowed[~np.isin(allowed, gone)]
+    return replace(scope, allowed=allowed, excluded=gone), ignored
+
+
+async def _holding(session: AsyncSession, reader: Reader, phrase: str) -> Versions:
+    """What holds the words of `phrase`, one after the other."""
+    terms = {analysis.term_id(term) for term in analysis.terms(phrase)}
+    pattern = question.pattern(phrase)
+    if not terms or pattern is None:
+        return np.empty(0, np.int32)
+    held = await reader.holding(session, terms)
+    return await repository.with_phrase(session, held, pattern) if len(phrase.split()) > 1 else held
+
+
+async def _suggestions(
+    session: AsyncSession, counter: counting.Counter, request: SearchRequest, actor: UserInfo
+) -> list[Suggestion]:
+    found = []
+    for name in ("kinds", "service", "team", "filter"):
+        if getattr(request, name) is not None:
+            scope = await _scope(session, counter, request.model_copy(update={name: None}), actor)
+            total, is_exact = (counting.FEW, False) if scope.allowed is None else (len(scope.allowed), True)
+            if total:
+                found.append(Suggestion(without=name, total=total, total_is="exact" if is_exact else "at_least"))
+    return found
+
+
 # --- The legs -------------------------------------------------------------------------------------------
 
 
-async def _vector(embedder: Embedder, request: SearchRequest, clock: "_Clock") -> Vector | None:
+async def _vector(embedder: Embedder, request: SearchRequest, words: str, clock: "_Clock") -> Vector | None:
     """What the vector leg looks for; None where it is not asked."""
     if not request.uses(Leg.VECTOR):
         return None
@@ -194,20 +254,44 @@ async def _vector(embedder: Embedder, request: SearchRequest, clock: "_Clock") -
         given = np.array(request.vector, np.float64)
         asked: Vector = (given / np.linalg.norm(given)).astype(np.float32)
         return asked
-    assert request.query is not None
     with telemetry.tracer.start_as_current_span("embed query"), clock.phase("embedding"):
-        embedded: Vector = (await embedder.embed([request.query], urgent=True))[0]
+        embedded: Vector = (await embedder.embed([words], urgent=True))[0]
         return embedded
 
 
 async def _matches(
-    session: AsyncSession, reader: Reader, request: SearchRequest, words: Counter[str], scope: Scope
-) -> Matches:
+    session: AsyncSession,
+    reader: Reader,
+    request: SearchRequest,
+    asked: Question,
+    words: Counter[str],
+    scope: Scope,
+) -> tuple[Matches, dict[str, list[str]]]:
+    """What holds any of the words, and what was looked for besides where few do."""
     if not request.uses(Leg.LEXICAL):
-        return NOTHING
+        return NOTHING, {}
+    for start in asked.beginnings:
+        words.update({term: 1 for term in await postings.beginning(session, start, BEGINNINGS) if term not in words})
     weights = {analysis.term_id(term): float(often) for term, often in words.items()}
-    matches = await reader.matches(session, weights)
-    return matches if scope.allowed is None else matches.only(scope.allowed)
+    matches = _within(await reader.matches(session, weights), scope)
+    corrections: dict[str, list[str]] = {}
+    if len(matches.versions) < FEW_MATCHES:
+        typed = {term: word[0] for word in analysis.words(asked.words) for term in analysis.terms_of_word(word[0])}
+        misspelt = [term for term in words if analysis.term_id(term) in matches.missing and len(term) >= SHORTEST]
+        for term in misspelt[:CORRECTED]:
+            if alike := await postings.like(session, term, ALIKE):
+                corrections[typed.get(term, term)] = alike
+                weights |= {analysis.term_id(each): CORRECTION for each in alike if each not in words}
+        if corrections:
+            matches = _within(await reader.matches(session, weights), scope)
+            words.update(each for alike in corrections.values() for each in alike)
+    return matches, corrections
+
+
+def _within(matches: Matches, scope: Scope) -> Matches:
+    if scope.allowed is not None:
+        return matches.only(scope.allowed)
+    return matches if scope.excluded is None else matches.without(scope.excluded)
 
 
 async def _best(session: AsyncSession, matches: Matches, scope: Scope, most: int) -> Matches:
@@ -228,7 +312,9 @@ async def _by_meaning(session: AsyncSession, vector: Vector, scope: Scope, most:
     passages = most
     while True:
         nearest = await _nearest(session, vector, scope, passages)
-        if len(nearest.versions) >= most or nearest.looked_at < passages:
+        kept = nearest.without(scope.excluded) if scope.excluded is not None else nearest
+        if len(kept.versions) >= most or nearest.looked_at < passages:
+            nearest = kept
             break
         # Long documents have brought several passages each.
         passages *= 2
