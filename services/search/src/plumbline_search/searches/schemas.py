@@ -158,5 +158,5 @@ class SearchResponse(Schema):
     ignored: list[str]
     """Phrases that no document holds: their words were looked for all the same."""
     suggestions: list[Suggestion]
-    """Where nothing was found."""
+    """Where the filters leave nothing."""
     took_ms: SearchTookMs

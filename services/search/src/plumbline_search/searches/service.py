@@ -146,7 +146,7 @@ async def search(session: AsyncSession, tools: Tools, request: SearchRequest, ac
         facets=facets,
         corrections=corrections,
         ignored=ignored,
-        suggestions=[] if ranking else await _suggestions(session, tools.counter, request, actor),
+        suggestions=await _suggestions(session, tools.counter, request, actor) if _is_empty(scope) else [],
         took_ms=clock.took(),
     )
 
@@ -228,6 +228,11 @@ async def _holding(session: AsyncSession, reader: Reader, phrase: str) -> Versio
         return np.empty(0, np.int32)
     held = await reader.holding(session, terms)
     return await repository.with_phrase(session, held, pattern) if len(phrase.split()) > 1 else held
+
+
+def _is_empty(scope: Scope) -> bool:
+    """Whether there is nothing to find, whatever is asked."""
+    return scope.allowed is not None and not len(scope.allowed)
 
 
 async def _suggestions(
