@@ -17,9 +17,10 @@ import numpy as np
 import numpy.typing as npt
 
 from plumbline_common import offload
-from plumbline_search.documents import content, indexing
+from plumbline_search.documents import content
 from plumbline_search.embedding import encoder, model_store
 from plumbline_search.embedding.model_store import MODEL
+from plumbline_search.postings import merging
 from plumbline_search.text import analysis
 
 SERVICES, TEAMS = 100, 10
@@ -90,7 +91,7 @@ async def filled(servers: harness.Servers, corpus: Corpus) -> None:
     """As the service writes them, by COPY: the embedding of so many texts alone takes half an hour."""
     connection = await asyncpg.connect(servers.postgres.asyncpg_dsn("search"))
     try:
-        await connection.execute("DROP INDEX ix_search_passages_embedding")
+        await connection.execute("DROP INDEX ix_search_passages_0_384")
         first = await connection.fetchval("SELECT nextval('search_versions')")
         for start in range(0, len(corpus.titles), 20_000):
             places = range(start, min(start + 20_000, len(corpus.titles)))
@@ -100,11 +101,12 @@ async def filled(servers: harness.Servers, corpus: Corpus) -> None:
         began = time.monotonic()
         await connection.execute(
             "SET maintenance_work_mem = '2GB'; SET max_parallel_maintenance_workers = 2;"
-            "CREATE INDEX ix_search_passages_embedding ON search_passages USING hnsw (embedding halfvec_ip_ops)"
-            " WITH (m = 24, ef_construction = 128)"
+            "CREATE INDEX ix_search_passages_0_384 ON search_passages_0 USING hnsw"
+            " ((embedding::halfvec(384)) halfvec_ip_ops) WITH (m = 24, ef_construction = 128)"
+            " WHERE vector_dims(embedding) = 384"
         )
         harness.say(f"HNSW in {time.monotonic() - began:.0f} s")
-        await connection.execute("VACUUM ANALYZE search_documents, search_passages, search_fresh")
+        await connection.execute("VACUUM ANALYZE search_documents, search_passages_0, search_fresh")
     finally:
         await connection.close()
 
@@ -117,7 +119,7 @@ async def _copy(connection: asyncpg.Connection, corpus: Corpus, places: range, f
         id = UUID(bytes=hashlib.sha256(str(place).encode()).digest()[:16])
         documents.append(
             (version, "runbook", id, str(place), 1, False, title, body, corpus.services[place], corpus.teams[place],
-             facets, NOW, indexing.INDEXED)
+             facets, NOW)
         )  # fmt: skip
         passages.append((version, len(body), corpus.vectors[place].tolist()))
         counts: Counter[str] = content.counts_of(None, title, body)
@@ -125,7 +127,7 @@ async def _copy(connection: asyncpg.Connection, corpus: Corpus, places: range, f
         often = np.array(list(counts.values()), "<u2").tobytes()
         fresh.append((version, sum(counts.values()), ids, often, list(counts)))
     columns = ["version", "kind", "entity_id", "external_id", "revision", "deleted", "title", "body", "service"]
-    columns += ["team", "facets", "updated_at", "indexed"]
+    columns += ["team", "facets", "updated_at"]
     async with connection.transaction():
         await connection.execute(
             "CREATE TEMP TABLE new_passages (version int, stop int, vector real[]) ON COMMIT DROP;"
@@ -136,15 +138,16 @@ async def _copy(connection: asyncpg.Connection, corpus: Corpus, places: range, f
         await connection.copy_records_to_table("new_passages", records=passages)
         await connection.copy_records_to_table("new_fresh", records=fresh)
         await connection.execute(
-            "INSERT INTO search_passages (version, place, document, start, stop, kind, service, team, facets,"
+            "INSERT INTO search_passages_0 (version, place, document, start, stop, kind, service, team, facets,"
             " updated_at, model, embedding)"
             " SELECT version, 0, id, 0, stop, kind, service, team, facets, updated_at, $1, vector::halfvec"
             " FROM new_passages JOIN search_documents USING (version) ORDER BY version",
             MODEL,
         )
         await connection.execute(
-            "INSERT INTO search_fresh (version, document, length, terms, counts, words)"
-            " SELECT version, id, length, terms, counts, words FROM new_fresh JOIN search_documents USING (version)"
+            "INSERT INTO search_fresh (slot, version, document, length, terms, counts, words)"
+            " SELECT 0, version, id, length, terms, counts, words FROM new_fresh"
+            " JOIN search_documents USING (version)"
             " ORDER BY version"
         )
 
@@ -157,8 +160,11 @@ async def merged(servers: harness.Servers) -> None:
         await asyncio.sleep(1)
         if int(time.monotonic() - began) % 10 == 0:
             harness.say(f"{left:,} documents wait for their run")
-    await asyncio.sleep(5)
-    rows = await connection.fetch("SELECT level, count(*) AS runs FROM search_runs GROUP BY level ORDER BY level")
+    levels = "SELECT level, count(*) AS runs FROM search_runs GROUP BY level ORDER BY level"
+    rows = await connection.fetch(levels)
+    while any(row["runs"] >= merging.FAN_IN for row in rows):
+        await asyncio.sleep(1)
+        rows = await connection.fetch(levels)
     harness.say(f"runs by level: {[tuple(row) for row in rows]}, in {time.monotonic() - began:.0f} s")
     await connection.execute("VACUUM ANALYZE search_postings, search_fresh")
     await connection.close()

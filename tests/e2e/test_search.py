@@ -53,6 +53,25 @@ async def found(plumbline: Plumbline, query: str, *options: str) -> list[str]:
     return [hit["external_id"] for hit in json.loads(result.stdout)["items"]]
 
 
+async def test_the_index_is_built_anew_while_all_is_found(plumbline: Plumbline, runbooks: Path) -> None:
+    await plumbline("index", str(runbooks), "--prefix", "anew")
+    built = await plumbline("reindex", "-o", "json")
+    assert built.exit_code == 0, built.output
+    status = json.loads(built.stdout)
+    assert status["building"] is None
+    assert status["live"]["done"] >= 2
+    assert "anew/queue.md" in await found(plumbline, "quokka", "--leg", "lexical")
+    again = await plumbline("reindex", "--cancel")
+    assert again.exit_code == 3
+    checked = json.loads((await plumbline("reindex", "--check", "-o", "json")).stdout)
+    assert checked["missing"] == 0
+    assert {each["missing"] for each in checked["producers"]} == {0}
+    for file in runbooks.rglob("*.md"):
+        file.unlink()
+    gone = await plumbline("index", str(runbooks), "--prefix", "anew", "--prune", "-o", "json")
+    assert counted(gone) == {"deleted": 2}
+
+
 async def test_a_folder_of_markdown_is_found_as_it_is(plumbline: Plumbline, runbooks: Path) -> None:
     index = ("index", str(runbooks), "--prefix", "ops", "--base-url", "https://git.example.org/ops", "-o", "json")
     first = await plumbline(*index)

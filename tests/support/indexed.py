@@ -6,13 +6,18 @@ from datetime import UTC, datetime
 from uuid import UUID
 
 import numpy as np
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from plumbline_common import db
 from plumbline_search.documents import content, indexing
 from plumbline_search.documents.content import Content, Document
-from plumbline_search.embedding.embedder import Vector
+from plumbline_search.embedding.embedder import Embedder, Vector
 from plumbline_search.embedding.encoder import Vectors
-from plumbline_search.embedding.model_store import DIMENSIONS
+from plumbline_search.embedding.model_store import DIMENSIONS, MODEL
+from plumbline_search.indexes.repository import Index
+from plumbline_search.indexes.serving import Serving
+from plumbline_search.text import analysis
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 Put = Callable[..., Awaitable[bool]]
@@ -35,12 +40,43 @@ def document(number: int = 1, **changes: object) -> Document:
     return replace(plain, **changes)  # type: ignore[arg-type]
 
 
+LIVE = Index(1, 0, "live", MODEL, DIMENSIONS, analysis.VERSION, 0, 0, "tests", NOW, NOW)
+"""The index that the tests' database begins with."""
+
+
+class OneIndex(Serving):
+    """Of the live index and `embedder`, whatever the database says."""
+
+    def __init__(self, embedder: Embedder | None = None, *indexes: Index) -> None:
+        self._indexes = indexes or (LIVE,)
+        self.models = {MODEL: embedder} if embedder else {MODEL: Embedder(_never)}
+
+
+async def _never(texts: list[str]) -> Vectors:
+    raise AssertionError("nothing is to be embedded here")
+
+
+async def begin_with_one(connection: AsyncConnection) -> None:
+    """Leave no index but `LIVE` in the database."""
+    await connection.execute(text("DELETE FROM search_indexes"))
+    await connection.execute(
+        text(
+            "INSERT INTO search_indexes (id, slot, state, model, dimensions, analysis, asked_by)"
+            " OVERRIDING SYSTEM VALUE VALUES (:id, :slot, :state, :model, :dimensions, :analysis, :asked_by)"
+        ),
+        {
+            name: getattr(LIVE, name)
+            for name in ("id", "slot", "state", "model", "dimensions", "analysis", "asked_by")
+        },
+    )
+
+
 def found_by(document: Document, vectors: Vectors | None = None) -> Content:
     """What the document is found by: its words, and the given vectors (one for each passage, or one for all)."""
     passages, _ = content.passages_of(document.title, document.body)
     given = np.atleast_2d(axis(0) if vectors is None else vectors)
     counts = content.counts_of(document.key, document.title, document.body)
-    return Content(counts, passages, np.broadcast_to(given, (len(passages), DIMENSIONS)))
+    return Content(counts, passages, {LIVE.id: np.broadcast_to(given, (len(passages), DIMENSIONS))})
 
 
 def putting(sessions: db.Sessions) -> Put:
@@ -48,6 +84,6 @@ def putting(sessions: db.Sessions) -> Put:
 
     async def put(document: Document, vectors: Vectors | None = None) -> bool:
         async with sessions.begin() as session:
-            return await indexing.index(session, document, found_by(document, vectors))
+            return await indexing.index(session, OneIndex(), document, found_by(document, vectors))
 
     return put

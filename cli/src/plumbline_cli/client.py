@@ -70,6 +70,10 @@ class Gateway:
             await asyncio.sleep(pause)
         raise AssertionError("the last try returns or raises")
 
+    async def posted(self, path: str, body: Any = None) -> Any:
+        """The body of the answer to a POST."""
+        return (await self.send("POST", path, json=body)).json()
+
     async def lines(self, path: str, method: str = "GET", **options: Any) -> AsyncIterator[bytes]:
         """The lines of an answer as they come. Text may hold U+2028: only a line feed ends a line."""
         waits = httpx.Timeout(15, read=120)

@@ -24,6 +24,7 @@ from plumbline_cli.client import Gateway
 from plumbline_cli.shell import Caller, Code, calling, console, errors, fail
 
 DOCUMENTS = "/api/v1/documents"
+REINDEX = "/api/v1/reindex"
 _FRONT_MATTER = re.compile(r"\A---\r?\n(.*?)\r?\n---\r?\n", re.DOTALL)
 _HEADING = re.compile(r"^#{1,6}[ \t]+(.+?)[ \t#]*$", re.MULTILINE)
 _RESULTS = ("created", "updated", "unchanged", "deleted", "failed")
@@ -70,6 +71,7 @@ def ask(
         typer.Option(metavar="FACET=VALUE", help="Repeatable: all must match, such as severity=critical"),
     ] = None,
     leg: Annotated[Literal["lexical", "vector"] | None, typer.Option(help="By words or by meaning alone")] = None,
+    explain: Annotated[bool, typer.Option("--explain", help="Say what each score is made of")] = False,
     skip: shell.Skip = 0,
     limit: shell.Limit = 10,
     output: shell.Format = "table",
@@ -77,6 +79,8 @@ def ask(
     """Find requirements, anomalies and runbooks by words and by meaning."""
     given = {"kinds": kind, "service": service, "team": owner_team, "legs": [leg] if leg else None}
     request: dict[str, Any] = {name: value for name, value in given.items() if value}
+    if explain:
+        request["explain"] = True
     if where:
         request["filter"] = {"and": [_condition(each) for each in where]}
     found = caller.ask(lambda gateway: gateway.search(query, limit, skip=skip, **request))
@@ -85,6 +89,8 @@ def ask(
         return
     for hit in found["items"]:
         console.print(_hit(hit), soft_wrap=True)
+    for left in found["left_out"]:
+        errors.print(shell.text(f"the {left['leg']} leg could not be asked: {left['reason']}"))
     for word, alike in found["corrections"].items():
         console.print(shell.text(f"{word} is nowhere; looked for {', '.join(alike)} too"))
     for phrase in found["ignored"]:
@@ -93,6 +99,10 @@ def ask(
         console.print(f"without {_OPTIONS[suggestion['without']]} there are {suggestion['total']:,}")
     total = f"{'' if found['total_is'] == 'exact' else 'at least '}{found['total']:,}"
     console.print(f"[dim]{len(found['items'])} of {total} in {found['took_ms']['total']:.0f} ms[/]")
+    if explanation := found["explanation"]:
+        by = explanation["selected_by"]
+        candidates = f"{explanation['lexical_candidates']} by words, {explanation['vector_candidates']} by meaning"
+        console.print(f"[dim]{candidates}{f', selected by {by}' if by else ''}; model {explanation['model']}[/]")
 
 
 def _condition(given: str) -> dict[str, Any]:
@@ -118,6 +128,10 @@ def _hit(hit: dict[str, Any]) -> Text:
         shown.append_text(_marked(" ".join(fragment.split())))
     if hit["url"]:
         shown.append(f"\n     {shell.text(hit['url'])}", "blue")
+    if explained := hit["explanation"]:
+        terms = " ".join(f"{each['term']} {each['score']:.2f}" for each in explained["terms"])
+        parts = "  ".join(f"{name} {value:+.3f}" for name, value in (explained["parts"] or {}).items())
+        shown.append(f"\n     {parts}  words: {shell.text(terms or 'none')}", "dim")
     return shown
 
 
@@ -291,6 +305,59 @@ async def _watch(caller: Caller, folder: _Folder, output: str) -> None:
 def _say(sums: Counter[str], output: str) -> None:
     if output == "text":
         console.print(", ".join(f"{sums[name]} {name}" for name in _RESULTS if sums[name]) or "nothing to index")
+
+
+# --- The index itself -----------------------------------------------------------------------------------
+
+
+@app.command(epilog=shell.EXIT_CODES)
+@calling("admin")
+def reindex(
+    caller: Caller,
+    status: Annotated[bool, typer.Option("--status", help="Only say how things stand")] = False,
+    check: Annotated[bool, typer.Option("--check", help="Compare with the documents and the producers")] = False,
+    cancel: Annotated[bool, typer.Option("--cancel", help="Give up what is built")] = False,
+    output: shell.Format = "table",
+) -> None:
+    """Build the index anew beside the live one, and swap it in: searches are answered all the while.
+
+    What is built goes on where this command ends; --status tells.
+    """
+    if cancel:
+        caller.ask(lambda gateway: gateway.send("DELETE", REINDEX))
+        return
+    if check:
+        shell.write(
+            caller.ask(lambda gateway: gateway.posted(f"{REINDEX}/check")), output if output != "table" else "yaml"
+        )
+        return
+    shown = caller.get(REINDEX) if status else asyncio.run(_reindex(caller, output))
+    if output != "table":
+        shell.write(shown, output)
+        return
+    table = Table(caption=f"{shown['documents']:,} documents")
+    for column in ("state", "id", "model", "built in", "asked by", "changed"):
+        table.add_column(column)
+    for index in filter(None, (shown["live"], shown["building"])):
+        changed = shell.moment(index["changed_at"])
+        said = (index["state"], str(index["id"]), index["model"], f"{index['done']:,}", index["asked_by"], changed)
+        table.add_row(*(shell.text(each) for each in said))
+    console.print(table)
+
+
+async def _reindex(caller: Caller, output: str) -> Any:
+    columns = (TextColumn("builds"), BarColumn(), MofNCompleteColumn())
+    with Progress(*columns, console=errors, transient=True, disable=output != "table") as shown:
+        async with caller.gateway() as gateway:
+            status = await gateway.posted(REINDEX)
+        task = shown.add_task("", total=status["documents"])
+        while building := status["building"]:
+            shown.update(task, total=status["documents"], completed=min(building["done"], status["documents"]))
+            await asyncio.sleep(0.5)
+            # A token of the local stack may end before a large index is built.
+            async with caller.gateway() as gateway:
+                status = await gateway.get(REINDEX)
+    return status
 
 
 # --- Judging --------------------------------------------------------------------------------------------

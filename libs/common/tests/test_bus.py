@@ -114,6 +114,37 @@ async def test_after_the_last_try_the_event_is_kept_with_the_reason(
     assert letter.data == event.model_dump_json().encode()
 
 
+async def test_what_died_is_done_when_it_is_asked_for_again_and_only_once(
+    engine: Any, sessions: Any, broker: Any, consumer: Any, done: Any, stage: Any, deleted: Any, until: Any,
+    monkeypatch: Any,
+) -> None:  # fmt: skip
+    monkeypatch.setattr(bus, "RETRY_SECONDS", (0.05,))
+    handler, effects = done
+    healthy = False
+
+    async def fails_at_first(received: Received[RequirementDeleted]) -> None:
+        if received.data.revision == 2 and not healthy:
+            raise ValueError("not today")
+        await handler(received)
+
+    running_consumer = consumer(fails_at_first)
+    async with running(engine, broker, running_consumer):
+        await stage(*(deleted(revision) for revision in (1, 2, 3)))
+        await until(lambda: dead_letters(broker))
+        await until(lambda: caught_up(broker, 3))
+        async with sessions.begin() as session:
+            # What is behind the dead one is settled, and the dead one is remembered.
+            assert await inbox.gaps(session, "tests", "requirements", 0) == []
+        healthy = True
+        standing = await running_consumer.repair("requirements")
+        assert (standing.reached, standing.missing, standing.dead) == (3, 0, 1)
+        await until(lambda: sorted(effects) == [1, 2, 3])
+        assert (await running_consumer.repair("requirements")).dead == 0
+        await broker.nc.publish("plumbline.replay.requirements", b'{"first": 1, "last": 3}')
+        await until(lambda: caught_up(broker, 7))
+    assert sorted(effects) == [1, 2, 3]
+
+
 async def test_a_message_that_is_no_event_goes_to_the_dead_letters_at_once(
     engine: Any, broker: Any, consumer: Any, done: Any, until: Any
 ) -> None:

@@ -55,6 +55,7 @@ def problem(reply: httpx.Response, status: int, slug: str) -> dict[str, Any]:
         ("/api/v1/adjustments", "requirements"),
         ("/api/v1/search", "search"),
         ("/api/v1/documents/1", "search"),
+        ("/api/v1/reindex", "search"),
         ("/api/v1/signals", "analysis"),
         ("/api/v1/anomalies", "analysis"),
         ("/api/v1/verdicts", "analysis"),

@@ -19,6 +19,7 @@ from plumbline_common.events import Event, Received
 from plumbline_common.schemas import AnomalySnapshot, RequirementSnapshot
 from plumbline_search.embedding import encoder
 from plumbline_search.embedding.embedder import Embedder
+from plumbline_search.indexes.serving import Serving
 from plumbline_search.main import create_app
 from plumbline_search.models import Base
 from plumbline_search.settings import Settings
@@ -54,6 +55,7 @@ async def _empty(engine: AsyncEngine) -> None:
     tables = ", ".join(table.name for table in Base.metadata.sorted_tables)
     async with engine.begin() as connection:
         await connection.execute(text(f"TRUNCATE {tables}"))
+        await indexed.begin_with_one(connection)
 
 
 @pytest_asyncio.fixture(loop_scope="session")
@@ -87,6 +89,12 @@ async def embedder(model_cache: Path) -> AsyncIterator[Embedder]:
 
     async with Embedder(encode) as running:
         yield running
+
+
+@pytest.fixture
+def serving(embedder: Embedder) -> Serving:
+    """The live index, by the real encoder."""
+    return indexed.OneIndex(embedder)
 
 
 MOMENT = datetime(2026, 3, 1, 12, tzinfo=UTC)

@@ -18,6 +18,10 @@ OPERATIONS = [
     "GET /api/v1/documents/{kind}/{external_id}",
     "PUT /api/v1/documents/{kind}/{external_id}",
     "DELETE /api/v1/documents/{kind}/{external_id}",
+    "GET /api/v1/reindex",
+    "POST /api/v1/reindex",
+    "DELETE /api/v1/reindex",
+    "POST /api/v1/reindex/check",
 ]
 
 

@@ -7,6 +7,7 @@ from uuid import UUID
 import pytest
 from sqlalchemy import text
 
+from indexed import OneIndex
 from plumbline_common import db
 from plumbline_common.events import (
     AnomalyDetected,
@@ -25,6 +26,7 @@ from plumbline_search.consumer import Indexer
 from plumbline_search.embedding.embedder import Embedder
 from plumbline_search.embedding.encoder import Vectors
 from plumbline_search.embedding.model_store import MODEL
+from plumbline_search.indexes.serving import Serving
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 NewRequirement = Callable[..., RequirementSnapshot]
@@ -33,8 +35,8 @@ AsReceived = Callable[..., Received[Any]]
 
 
 @pytest.fixture
-def indexer(sessions: db.Sessions, embedder: Embedder) -> Indexer:
-    return Indexer(sessions, embedder)
+def indexer(sessions: db.Sessions, serving: Serving) -> Indexer:
+    return Indexer(sessions, serving)
 
 
 async def rows(sessions: db.Sessions, statement: str) -> list[tuple[Any, ...]]:
@@ -45,7 +47,7 @@ async def rows(sessions: db.Sessions, statement: str) -> list[tuple[Any, ...]]:
 async def state(sessions: db.Sessions) -> list[tuple[Any, ...]]:
     return await rows(
         sessions,
-        "SELECT revision, deleted, title, state, EXISTS (SELECT 1 FROM search_passages p"
+        "SELECT revision, deleted, title, state, EXISTS (SELECT 1 FROM search_passages_0 p"
         " WHERE p.document = d.id AND p.version = d.version) FROM search_documents d",
     )
 
@@ -59,7 +61,7 @@ async def test_a_created_requirement_is_indexed_and_said_to_be(
     assert subject == "search.document.indexed.v1"
     assert key == f"requirement:{UUID(int=1)}"
     assert MODEL in data
-    assert await rows(sessions, "SELECT model FROM search_passages") == [(MODEL,)]
+    assert await rows(sessions, "SELECT model FROM search_passages_0") == [(MODEL,)]
 
 
 async def test_an_event_that_comes_twice_is_done_once(
@@ -169,15 +171,15 @@ async def test_what_cannot_be_embedded_is_neither_indexed_nor_noted(
         raise RuntimeError("no encoder")
 
     async with Embedder(broken) as embedder:
-        indexer = Indexer(sessions, embedder)
+        indexer = Indexer(sessions, OneIndex(embedder))
         with pytest.raises(RuntimeError, match="no encoder"):
             await indexer.requirement_changed(received(RequirementCreated(requirement=requirement())))
     for table in ("search_documents", "inbox", "outbox"):
         assert await rows(sessions, f"SELECT 1 FROM {table}") == []
 
 
-def test_every_event_that_is_declared_has_a_handler(sessions: db.Sessions, embedder: Embedder) -> None:
-    subscription = consumer.subscription(sessions, embedder, 16)
+def test_every_event_that_is_declared_has_a_handler(sessions: db.Sessions, serving: Serving) -> None:
+    subscription = consumer.subscription(sessions, serving, 16)
     assert set(subscription.handlers) == set(consumer.CONSUMES)
     assert subscription.producers == ["analysis", "requirements"]
     assert subscription.concurrency == 16

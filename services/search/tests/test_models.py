@@ -13,11 +13,13 @@ async def test_the_migrations_make_what_the_models_say(engine: AsyncEngine, sett
 async def test_a_change_of_state_alone_touches_no_index_of_vectors(put: Put, engine: AsyncEngine) -> None:
     """A heap-only tuple update of the passages: the HNSW index is not written."""
     await put(document(state="active"))
-    counted = text("SELECT n_tup_upd, n_tup_hot_upd FROM pg_stat_xact_user_tables WHERE relname = 'search_passages'")
+    counted = text(
+        "SELECT n_tup_upd, n_tup_hot_upd FROM pg_stat_xact_user_tables WHERE relname = 'search_passages_0'"
+    )
     async with engine.connect() as connection:
         before = (await connection.execute(counted)).one()
         for state in ("deprecated", "retired", "active"):
-            await connection.execute(text("UPDATE search_passages SET state = :state"), {"state": state})
+            await connection.execute(text("UPDATE search_passages_0 SET state = :state"), {"state": state})
         after = (await connection.execute(counted)).one()
         await connection.rollback()
     assert [late - early for late, early in zip(after, before, strict=True)] == [3, 3]

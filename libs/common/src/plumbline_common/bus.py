@@ -226,6 +226,17 @@ class Broker:
                 await asyncio.wait_for(self.nc.drain(), DRAIN_SECONDS)
 
 
+@dataclass(frozen=True)
+class Standing:
+    """How far a consumer is with a producer. Up to `reached` nothing is missing but what is `dead`."""
+
+    producer: str
+    reached: int
+    in_flight: int
+    missing: int
+    dead: int
+
+
 @dataclass
 class Consumer:
     """Runs one subscription: `concurrency` workers for each producer, one event at a time each."""
@@ -462,6 +473,29 @@ class Consumer:
         if quiet or now - since > GAP_PATIENCE_SECONDS:
             await self._ask(producer, missing)
 
+    async def repair(self, producer: str) -> "Standing":
+        """Ask at once for all that never arrived, and for what died here: it may succeed now."""
+        consumer = self.subscription.consumer
+        try:
+            info = await self.broker.js.consumer_info(stream_of(producer), consumer)
+            in_flight = (info.num_pending or 0) + (info.num_ack_pending or 0)
+        except NotFoundError:
+            in_flight = 0  # the producer has never sent anything
+        async with self.sessions.begin() as session:
+            missing = await inbox.gaps(session, consumer, producer, 0.0, self._oldest.get(producer, 1))
+            dead = await inbox.again(session, consumer, producer)
+            reached = await inbox.reached(session, consumer, producer)
+        # With some in flight a gap may be one of these.
+        asked = [inbox.Gap(position, position) for position in dead] + ([] if in_flight else missing)
+        for each in asked:
+            await self._replay(producer, each)
+        return Standing(producer, reached, in_flight, sum(gap.last - gap.first + 1 for gap in missing), len(dead))
+
+    async def _replay(self, producer: str, gap: inbox.Gap) -> None:
+        await self.broker.nc.publish(
+            f"{PREFIX}.replay.{producer}", json.dumps({"first": gap.first, "last": gap.last}).encode()
+        )
+
     async def _ask(self, producer: str, missing: list[inbox.Gap]) -> None:
         now = asyncio.get_running_loop().time()
         gap, again_at, wait = self._asked.get(producer, (None, 0.0, GAP_GRACE))
@@ -472,6 +506,4 @@ class Consumer:
         self._asked[producer] = (missing[0], now + wait, wait)
         log.warning("%s misses events of %s: asking for them", self.subscription.consumer, producer)
         for lost in missing:
-            await self.broker.nc.publish(
-                f"{PREFIX}.replay.{producer}", json.dumps({"first": lost.first, "last": lost.last}).encode()
-            )
+            await self._replay(producer, lost)

@@ -41,7 +41,11 @@ _FIRST = text(
     "INSERT INTO inbox (consumer, producer, position, event_id, outcome)"
     " SELECT :consumer, :producer, :position, :event_id, :outcome WHERE NOT EXISTS ("
     "  SELECT 1 FROM inbox_progress WHERE consumer = :consumer AND producer = :producer"
-    "  AND position >= :position) ON CONFLICT DO NOTHING RETURNING 1"
+    "  AND position >= :position) OR EXISTS ("
+    "  SELECT 1 FROM inbox WHERE consumer = :consumer AND producer = :producer AND position = :position"
+    "  AND outcome = 'again')"
+    " ON CONFLICT (consumer, producer, position) DO UPDATE SET outcome = excluded.outcome,"
+    "  processed_at = clock_timestamp() WHERE inbox.outcome = 'again' RETURNING 1"
 ).bindparams(
     sa.bindparam("consumer", type_=Text),
     sa.bindparam("producer", type_=Text),
@@ -94,7 +98,18 @@ _ADVANCE = text(
     "UPDATE inbox_progress SET position = greatest(position, :upto)"
     " WHERE consumer = :consumer AND producer = :producer RETURNING position"
 )
-_FORGET = text("DELETE FROM inbox WHERE consumer = :consumer AND producer = :producer AND position <= :position")
+# What is dead is remembered until it is repaired.
+_FORGET = text(
+    "DELETE FROM inbox WHERE consumer = :consumer AND producer = :producer AND position <= :position"
+    " AND outcome NOT IN ('dead', 'again')"
+)
+_REACHED = text(
+    "SELECT coalesce((SELECT position FROM inbox_progress WHERE consumer = :consumer AND producer = :producer), 0)"
+)
+_AGAIN = text(
+    "UPDATE inbox SET outcome = 'again' WHERE consumer = :consumer AND producer = :producer"
+    " AND outcome IN ('dead', 'again') RETURNING position"
+)
 
 
 async def gaps(session: AsyncSession, consumer: str, producer: str, grace: float, oldest: int = 1) -> list[Gap]:
@@ -116,3 +131,14 @@ async def gaps(session: AsyncSession, consumer: str, producer: str, grace: float
     # Below the progress, the progress itself tells that an event was done.
     await session.execute(_FORGET, names | {"position": reached})
     return [Gap(row.first, row.last) for row in found if row.late]
+
+
+async def reached(session: AsyncSession, consumer: str, producer: str) -> int:
+    """The position up to which every event of `producer` was done, died, or was no concern of this consumer."""
+    return int((await session.execute(_REACHED, {"consumer": consumer, "producer": producer})).scalar_one())
+
+
+async def again(session: AsyncSession, consumer: str, producer: str) -> list[int]:
+    """Take the dead events for not done: each is done when it comes again. Returns their positions."""
+    rows = await session.execute(_AGAIN, {"consumer": consumer, "producer": producer})
+    return sorted(rows.scalars())

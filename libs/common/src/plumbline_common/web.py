@@ -188,7 +188,7 @@ async def _start(
     if resources is not None:
         await stack.enter_async_context(resources(app))
     if subscription is not None:
-        consumer = bus.Consumer(broker, app.state.sessions, subscription(app))
+        app.state.consumer = consumer = bus.Consumer(broker, app.state.sessions, subscription(app))
         await stack.enter_async_context(background("consumer", consumer.run, stop=consumer.stop))
 
 

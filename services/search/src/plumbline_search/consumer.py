@@ -17,7 +17,7 @@ from plumbline_common.events import (
 )
 from plumbline_search.documents import content, indexing, repository
 from plumbline_search.documents.content import Document
-from plumbline_search.embedding.embedder import Embedder
+from plumbline_search.indexes.serving import Serving
 
 CONSUMER = "search"
 CONSUMES: tuple[type[Event], ...] = (
@@ -37,9 +37,9 @@ AnomalyChanged = AnomalyDetected | AnomalyUpdated | AnomalyResolved
 class Indexer:
     """Handlers of the bus. Texts of events that arrive together are embedded together."""
 
-    def __init__(self, sessions: db.Sessions, embedder: Embedder) -> None:
+    def __init__(self, sessions: db.Sessions, serving: Serving) -> None:
         self._sessions = sessions
-        self._embedder = embedder
+        self._serving = serving
 
     async def requirement_changed(self, received: Received[RequirementChanged]) -> None:
         await self._index(received, content.of_requirement(received.data.requirement))
@@ -63,15 +63,15 @@ class Indexer:
     async def _index(self, received: Received[Any], document: Document) -> None:
         # Before the transaction: it takes tens of milliseconds, and no lock waits for another process.
         with telemetry.tracer.start_as_current_span("embed document"):
-            found_by = await indexing.read(self._embedder, document.key, document.title, document.body)
+            found_by = await indexing.read(self._serving, document.key, document.title, document.body)
         async with self._sessions.begin() as session:
             if not await inbox.first_time(session, received, CONSUMER):
                 return
-            await indexing.index(session, document, found_by)
+            await indexing.index(session, self._serving, document, found_by)
 
 
-def subscription(sessions: db.Sessions, embedder: Embedder, concurrency: int) -> bus.Subscription:
-    indexer = Indexer(sessions, embedder)
+def subscription(sessions: db.Sessions, serving: Serving, concurrency: int) -> bus.Subscription:
+    indexer = Indexer(sessions, serving)
     handlers: dict[type[Event], bus.Handler] = {
         RequirementDeleted: indexer.requirement_deleted,
         **dict.fromkeys(

@@ -7,11 +7,15 @@ from fastapi import FastAPI
 
 from plumbline_common import bus, web
 from plumbline_search import consumer
-from plumbline_search.documents.refreshing import Refresher
 from plumbline_search.documents.router import BODY_LIMITS
 from plumbline_search.documents.router import router as documents
-from plumbline_search.embedding import embedder
+from plumbline_search.embedding import models
+from plumbline_search.indexes import repository as indexes
+from plumbline_search.indexes.serving import Serving
 from plumbline_search.postings.merging import Merger
+from plumbline_search.reindexing import building
+from plumbline_search.reindexing.building import Builder
+from plumbline_search.reindexing.router import router as reindexing
 from plumbline_search.searches.router import router as searches
 from plumbline_search.searches.service import Tools
 from plumbline_search.settings import Settings
@@ -23,27 +27,28 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     @contextlib.asynccontextmanager
     async def resources(app: FastAPI) -> AsyncIterator[None]:
         state = app.state
-        async with (
-            embedder.in_processes(
-                chosen.model_cache,
-                processes=chosen.embedding_processes,
-                batch=chosen.embedding_batch,
-                waiting=chosen.embedding_waiting,
-                remembered=chosen.embedding_remembered,
-            ) as state.embedder,
-            web.background("merging of the inverted index", Merger(state.sessions).run),
-            web.background("refreshing of documents", Refresher(state.sessions, state.embedder).run),
-        ):
-            state.search_tools = Tools(state.embedder)
-            yield
+        async with state.sessions() as session:
+            needed = {index.model for index in await indexes.every(session)}
+        async with models.opened(chosen, needed) as state.models:
+            await building.begin_where_due(state.sessions, state.models.configured)
+            state.serving = Serving(state.sessions, state.models.by_name)
+            state.builder = Builder(state.sessions, state.serving)
+            await state.serving.refresh()
+            async with (
+                web.background("hearing of indexes", state.serving.run),
+                web.background("building of indexes", state.builder.run),
+                web.background("merging of the inverted index", Merger(state.sessions).run),
+            ):
+                state.search_tools = Tools(state.serving)
+                yield
 
     def subscription(app: FastAPI) -> bus.Subscription:
-        return consumer.subscription(app.state.sessions, app.state.embedder, chosen.indexing_concurrency)
+        return consumer.subscription(app.state.sessions, app.state.serving, chosen.indexing_concurrency)
 
     return web.create_app(
         "search",
         chosen,
-        routers=[searches, documents],
+        routers=[searches, documents, reindexing],
         subscription=subscription,
         consumes=consumer.CONSUMES,
         resources=resources,

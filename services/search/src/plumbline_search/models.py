@@ -20,10 +20,10 @@ from sqlalchemy import (
     Uuid,
 )
 from sqlalchemy.dialects.postgresql import ARRAY, BYTEA, JSONB
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy.orm import DeclarativeBase, Mapped, declared_attr, mapped_column
 
 from plumbline_common import db, inbox, outbox
-from plumbline_search.embedding.model_store import DIMENSIONS
+from plumbline_search.embedding.model_store import SIZES
 
 
 class Base(DeclarativeBase):
@@ -52,7 +52,6 @@ class SearchDocument(Base):
         Index("ix_search_documents_team", "team"),
         Index("ix_search_documents_kind_state", "kind", "state"),
         Index("ix_search_documents_updated_at", "updated_at"),
-        Index("ix_search_documents_indexed", "indexed", postgresql_where=sa.text("NOT deleted")),
         Index(
             "ix_search_documents_facets",
             "facets",
@@ -84,26 +83,65 @@ class SearchDocument(Base):
     """Where it is kept."""
     readers: Mapped[list[str] | None] = mapped_column(ARRAY(Text))
     """The teams that may read it; None: whoever may read at all."""
-    indexed: Mapped[str] = mapped_column(Text)
-    """Which analysis and which model its postings and passages are of."""
 
 
-class SearchPassage(Base):
+class SearchIndex(Base):
+    """What documents are found by: passages of one model, and terms of one analysis. One is live.
+
+    Another may be built beside it. Each has a slot: the tables of its passages, and its part of the inverted index.
+    """
+
+    __tablename__ = "search_indexes"
+    __table_args__ = (
+        CheckConstraint("slot IN (0, 1)", name="slot"),
+        CheckConstraint("state IN ('building', 'live', 'old')", name="state"),
+        UniqueConstraint("slot"),
+        UniqueConstraint("state"),
+    )
+
+    id: Mapped[int] = mapped_column(Integer, Identity(always=True), primary_key=True)
+    slot: Mapped[int] = mapped_column(SmallInteger)
+    state: Mapped[str] = mapped_column(Text)
+    """`old`: it was live, and who has not heard that it is not any more may still ask it."""
+    model: Mapped[str] = mapped_column(Text)
+    """Name and version."""
+    dimensions: Mapped[int] = mapped_column(Integer)
+    analysis: Mapped[int] = mapped_column(Integer)
+    """Version of the analysis that made the terms."""
+    reached: Mapped[int] = mapped_column(Integer, server_default="0")
+    """Documents up to this version were given to who builds."""
+    done: Mapped[int] = mapped_column(Integer, server_default="0")
+    """Documents that were built in."""
+    asked_by: Mapped[str] = mapped_column(Text)
+    asked_at: Mapped[datetime] = mapped_column(db.timestamp(), server_default=sa.func.clock_timestamp())
+    changed_at: Mapped[datetime] = mapped_column(db.timestamp(), server_default=sa.func.clock_timestamp())
+    """Of the state, or of what is done."""
+
+
+class SearchPassage:
     """A part of a document with its vector, and what a document is filtered by: no join stands in the index's way."""
 
-    __tablename__ = "search_passages"
-    __table_args__ = (
-        Index("ix_search_passages_document", "document"),
-        Index(
-            "ix_search_passages_embedding",
-            "embedding",
-            postgresql_using="hnsw",
-            postgresql_ops={"embedding": "halfvec_ip_ops"},
-            postgresql_with={"m": 24, "ef_construction": 128},
-        ),
-        # Room on each page: a change of state alone then touches no index (a HOT update).
-        {"postgresql_with": {"fillfactor": 85, "toast_tuple_target": 4080}},
-    )
+    __tablename__: str
+
+    @declared_attr.directive
+    @classmethod
+    def __table_args__(cls) -> tuple[Any, ...]:
+        return (
+            Index(f"ix_{cls.__tablename__}_document", "document"),
+            *(
+                Index(
+                    f"ix_{cls.__tablename__}_{dimensions}",
+                    sa.literal_column(f"(embedding::halfvec({dimensions}))").label("vector"),
+                    postgresql_using="hnsw",
+                    postgresql_ops={"vector": "halfvec_ip_ops"},
+                    postgresql_with={"m": 24, "ef_construction": 128},
+                    postgresql_where=sa.text(f"vector_dims(embedding) = {dimensions}"),
+                )
+                for dimensions in SIZES
+            ),
+            # Room on each page: a change of state alone then touches no index (a HOT update).
+            {"postgresql_with": {"fillfactor": 85, "toast_tuple_target": 4080}},
+        )
 
     version: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
     place: Mapped[int] = mapped_column(SmallInteger, primary_key=True)
@@ -120,8 +158,20 @@ class SearchPassage(Base):
     readers: Mapped[list[str] | None] = mapped_column(ARRAY(Text))
     model: Mapped[str] = mapped_column(Text)
     """Name and version of the model that made `embedding`."""
-    embedding: Mapped[list[float]] = mapped_column(HALFVEC(DIMENSIONS))
+    embedding: Mapped[list[float]] = mapped_column(HALFVEC())
     """Of length 1: the inner product is the cosine."""
+
+
+class FirstPassage(SearchPassage, Base):
+    __tablename__ = "search_passages_0"
+
+
+class SecondPassage(SearchPassage, Base):
+    __tablename__ = "search_passages_1"
+
+
+PASSAGES: tuple[type[FirstPassage], type[SecondPassage]] = (FirstPassage, SecondPassage)
+"""By slot."""
 
 
 class FreshPostings(Base):
@@ -130,6 +180,7 @@ class FreshPostings(Base):
     __tablename__ = "search_fresh"
     __table_args__ = (Index("ix_search_fresh_document", "document"),)
 
+    slot: Mapped[int] = mapped_column(SmallInteger, primary_key=True, autoincrement=False)
     version: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
     document: Mapped[int] = mapped_column(BigInteger)
     length: Mapped[int] = mapped_column(Integer)
@@ -146,6 +197,7 @@ class Run(Base):
     __tablename__ = "search_runs"
 
     id: Mapped[int] = mapped_column(Integer, Identity(always=True), primary_key=True)
+    slot: Mapped[int] = mapped_column(SmallInteger)
     level: Mapped[int] = mapped_column(SmallInteger)
     """Runs of a level become one of the next."""
     documents: Mapped[int] = mapped_column(Integer)
@@ -170,9 +222,10 @@ class Term(Base):
     __tablename__ = "search_terms"
     __table_args__ = (
         Index("ix_search_terms_trigrams", "term", postgresql_using="gin", postgresql_ops={"term": "gin_trgm_ops"}),
-        Index("ix_search_terms_prefix", "term", postgresql_ops={"term": "text_pattern_ops"}),
+        Index("ix_search_terms_prefix", "slot", "term", postgresql_ops={"term": "text_pattern_ops"}),
     )
 
+    slot: Mapped[int] = mapped_column(SmallInteger, primary_key=True, autoincrement=False)
     id: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
     term: Mapped[str] = mapped_column(Text)
     documents: Mapped[int] = mapped_column(Integer)

@@ -6,10 +6,11 @@ from pydantic_settings import SettingsConfigDict
 
 from plumbline_common.settings import ServiceSettings
 from plumbline_search.embedding import model_store
+from plumbline_search.embedding.endpoint import EndpointSettings
 
 
 class Settings(ServiceSettings):
-    model_config = SettingsConfigDict(env_prefix="PLUMBLINE_SEARCH_")
+    model_config = SettingsConfigDict(env_prefix="PLUMBLINE_SEARCH_", env_nested_delimiter="__")
 
     model_cache: Path = Field(default_factory=model_store.default_cache)
     """Where the encoder is kept after the first start built it: 56 MB."""
@@ -21,5 +22,9 @@ class Settings(ServiceSettings):
     """With more queries waiting than this the service answers 503."""
     embedding_remembered: Annotated[int, Field(ge=0)] = 4096
     """Vectors of the latest texts that are kept in memory, 1.5 KB each."""
+    embedding_endpoint: EndpointSettings | None = None
+    """Embeds instead of the processes: `PLUMBLINE_SEARCH_EMBEDDING_ENDPOINT__URL`, `…__MODEL`, `…__DIMENSIONS`."""
+    previous_embedding_endpoint: EndpointSettings | None = None
+    """What was configured before: queries are embedded by it until the index of the new model is built."""
     indexing_concurrency: Annotated[int, Field(ge=1, le=256)] = 16
     """How many events of one producer are indexed at the same time."""

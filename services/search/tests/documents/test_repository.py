@@ -67,7 +67,7 @@ class TestBury:
         row = (await reading.execute(text("SELECT * FROM search_documents"))).mappings().one()
         kept = {name for name, value in row.items() if value not in (None, "", {})}
         assert kept == {"id", "version", "kind", "entity_id", "revision", "deleted", "updated_at"}
-        assert [await rows(reading, table) for table in ("search_passages", "search_fresh")] == [0, 0]
+        assert [await rows(reading, table) for table in ("search_passages_0", "search_fresh")] == [0, 0]
 
     async def test_a_late_event_does_not_revive_what_was_deleted(
         self, put: Put, sessions: db.Sessions, reading: AsyncSession
@@ -103,25 +103,25 @@ class TestIndex:
         versions = await reading.execute(
             text(
                 "SELECT DISTINCT d.version, p.version, f.version"
-                " FROM search_documents d, search_passages p, search_fresh f"
+                " FROM search_documents d, search_passages_0 p, search_fresh f"
             )
         )
         ((of_document, of_passages, of_terms),) = versions.all()
         assert of_document == of_passages == of_terms
-        assert await rows(reading, "search_passages") == 3
+        assert await rows(reading, "search_passages_0") == 3
 
     async def test_a_change_of_state_alone_keeps_postings_and_vectors(self, put: Put, reading: AsyncSession) -> None:
         await put(document(state="active", service="checkout", facets={"type": "latency"}))
         before = (await reading.execute(text("SELECT version, xmin::text FROM search_fresh"))).all()
         await put(document(revision=2, state="retired", service="stock", facets={"type": "capacity"}))
         assert (await reading.execute(text("SELECT version, xmin::text FROM search_fresh"))).all() == before
-        row = (await reading.execute(text("SELECT state, service, facets FROM search_passages"))).one()
+        row = (await reading.execute(text("SELECT state, service, facets FROM search_passages_0"))).one()
         assert tuple(row) == ("retired", "stock", {"type": "capacity"})
 
     async def test_vectors_are_kept_as_they_were_given(self, put: Put, reading: AsyncSession) -> None:
         vectors = np.stack([axis(1), axis(2)])
         await put(document(body="word " * 400), vectors)
-        kept = await reading.execute(text("SELECT embedding::real[] FROM search_passages ORDER BY place"))
+        kept = await reading.execute(text("SELECT embedding::real[] FROM search_passages_0 ORDER BY place"))
         assert np.array_equal(np.array(kept.scalars().all(), np.float32), vectors)
 
 

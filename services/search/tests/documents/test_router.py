@@ -272,7 +272,7 @@ async def test_a_reader_who_goes_away_leaves_what_was_done(app: FastAPI) -> None
             yield json.dumps(line(f"gone/{number}", body=f"text {number}")).encode()
 
     actor = UserInfo("alice", frozenset({"editor"}), frozenset())
-    stream = service.run_lines(app.state.sessions, app.state.embedder, lines(), actor)
+    stream = service.run_lines(app.state.sessions, app.state.serving, lines(), actor)
     first = await anext(stream)
     await stream.aclose()  # type: ignore[attr-defined]
     done = [json.loads(result)["external_id"] for result in first.splitlines()]

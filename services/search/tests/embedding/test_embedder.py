@@ -13,7 +13,7 @@ from plumbline_common import db
 from plumbline_common.errors import Unavailable
 from plumbline_search.embedding import embedder as embedder_module
 from plumbline_search.embedding import encoder
-from plumbline_search.embedding.embedder import Embedder, TooBusy
+from plumbline_search.embedding.embedder import Embedder, TooBusy, Urgency
 from plumbline_search.embedding.encoder import Vectors
 from plumbline_search.embedding.model_store import DIMENSIONS
 
@@ -69,8 +69,8 @@ async def test_queries_go_before_documents() -> None:
         await gate.entered.wait()
         group.create_task(embedder.embed(["document", "both"]))
         await asyncio.sleep(0)
-        group.create_task(embedder.embed(["query"], urgent=True))
-        group.create_task(embedder.embed(["both"], urgent=True))
+        group.create_task(embedder.embed(["query"], urgency=Urgency.QUERY))
+        group.create_task(embedder.embed(["both"], urgency=Urgency.QUERY))
         await asyncio.sleep(0)
         gate.open.set()
     assert gate.batches == [["busy"], ["query"], ["both"], ["document"]]
@@ -82,7 +82,7 @@ async def test_a_text_is_embedded_once_however_it_is_spaced_or_cased() -> None:
         await asyncio.gather(
             *(embedder.embed([text]) for text in ("Slow  Checkout", "slow checkout", " slow\ncheckout "))
         )
-        await embedder.embed(["SLOW CHECKOUT"], urgent=True)
+        await embedder.embed(["SLOW CHECKOUT"], urgency=Urgency.QUERY)
     assert gate.batches == [["slow checkout"]]
 
 
@@ -126,10 +126,10 @@ async def test_queries_beyond_the_limit_are_refused_and_documents_wait() -> None
         group.create_task(embedder.embed(["busy"]))
         await gate.entered.wait()
         for number in range(2):
-            group.create_task(embedder.embed([f"query {number}"], urgent=True))
+            group.create_task(embedder.embed([f"query {number}"], urgency=Urgency.QUERY))
         await asyncio.sleep(0)
         with pytest.raises(TooBusy):
-            await embedder.embed(["one too many"], urgent=True)
+            await embedder.embed(["one too many"], urgency=Urgency.QUERY)
         group.create_task(embedder.embed(["document"]))
         await asyncio.sleep(0)
         gate.open.set()

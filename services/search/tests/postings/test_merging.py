@@ -23,7 +23,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
 
 async def titles(session: AsyncSession, query: str, reader: Reader | None = None) -> list[str]:
     words = {analysis.term_id(term): 1.0 for term in analysis.terms(query)}
-    matches = (await (reader or Reader()).matches(session, words)).best(100)
+    matches = (await (reader or Reader()).matches(session, 0, words)).best(100)
     found = await session.execute(text("SELECT version, title FROM search_documents WHERE NOT deleted"))
     by_version = dict(tuple(row) for row in found)
     return [by_version[version] for version in matches.versions.tolist() if version in by_version]
@@ -77,6 +77,21 @@ async def test_what_was_replaced_or_deleted_leaves_the_index_with_the_next_merge
     assert kept.scalar_one() == 0
 
 
+async def test_a_run_whose_documents_have_gone_is_made_anew(
+    put: Put, sessions: db.Sessions, reading: AsyncSession
+) -> None:
+    for number in range(1, 5):
+        await put(document(number, title=f"checkout {word(number)}", body=""))
+    await merged(sessions)
+    assert await levels(reading) == [(0, 4)]
+    for number in (1, 2):
+        async with sessions.begin() as session:
+            await documents.bury(session, "requirement", UUID(int=number), 1, NOW)
+    await merged(sessions)
+    assert await levels(reading) == [(0, 2)]
+    assert set(await titles(reading, "checkout")) == {f"checkout {word(3)}", f"checkout {word(4)}"}
+
+
 async def test_a_reader_that_knows_runs_sees_what_came_of_them(
     put: Put, sessions: db.Sessions, reading: AsyncSession
 ) -> None:
@@ -114,7 +129,7 @@ async def test_while_documents_come_and_runs_merge_nothing_is_missing_or_found_t
             async with sessions() as session:
                 connection = await session.connection(execution_options={"isolation_level": "AUTOCOMMIT"})
                 assert connection is not None
-                found = await reader.matches(session, {analysis.term_id("checkout"): 1.0})
+                found = await reader.matches(session, 0, {analysis.term_id("checkout"): 1.0})
             versions = found.versions.tolist()
             assert len(versions) == len(set(versions))
             assert len(versions) >= before

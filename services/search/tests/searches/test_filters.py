@@ -10,7 +10,7 @@ from pydantic import TypeAdapter, ValidationError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from indexed import NOW, Put, document
-from plumbline_search.models import SearchDocument, SearchPassage
+from plumbline_search.models import FirstPassage, SearchDocument
 from plumbline_search.searches import filters, repository
 from plumbline_search.searches.filters import Condition, Filter
 from plumbline_search.searches.repository import Gate
@@ -33,7 +33,7 @@ FACETS: list[dict[str, Any]] = [
 async def found(session: AsyncSession, given: Any) -> list[int]:
     """The numbers of the documents that the filter lets through: by the documents, and by their passages."""
     by_table = []
-    for table in (SearchDocument, SearchPassage):
+    for table in (SearchDocument, FirstPassage):
         rows = await session.execute(sa.select(table.team).where(*repository.conditions(table, Gate(parsed(given)))))
         by_table.append(sorted(int(team or 0) for team in rows.scalars()))
     assert by_table[0] == by_table[1]

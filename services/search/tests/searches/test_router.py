@@ -11,7 +11,7 @@ from fastapi import FastAPI
 
 from plumbline_search.documents import indexing
 from plumbline_search.documents.content import Document
-from plumbline_search.embedding.embedder import Embedder
+from plumbline_search.indexes.serving import Serving
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 SEARCH = "/api/v1/search"
@@ -64,11 +64,11 @@ DOCUMENTS = [
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session", autouse=True)
 async def indexed(app: FastAPI) -> None:
-    embedder: Embedder = app.state.embedder
+    serving: Serving = app.state.serving
     for document in DOCUMENTS:
-        found_by = await indexing.read(embedder, document.key, document.title, document.body)
+        found_by = await indexing.read(serving, document.key, document.title, document.body)
         async with app.state.sessions.begin() as session:
-            assert await indexing.index(session, document, found_by)
+            assert await indexing.index(session, serving, document, found_by)
 
 
 async def found(client: httpx.AsyncClient, **request: Any) -> dict[str, Any]:
@@ -105,6 +105,7 @@ async def test_a_hit_says_what_it_is_and_why_it_was_found(client: httpx.AsyncCli
         "updated_at": "2026-03-01T12:00:00Z",
         "external_id": None,
         "url": None,
+        "explanation": None,
     }
     assert 0 < score <= 1
     assert legs["lexical"]["score"] > 0
@@ -288,7 +289,7 @@ async def test_many_searches_at_once_are_all_answered(client: httpx.AsyncClient)
 async def test_when_too_many_wait_the_service_says_so(
     client: httpx.AsyncClient, app: FastAPI, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(app.state.embedder, "_waiting", 0)
+    monkeypatch.setattr(app.state.models.configured, "_waiting", 0)
     response = await client.post(SEARCH, json={"query": "never asked before"})
     assert response.status_code == 503
     assert response.json()["type"] == "urn:plumbline:problem:embedding-busy"

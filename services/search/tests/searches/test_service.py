@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
-from indexed import NOW, Put, axis, document, near
+from indexed import NOW, OneIndex, Put, axis, document, near
 from plumbline_common import db
 from plumbline_common.auth import UserInfo
 from plumbline_search.documents import indexing
@@ -38,7 +38,7 @@ ALICE = caller()
 async def ask(session: AsyncSession, *, actor: UserInfo = ALICE, **request: Any) -> SearchResponse:
     """Every query means `ASKED`."""
     async with Embedder(encode) as embedder:
-        return await service.search(session, Tools(embedder), SearchRequest.model_validate(request), actor)
+        return await service.search(session, Tools(OneIndex(embedder)), SearchRequest.model_validate(request), actor)
 
 
 async def titles(session: AsyncSession, **request: Any) -> list[str]:
@@ -223,14 +223,6 @@ class TestMeaning:
         answer = await ask(reading, query="x", legs=["vector"])
         assert [hit.title for hit in answer.items] == ["long", "short"]
 
-    async def test_vectors_of_another_model_are_not_compared(
-        self, put: Put, sessions: db.Sessions, reading: AsyncSession
-    ) -> None:
-        await put(document())
-        async with sessions.begin() as session:
-            await session.execute(text("UPDATE search_passages SET model = 'another@7'"))
-        assert await meaning(reading) == []
-
     async def test_a_vector_may_be_given_of_any_length(self, put: Put, reading: AsyncSession) -> None:
         await put(document(1, title="a"), axis(1))
         await put(document(2, title="b"), axis(2))
@@ -395,7 +387,7 @@ async def test_no_transaction_is_open_while_the_query_is_embedded(
         return await encode(texts)
 
     async with Embedder(observing) as embedder:
-        await service.search(reading, Tools(embedder), SearchRequest(query="checkout"), ALICE)
+        await service.search(reading, Tools(OneIndex(embedder)), SearchRequest(query="checkout"), ALICE)
     assert open_transactions == [0]
 
 
@@ -413,7 +405,9 @@ async def test_words_are_looked_up_while_the_query_is_embedded(sessions: db.Sess
         return await encode(texts)
 
     async with Embedder(waits_for_the_words) as embedder:
-        answer = await service.search(reading, Tools(embedder, Observed()), SearchRequest(query="checkout"), ALICE)
+        answer = await service.search(
+            reading, Tools(OneIndex(embedder), Observed()), SearchRequest(query="checkout"), ALICE
+        )
     assert answer.total == 0
 
 
@@ -422,7 +416,7 @@ async def test_a_query_that_cannot_be_embedded_is_refused_and_the_session_stays_
 ) -> None:
     async with Embedder(encode, waiting=0) as embedder:
         with pytest.raises(TooBusy):
-            await service.search(reading, Tools(embedder), SearchRequest(query="checkout"), ALICE)
+            await service.search(reading, Tools(OneIndex(embedder)), SearchRequest(query="checkout"), ALICE)
     assert await staged(reading) == 0
 
 

@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -43,11 +43,12 @@ class Document:
 
 @dataclass(frozen=True)
 class Content:
-    """What a text is found by: its terms, and its passages with a vector each, float32 (passages, 384)."""
+    """What a text is found by: its terms, and its passages with a vector each (passages, dimensions)."""
 
     counts: Counter[str]
     passages: Sequence[Passage]
-    vectors: Vectors
+    vectors: Mapping[int, Vectors]
+    """By the id of the index that they are for."""
 
     @property
     def term_ids(self) -> list[int]:

@@ -1,31 +1,48 @@
 """Make a document searchable, or remove it."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from plumbline_common import offload, outbox
+from plumbline_common.errors import Unavailable
 from plumbline_common.events import DocumentIndexed
 from plumbline_search.documents import content, repository
 from plumbline_search.documents.content import Content, Document
-from plumbline_search.embedding.embedder import Embedder
-from plumbline_search.embedding.model_store import MODEL
-from plumbline_search.text import analysis
+from plumbline_search.embedding.embedder import Urgency
+from plumbline_search.indexes.repository import Index
+from plumbline_search.indexes.serving import Serving
 
-INDEXED = f"{MODEL}+terms@{analysis.VERSION}"
-"""What is written with each document, so that it is known which must be indexed anew."""
 _LONG = 20_000
 """Characters that are analysed on the event loop: some 10 ms. More go to a thread."""
 
 
-async def read(embedder: Embedder, key: str | None, title: str, body: str, *, patient: bool = True) -> Content:
+class Swapped(Unavailable):
+    slug = "index-swapped"
+    title = "Another index has become the live one meanwhile"
+
+
+async def read(
+    serving: Serving,
+    key: str | None,
+    title: str,
+    body: str,
+    *,
+    indexes: Sequence[Index] | None = None,
+    urgency: Urgency = Urgency.DOCUMENT,
+    patient: bool = True,
+) -> Content:
     """What the text is found by. Takes some 15 ms for each 1,000 characters: no transaction may be open.
 
-    Who is not `patient` is refused (`TooBusy`) where many texts wait.
+    It is for `indexes`, or for all that are written. Who is not `patient` is refused (`TooBusy`) where many wait.
     """
     found, texts = content.passages_of(title, body)
-    vectors = await embedder.embed(texts, patient=patient)
+    vectors = {
+        index.id: await serving.models[index.model].embed(texts, urgency=urgency, patient=patient)
+        for index in (serving.written if indexes is None else indexes)
+    }
     if len(body) <= _LONG:
         counts = content.counts_of(key, title, body)
     else:
@@ -33,19 +50,32 @@ async def read(embedder: Embedder, key: str | None, title: str, body: str, *, pa
     return Content(counts, found, vectors)
 
 
-async def index(session: AsyncSession, document: Document, found_by: Content) -> bool:
-    """Make `document` searchable, unless a revision as new is there. Returns whether it was."""
-    put = await repository.put(session, document, INDEXED)
+async def index(session: AsyncSession, serving: Serving, document: Document, found_by: Content) -> bool:
+    """Make `document` searchable, unless a revision as new is there. Returns whether it was.
+
+    Raises `Swapped` where it was read for an index that is not the live one any more.
+    """
+    put = await repository.put(session, document)
     if put is None:
         return False
     id, version, rewritten = put
     if rewritten:
-        await repository.index(session, id, version, found_by, MODEL)
+        live = None
+        for index in serving.written:
+            if index.id in found_by.vectors:
+                live = await repository.index(session, id, version, found_by, index)
+        if live not in found_by.vectors:
+            raise Swapped("read it again")
     else:
         await repository.refilter(session, id)
     await outbox.stage(
         session,
-        DocumentIndexed(kind=document.kind, entity_id=document.entity_id, revision=document.revision, model=MODEL),
+        DocumentIndexed(
+            kind=document.kind,
+            entity_id=document.entity_id,
+            revision=document.revision,
+            model=serving.live.model,
+        ),
     )
     return True
 

@@ -13,55 +13,61 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from plumbline_common import db
 from plumbline_search.documents.content import Content, Document
-from plumbline_search.embedding.model_store import DIMENSIONS
+from plumbline_search.indexes.repository import WRITING, Index
 from plumbline_search.models import SearchDocument
 
 # One round trip decides and writes. Of one revision the later change wins, and its deletion over every change;
 # after a deletion only a higher revision comes back. Equal ones change nothing, so a double has no effect.
 # The version that was proposed, which every call draws, is taken where the text is another than before.
 _PUT = text(
-    "INSERT INTO search_documents AS d (kind, entity_id, external_id, revision, deleted, key, title, body, service,"
-    " team, state, facets, url, readers, updated_at, indexed)"
+    "INSERT INTO search_documents AS d"  # noqa: S608 - own names
+    " (kind, entity_id, external_id, revision, deleted, key, title, body, service,"
+    " team, state, facets, url, readers, updated_at)"
     " VALUES (:kind, :entity_id, :external_id, :revision, :deleted, :key, :title, :body, :service,"
-    " :team, :state, :facets, :url, :readers, :updated_at, :indexed)"
+    " :team, :state, :facets, :url, :readers, :updated_at)"
     " ON CONFLICT (kind, entity_id) DO UPDATE SET revision = excluded.revision, deleted = excluded.deleted,"
     " key = excluded.key, title = excluded.title, body = excluded.body, service = excluded.service,"
     " team = excluded.team, state = excluded.state, facets = excluded.facets, updated_at = excluded.updated_at,"
     " external_id = excluded.external_id, url = excluded.url, readers = excluded.readers,"
-    " indexed = excluded.indexed, version = CASE WHEN NOT d.deleted AND NOT excluded.deleted"
-    "  AND (d.key, d.title, d.body, d.indexed)"
-    "   IS NOT DISTINCT FROM (excluded.key, excluded.title, excluded.body, excluded.indexed)"
+    " version = CASE WHEN NOT d.deleted AND NOT excluded.deleted"
+    "  AND (d.key, d.title, d.body) IS NOT DISTINCT FROM (excluded.key, excluded.title, excluded.body)"
     "  THEN d.version ELSE excluded.version END"
     " WHERE d.revision < excluded.revision OR (d.revision = excluded.revision AND NOT d.deleted"
     "  AND (excluded.deleted OR d.updated_at < excluded.updated_at))"
-    " RETURNING id, version, version = currval('search_versions') AS rewritten"
+    " RETURNING id, version, version = currval('search_versions') AS rewritten,"
+    f" pg_advisory_xact_lock_shared({WRITING})::text AS writing"
 ).bindparams(
     bindparam("entity_id", type_=sa.Uuid),
     bindparam("revision", type_=sa.BigInteger),
     bindparam("deleted", type_=sa.Boolean),
-    *(
-        bindparam(name, type_=Text)
-        for name in ("kind", "key", "title", "body", "service", "team", "state", "indexed")
-    ),
+    *(bindparam(name, type_=Text) for name in ("kind", "key", "title", "body", "service", "team", "state")),
     *(bindparam(name, type_=Text) for name in ("external_id", "url")),
     bindparam("facets", type_=JSONB),
     bindparam("readers", type_=ARRAY(Text)),
     bindparam("updated_at", type_=db.timestamp()),
 )
+# What the text was before is found in no index any more, also in one that this process does not write.
+_OUTDATED = (
+    "WITH gone_0 AS (DELETE FROM search_passages_0 WHERE document = :document AND version <> :version),"
+    " gone_1 AS (DELETE FROM search_passages_1 WHERE document = :document AND version <> :version),"
+    " stale AS (DELETE FROM search_fresh WHERE document = :document AND version <> :version)"
+)
 # Vectors travel as one float4[], which asyncpg sends in binary; PostgreSQL cuts it into halfvecs.
-_INDEX = text(
-    "WITH gone AS (DELETE FROM search_passages WHERE document = :document AND version <> :version),"
-    " stale AS (DELETE FROM search_fresh WHERE document = :document AND version <> :version),"
-    " fresh AS (INSERT INTO search_fresh (version, document, length, terms, counts, words)"
-    "  VALUES (:version, :document, :length, :terms, :counts, :words))"
-    " INSERT INTO search_passages (version, place, document, start, stop, kind, service, team, state, facets,"
-    "  updated_at, readers, model, embedding)"
-    " SELECT :version, place - 1, d.id, start, stop, kind, service, team, state, facets, updated_at,"
-    "  readers, :model,"
+_INDEX = (
+    f"{_OUTDATED},"  # noqa: S608 - own names
+    " chosen AS (SELECT slot, model FROM search_indexes WHERE id = :index AND state <> 'old'),"
+    " fresh AS (INSERT INTO search_fresh (slot, version, document, length, terms, counts, words)"
+    "  SELECT slot, :version, :document, :length, :terms, :counts, :words FROM chosen ON CONFLICT DO NOTHING),"
+    " passages AS (INSERT INTO search_passages_{slot} (version, place, document, start, stop, kind, service, team,"
+    "  state, facets, updated_at, readers, model, embedding)"
+    " SELECT :version, place - 1, d.id, start, stop, kind, service, team, d.state, facets, updated_at,"
+    "  readers, model,"
     "  ((:vectors)[(place - 1) * :dimensions + 1 : place * :dimensions])::halfvec"
-    " FROM search_documents d, unnest(:starts, :stops) WITH ORDINALITY AS given (start, stop, place)"
-    " WHERE d.id = :document"
-).bindparams(
+    " FROM chosen, search_documents d, unnest(:starts, :stops) WITH ORDINALITY AS given (start, stop, place)"
+    " WHERE d.id = :document ON CONFLICT DO NOTHING)"
+    " SELECT id FROM search_indexes WHERE state = 'live'"
+)
+_INDEX_PARAMETERS: tuple[sa.BindParameter[Any], ...] = (
     bindparam("document", type_=sa.BigInteger),
     bindparam("version", type_=sa.Integer),
     bindparam("length", type_=sa.Integer),
@@ -69,30 +75,21 @@ _INDEX = text(
     bindparam("counts", type_=BYTEA),
     bindparam("words", type_=ARRAY(Text)),
     bindparam("vectors", type_=ARRAY(REAL)),
-    bindparam("model", type_=Text),
+    bindparam("index", type_=sa.Integer),
     bindparam("dimensions", type_=sa.Integer),
     *(bindparam(name, type_=ARRAY(sa.Integer)) for name in ("starts", "stops")),
 )
-_REFILTER = text(
-    "UPDATE search_passages p SET state = d.state, service = d.service, team = d.team, facets = d.facets,"
+_INDEX_BY_SLOT = [text(_INDEX.replace("{slot}", str(slot))).bindparams(*_INDEX_PARAMETERS) for slot in (0, 1)]
+_SET = (
+    "UPDATE search_passages_{slot} p SET state = d.state, service = d.service, team = d.team, facets = d.facets,"
     " updated_at = d.updated_at, readers = d.readers"
     " FROM search_documents d WHERE d.id = :document AND p.document = d.id"
 )
-_FORGET = (
-    text("DELETE FROM search_passages WHERE document = :document"),
-    text("DELETE FROM search_fresh WHERE document = :document"),
-)
-_OUTDATED = text(
-    "SELECT id, version, key, title, body, kind FROM search_documents"
-    " WHERE NOT deleted AND (indexed < :indexed OR indexed > :indexed) LIMIT :most"
-)
-_RENUMBER = text(
-    "UPDATE search_documents SET version = nextval('search_versions'), indexed = :indexed"
-    " WHERE id = :document AND version = :version AND NOT deleted RETURNING version"
-)
+_REFILTER = text(f"WITH first AS ({_SET.format(slot=0)}) {_SET.format(slot=1)}")
+_FORGET = text(f"{_OUTDATED} SELECT 1")
 
 
-async def put(session: AsyncSession, document: Document, indexed: str) -> tuple[int, int, bool] | None:
+async def put(session: AsyncSession, document: Document) -> tuple[int, int, bool] | None:
     """Store `document` unless a revision as new is there: None then.
 
     Returns its row's id, the version of its text, and whether that is new: then `index` must follow.
@@ -116,19 +113,22 @@ async def put(session: AsyncSession, document: Document, indexed: str) -> tuple[
                 "url": document.url,
                 "readers": None if document.readers is None else list(document.readers),
                 "updated_at": document.updated_at,
-                "indexed": indexed,
             },
         )
     ).first()
     return None if row is None else (row.id, row.version, row.rewritten)
 
 
-async def index(session: AsyncSession, document: int, version: int, content: Content, model: str) -> None:
-    """Make the row `document` found by `content`, and by nothing that it was found by before."""
-    counts = content.counts
-    await session.execute(
-        _INDEX,
+async def index(session: AsyncSession, document: int, version: int, content: Content, index: Index) -> int | None:
+    """Make the row `document` found by `content`, and by nothing that it was found by before.
+
+    Nothing is put into `index` where it has ceased to be written. Returns the id of the live one.
+    """
+    counts, vectors = content.counts, content.vectors[index.id]
+    live = await session.execute(
+        _INDEX_BY_SLOT[index.slot],
         {
+            "index": index.id,
             "document": document,
             "version": version,
             "length": sum(counts.values()),
@@ -137,11 +137,11 @@ async def index(session: AsyncSession, document: int, version: int, content: Con
             "words": list(counts),
             "starts": [passage.start for passage in content.passages],
             "stops": [passage.stop for passage in content.passages],
-            "vectors": content.vectors.ravel().tolist(),
-            "model": model,
-            "dimensions": DIMENSIONS,
+            "vectors": vectors.ravel().tolist(),
+            "dimensions": index.dimensions,
         },
     )
+    return live.scalar_one_or_none()
 
 
 async def refilter(session: AsyncSession, document: int) -> None:
@@ -153,23 +153,12 @@ async def bury(session: AsyncSession, kind: str, entity_id: UUID, revision: int,
     """Remove the content for good and remember which revision was deleted. Returns whether anything changed."""
     values: dict[str, Any] = dict.fromkeys(("key", "service", "team", "state", "external_id", "url", "readers"))
     values |= {"kind": kind, "entity_id": entity_id, "revision": revision, "deleted": True, "title": "", "body": ""}
-    row = (await session.execute(_PUT, values | {"facets": {}, "updated_at": at, "indexed": ""})).first()
+    row = (await session.execute(_PUT, values | {"facets": {}, "updated_at": at})).first()
     if row is None:
         return False
-    for statement in _FORGET:
-        await session.execute(statement, {"document": row.id})
+    # No text has this version.
+    await session.execute(_FORGET, {"document": row.id, "version": 0})
     return True
-
-
-async def outdated(session: AsyncSession, indexed: str, most: int) -> Sequence[sa.Row[Any]]:
-    """Documents that are indexed as something else than `indexed`."""
-    return (await session.execute(_OUTDATED, {"indexed": indexed, "most": most})).all()
-
-
-async def renumber(session: AsyncSession, document: int, version: int, indexed: str) -> int | None:
-    """A new version for a text that is indexed anew; None where it has changed or gone since."""
-    found = await session.execute(_RENUMBER, {"document": document, "version": version, "indexed": indexed})
-    return found.scalar_one_or_none()
 
 
 _ALONE = text("SELECT pg_advisory_xact_lock(hashtextextended(:name, 0))").bindparams(bindparam("name", type_=Text))

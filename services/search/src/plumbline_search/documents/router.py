@@ -65,7 +65,7 @@ async def _results(request: Request, spool: IO[bytes], actor: UserInfo) -> Async
     state = request.app.state
     with spool:
         lines = web.lines(spool, service.LONGEST_LINE)
-        async for part in service.run_lines(state.sessions, state.embedder, lines, actor):
+        async for part in service.run_lines(state.sessions, state.serving, lines, actor):
             yield part
 
 
@@ -96,7 +96,7 @@ async def put(
     """Create or replace it. It is found when this is answered; what is there as it is given stays untouched."""
     state = request.app.state
     done = await service.put_now(
-        state.sessions, state.embedder, kind, external_id, content, actor, if_match, patient=False
+        state.sessions, state.serving, kind, external_id, content, actor, if_match, patient=False
     )
     response.status_code = 201 if done.result == "created" else 200
     response.headers["ETag"] = rules.etag(done.revision)

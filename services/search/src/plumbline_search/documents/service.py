@@ -17,6 +17,7 @@ from plumbline_common.auth import UserInfo
 from plumbline_common.errors import Conflict, Invalid, NotFound, PlumblineError
 from plumbline_search.documents import indexing, repository, rules
 from plumbline_search.documents.content import Content, Document
+from plumbline_search.documents.indexing import Swapped
 from plumbline_search.documents.schemas import (
     LINE,
     DeleteLine,
@@ -27,7 +28,8 @@ from plumbline_search.documents.schemas import (
     LineResult,
     PutLine,
 )
-from plumbline_search.embedding.embedder import Embedder
+from plumbline_search.embedding.embedder import Urgency
+from plumbline_search.indexes.serving import Serving
 
 AHEAD = 32
 """Lines of a stream that are read and embedded before the first of them is written."""
@@ -71,7 +73,7 @@ class Prepared:
 
 async def prepare(
     sessions: db.Sessions,
-    embedder: Embedder,
+    serving: Serving,
     kind: str,
     external_id: str,
     content: DocumentContent,
@@ -88,12 +90,14 @@ async def prepare(
     dated = content.updated_at is not None
     if row is not None and not row.deleted and _is_as(row, document, dated=dated):
         return Prepared(document, dated, None, if_match)
-    found_by = await indexing.read(embedder, None, content.title, content.body, patient=patient)
+    # Who is patient gives many: a single document need not wait for them.
+    urgency = Urgency.BACKGROUND if patient else Urgency.DOCUMENT
+    found_by = await indexing.read(serving, None, content.title, content.body, urgency=urgency, patient=patient)
     return Prepared(document, dated, found_by, if_match)
 
 
-async def put(session: AsyncSession, prepared: Prepared, actor: UserInfo) -> Done:
-    """Write what was prepared. Raises `ChangedMeanwhile` where that cannot be decided any more."""
+async def put(session: AsyncSession, serving: Serving, prepared: Prepared, actor: UserInfo) -> Done:
+    """Write what was prepared. Raises `ChangedMeanwhile` where that cannot be decided any more, and `Swapped`."""
     document = prepared.document
     row = await repository.given(session, document.kind, document.entity_id, lock=True)
     _check(row, document, actor, prepared.if_match)
@@ -101,14 +105,14 @@ async def put(session: AsyncSession, prepared: Prepared, actor: UserInfo) -> Don
         return Done("unchanged", row.revision, replace(document, updated_at=row.updated_at))
     if row is not None:
         document = replace(document, revision=row.revision + 1)
-    if prepared.found_by is None or not await indexing.index(session, document, prepared.found_by):
+    if prepared.found_by is None or not await indexing.index(session, serving, document, prepared.found_by):
         raise ChangedMeanwhile("read it and decide anew")
     return Done("created" if row is None or row.deleted else "updated", document.revision, document)
 
 
 async def put_now(
     sessions: db.Sessions,
-    embedder: Embedder,
+    serving: Serving,
     kind: str,
     external_id: str,
     content: DocumentContent,
@@ -117,13 +121,13 @@ async def put_now(
     *,
     patient: bool,
 ) -> Done:
-    """Prepare and write. Raises `ChangedMeanwhile` where others write all the time."""
+    """Prepare and write. Raises `ChangedMeanwhile` where others write all the time, and `Swapped`."""
     for attempt in range(_ATTEMPTS):
-        prepared = await prepare(sessions, embedder, kind, external_id, content, actor, if_match, patient=patient)
+        prepared = await prepare(sessions, serving, kind, external_id, content, actor, if_match, patient=patient)
         try:
             async with sessions.begin() as session:
-                return await put(session, prepared, actor)
-        except ChangedMeanwhile:
+                return await put(session, serving, prepared, actor)
+        except (ChangedMeanwhile, Swapped):
             if attempt == _ATTEMPTS - 1:
                 raise
     raise AssertionError("unreachable")
@@ -172,7 +176,7 @@ async def page(
 
 
 async def run_lines(
-    sessions: db.Sessions, embedder: Embedder, lines: AsyncIterator[bytes], actor: UserInfo
+    sessions: db.Sessions, serving: Serving, lines: AsyncIterator[bytes], actor: UserInfo
 ) -> AsyncIterator[bytes]:
     """A result line for each line, and a last one with the sums. What has its result is durable.
 
@@ -183,7 +187,7 @@ async def run_lines(
 
     async def written(most: int) -> bytes:
         batch = [await waiting.popleft() for _ in range(most)]
-        results = await _write(sessions, embedder, batch, actor)
+        results = await _write(sessions, serving, batch, actor)
         for result in results:
             sums[result.result or "failed"] += 1
         return b"".join(result.model_dump_json(exclude_none=True).encode() + b"\n" for result in results)
@@ -191,7 +195,7 @@ async def run_lines(
     try:
         index = 0
         async for line in lines:
-            waiting.append(asyncio.create_task(_read(sessions, embedder, index, line, actor)))
+            waiting.append(asyncio.create_task(_read(sessions, serving, index, line, actor)))
             index += 1
             if len(waiting) == AHEAD:
                 yield await written(TOGETHER)
@@ -212,13 +216,13 @@ class _Read:
     refusal: PlumblineError | None = None
 
 
-async def _read(sessions: db.Sessions, embedder: Embedder, index: int, raw: bytes, actor: UserInfo) -> _Read:
+async def _read(sessions: db.Sessions, serving: Serving, index: int, raw: bytes, actor: UserInfo) -> _Read:
     line = None
     try:
         line = _parsed(raw)
         if isinstance(line, DeleteLine):
             return _Read(index, line)
-        prepared = await prepare(sessions, embedder, line.kind, line.external_id, line.content, actor, patient=True)
+        prepared = await prepare(sessions, serving, line.kind, line.external_id, line.content, actor, patient=True)
         return _Read(index, line, prepared)
     except PlumblineError as refusal:
         return _Read(index, line, refusal=refusal)
@@ -236,15 +240,23 @@ def _parsed(raw: bytes) -> PutLine | DeleteLine:
 
 
 async def _write(
-    sessions: db.Sessions, embedder: Embedder, batch: Sequence[_Read], actor: UserInfo
+    sessions: db.Sessions, serving: Serving, batch: Sequence[_Read], actor: UserInfo
 ) -> list[LineResult]:
     # In one order, so that two streams wait for each other and never in a circle; of one document as they came.
     order = sorted(batch, key=lambda read: (_name(read), read.index))
-    async with sessions.begin() as session:
-        results = {read.index: await _written(session, read, actor) for read in order}
+    try:
+        async with sessions.begin() as session:
+            results = {read.index: await _written(session, serving, read, actor) for read in order}
+    except Swapped:
+        # None of it was written.
+        results = {}
+        for read in order:
+            async with sessions.begin() as session:
+                is_put = read.prepared is not None
+                results[read.index] = None if is_put else await _written(session, serving, read, actor)
     for read in order:
         if results[read.index] is None:
-            results[read.index] = await _again(sessions, embedder, read, actor)
+            results[read.index] = await _again(sessions, serving, read, actor)
     return [result for read in batch if (result := results[read.index]) is not None]
 
 
@@ -252,7 +264,7 @@ def _name(read: _Read) -> tuple[str, str]:
     return ("", "") if read.line is None else (read.line.kind, read.line.external_id)
 
 
-async def _written(session: AsyncSession, read: _Read, actor: UserInfo) -> LineResult | None:
+async def _written(session: AsyncSession, serving: Serving, read: _Read, actor: UserInfo) -> LineResult | None:
     """None where the document was changed since it was read. What is refused has written nothing."""
     try:
         if read.refusal is not None:
@@ -260,7 +272,7 @@ async def _written(session: AsyncSession, read: _Read, actor: UserInfo) -> LineR
         if isinstance(read.line, DeleteLine):
             return _line(read.index, await delete(session, read.line.kind, read.line.external_id, actor))
         assert read.prepared is not None
-        return _line(read.index, await put(session, read.prepared, actor))
+        return _line(read.index, await put(session, serving, read.prepared, actor))
     except ChangedMeanwhile:
         return None
     except PlumblineError as refusal:
@@ -269,11 +281,11 @@ async def _written(session: AsyncSession, read: _Read, actor: UserInfo) -> LineR
         return LineResult(index=read.index, status=problem["status"], external_id=external_id, problem=problem)
 
 
-async def _again(sessions: db.Sessions, embedder: Embedder, read: _Read, actor: UserInfo) -> LineResult:
+async def _again(sessions: db.Sessions, serving: Serving, read: _Read, actor: UserInfo) -> LineResult:
     assert isinstance(read.line, PutLine)
     try:
         line = read.line
-        done = await put_now(sessions, embedder, line.kind, line.external_id, line.content, actor, patient=True)
+        done = await put_now(sessions, serving, line.kind, line.external_id, line.content, actor, patient=True)
     except PlumblineError as refusal:
         problem = problems.content_of(refusal)
         return LineResult(

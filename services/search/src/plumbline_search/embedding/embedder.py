@@ -1,4 +1,4 @@
-"""Text to vector off the event loop: queries before documents, each text once.
+"""Text to vector off the event loop: queries before documents, these before what has time, each text once.
 
 The encoder works in a process of its own (`encoder.py`). Texts gather while it is busy and go to it together, so
 that no text waits for a window to close and a busy process costs one message for several texts.
@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 from collections import OrderedDict, deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from enum import IntEnum
 from functools import partial
 from pathlib import Path
 from typing import Self
@@ -19,10 +20,10 @@ from plumbline_common import offload
 from plumbline_common.errors import Unavailable
 from plumbline_search.embedding import encoder
 from plumbline_search.embedding.encoder import Vectors
-from plumbline_search.embedding.model_store import DIMENSIONS
+from plumbline_search.embedding.model_store import DIMENSIONS, MODEL
 
 Vector = npt.NDArray[np.float32]
-"""float32 (384,), of length 1."""
+"""float32 (dimensions,), of length 1."""
 Encode = Callable[[list[str]], Awaitable[Vectors]]
 
 CHARACTERS = 2_000
@@ -30,6 +31,13 @@ CHARACTERS = 2_000
 DOCUMENTS_WAITING = 500
 """Texts, some seconds of work."""
 _TIMEOUT_SECONDS = 30.0
+
+
+class Urgency(IntEnum):
+    QUERY = 0
+    DOCUMENT = 1
+    """Somebody waits until it is found."""
+    BACKGROUND = 2
 
 
 class TooBusy(Unavailable):
@@ -44,31 +52,40 @@ class TooSlow(Unavailable, TimeoutError):
     title = "The text could not be embedded in time"
 
 
-def _key(text: str) -> str:
-    """Equal for texts that the model, which knows neither case nor spacing, reads as the same."""
-    return " ".join(text[: 2 * CHARACTERS].split())[:CHARACTERS].lower()
-
-
 class Embedder:
     """Runs while it is entered (`async with`). Each of `lanes` sends one batch at a time.
 
     `batch` bounds how long a query waits behind documents: a text takes 3 to 40 ms. `waiting` bounds the queue of
     queries; documents are bounded by their callers, who wait, but for the impatient: they find no more than
-    `DOCUMENTS_WAITING` before them. `remembered` vectors are kept, the latest used ones.
+    `DOCUMENTS_WAITING` before them. `remembered` vectors are kept, the latest used ones. `characters` of a text are
+    read; `folds` says that the model knows no case.
     """
 
     def __init__(
-        self, encode: Encode, *, lanes: int = 1, batch: int = 4, waiting: int = 256, remembered: int = 4096
+        self,
+        encode: Encode,
+        *,
+        model: str = MODEL,
+        dimensions: int = DIMENSIONS,
+        characters: int = CHARACTERS,
+        folds: bool = True,
+        lanes: int = 1,
+        batch: int = 4,
+        waiting: int = 256,
+        remembered: int = 4096,
     ) -> None:
+        self.model = model
+        self.dimensions = dimensions
         self._encode = encode
+        self._characters = characters
+        self._folds = folds
         self._lanes = lanes
         self._batch = batch
         self._waiting = waiting
         self._remembered = remembered
         self._known: OrderedDict[str, Vector] = OrderedDict()
         self._pending: dict[str, asyncio.Future[Vector]] = {}
-        self._queries: deque[str] = deque()
-        self._documents: deque[str] = deque()
+        self._queues: dict[Urgency, deque[str]] = {urgency: deque() for urgency in Urgency}
         self._arrived = asyncio.Condition()
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -84,25 +101,32 @@ class Embedder:
             future.cancel()
         self._pending.clear()
 
-    async def embed(self, texts: Sequence[str], *, urgent: bool = False, patient: bool = True) -> Vectors:
-        """One row for each text. `urgent` ones, the queries, go before those that are not.
+    async def embed(
+        self, texts: Sequence[str], *, urgency: Urgency = Urgency.DOCUMENT, patient: bool = True
+    ) -> Vectors:
+        """One row for each text. The more urgent ones go first.
 
         Raises `TooBusy` where too many wait, and what the encoder raised where it failed.
         """
-        if not patient and len(self._documents) >= DOCUMENTS_WAITING:
+        if not patient and len(self._queues[Urgency.DOCUMENT]) >= DOCUMENTS_WAITING:
             raise TooBusy("more documents arrive than can be embedded; try again")
-        if urgent and len(self._queries) >= self._waiting:
+        if urgency is Urgency.QUERY and len(self._queues[urgency]) >= self._waiting:
             raise TooBusy("more queries arrive than can be embedded; try again")
-        wanted = [self._wanted(_key(text), urgent) for text in texts]
+        wanted = [self._wanted(self._key(text), urgency) for text in texts]
         async with self._arrived:
             self._arrived.notify_all()
         # Others may wait for the same text: who gives up must not end it for them.
-        vectors: Vectors = np.empty((len(texts), DIMENSIONS), np.float32)
+        vectors: Vectors = np.empty((len(texts), self.dimensions), np.float32)
         for row, future in zip(vectors, wanted, strict=True):
             row[:] = await asyncio.shield(future)
         return vectors
 
-    def _wanted(self, text: str, urgent: bool) -> asyncio.Future[Vector]:
+    def _key(self, text: str) -> str:
+        """Equal for texts that the model reads as the same."""
+        key = " ".join(text[: 2 * self._characters].split())[: self._characters]
+        return key.lower() if self._folds else key
+
+    def _wanted(self, text: str, urgency: Urgency) -> asyncio.Future[Vector]:
         if text in self._known:
             self._known.move_to_end(text)
             known: asyncio.Future[Vector] = asyncio.get_running_loop().create_future()
@@ -113,16 +137,18 @@ class Embedder:
             # Retrieved here, for the case that everyone who waited has gone.
             future.add_done_callback(lambda done: done.cancelled() or done.exception())
             self._pending[text] = future
-            (self._queries if urgent else self._documents).append(text)
-        elif urgent and text in self._documents:
-            self._documents.remove(text)
-            self._queries.append(text)
+            self._queues[urgency].append(text)
+            return future
+        for later in Urgency:
+            if later > urgency and text in self._queues[later]:
+                self._queues[later].remove(text)
+                self._queues[urgency].append(text)
         return self._pending[text]
 
     async def _work(self) -> None:
         while True:
             async with self._arrived:
-                await self._arrived.wait_for(lambda: self._queries or self._documents)
+                await self._arrived.wait_for(lambda: any(self._queues.values()))
                 texts = self._take()
             try:
                 vectors = await self._encode(texts)
@@ -136,7 +162,7 @@ class Embedder:
 
     def _take(self) -> list[str]:
         texts: list[str] = []
-        for queue in (self._queries, self._documents):
+        for queue in self._queues.values():
             while queue and len(texts) < self._batch:
                 texts.append(queue.popleft())
         return texts

@@ -9,7 +9,7 @@ from plumbline_search.embedding import model_store
 from plumbline_search.embedding.model_store import DIMENSIONS
 
 Vectors = npt.NDArray[np.float32]
-"""float32 (n, 384), each row of length 1."""
+"""float32 (n, dimensions), each row of length 1."""
 
 MAX_TOKENS = 256
 """The model's own limit; what follows is not read."""

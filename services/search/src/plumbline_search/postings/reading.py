@@ -1,4 +1,4 @@
-"""The lexical leg: a query's terms in, scored documents out."""
+"""The lexical leg: a query's terms in, scored documents out, of the index in a slot."""
 
 from collections.abc import Collection, Mapping, Sequence
 
@@ -18,24 +18,24 @@ class Reader:
     def __init__(self) -> None:
         self._runs: dict[int, Run] = {}
 
-    async def matches(self, session: AsyncSession, query: Mapping[int, float]) -> Matches:
+    async def matches(self, session: AsyncSession, slot: int, query: Mapping[int, float]) -> Matches:
         """What holds any of the terms, by what is committed. `session` must be in autocommit."""
         if not query:
             return NOTHING
-        runs, postings, fresh = await self._read(session, list(query))
+        runs, postings, fresh = await self._read(session, slot, list(query))
         if sum(len(each.documents) for each in postings) <= _INLINE:
             return scoring.score(query, runs, postings, fresh)
         return await offload.in_thread(scoring.score, query, runs, postings, fresh)
 
-    async def holding(self, session: AsyncSession, terms: Collection[int]) -> Versions:
+    async def holding(self, session: AsyncSession, slot: int, terms: Collection[int]) -> Versions:
         """What holds each of the terms, at least one."""
-        return scoring.holding(terms, *await self._read(session, list(terms)))
+        return scoring.holding(terms, *await self._read(session, slot, list(terms)))
 
     async def _read(
-        self, session: AsyncSession, terms: Sequence[int]
+        self, session: AsyncSession, slot: int, terms: Sequence[int]
     ) -> tuple[list[Run], list[Postings], list[Fresh]]:
         while True:
-            postings, fresh, ids = await repository.looked_up(session, terms)
+            postings, fresh, ids = await repository.looked_up(session, slot, terms)
             if missing := [id for id in ids if id not in self._runs]:
                 self._runs |= {run.id: run for run in await repository.runs(session, missing)}
             # A merge may have ended between the two statements; then the first is out of date.

@@ -18,19 +18,23 @@ _INTS = ARRAY(sa.Integer)
 # One statement has one snapshot: a document is either fresh or in a run, whatever a merge does meanwhile.
 _LOOKED_UP = text(
     "SELECT 0 AS part, run AS number, term, postings AS packed, NULL::bytea AS counts FROM search_postings"
-    " WHERE term = ANY(:terms)"
-    " UNION ALL SELECT 1, version, length, terms, counts FROM search_fresh"
-    " UNION ALL SELECT 2, id, documents, NULL, NULL FROM search_runs"
+    " WHERE term = ANY(:terms) AND run IN (SELECT id FROM search_runs WHERE slot = :slot)"
+    " UNION ALL SELECT 1, version, length, terms, counts FROM search_fresh WHERE slot = :slot"
+    " UNION ALL SELECT 2, id, documents, NULL, NULL FROM search_runs WHERE slot = :slot"
 ).bindparams(bindparam("terms", type_=_BIGINTS))
 _RUNS = text("SELECT id, versions, lengths FROM search_runs WHERE id = ANY(:ids)").bindparams(
     bindparam("ids", type_=_INTS)
 )
 
 
-async def looked_up(session: AsyncSession, terms: Sequence[int]) -> tuple[list[Postings], list[Fresh], list[int]]:
+async def looked_up(
+    session: AsyncSession, slot: int, terms: Sequence[int]
+) -> tuple[list[Postings], list[Fresh], list[int]]:
     """The postings of `terms` in all runs, the fresh documents, and the ids of all runs."""
     postings, fresh, runs = [], [], []
-    for part, number, extra, packed, counts in await session.execute(_LOOKED_UP, {"terms": list(terms)}):
+    for part, number, extra, packed, counts in await session.execute(
+        _LOOKED_UP, {"terms": list(terms), "slot": slot}
+    ):
         if part == 0:
             postings.append(scoring.unpack(number, extra, packed))
         elif part == 1:
@@ -53,43 +57,46 @@ async def runs(session: AsyncSession, ids: Sequence[int]) -> list[Run]:
 # --- The lexicon ----------------------------------------------------------------------------------------
 
 _BEGINNING = text(
-    "SELECT term FROM (SELECT term, documents FROM search_terms WHERE term LIKE :pattern"
-    " UNION ALL SELECT word, 1 FROM search_fresh, unnest(words) AS word WHERE word LIKE :pattern) AS known"
+    "SELECT term FROM (SELECT term, documents FROM search_terms WHERE slot = :slot AND term LIKE :pattern"
+    " UNION ALL SELECT word, 1 FROM search_fresh, unnest(words) AS word WHERE slot = :slot AND word LIKE :pattern"
+    ") AS known"
     " GROUP BY term ORDER BY sum(documents) DESC, term LIMIT :most"
 )
 _LIKE = text(
-    "SELECT term FROM (SELECT term, documents FROM search_terms WHERE term % :word"
-    " UNION ALL SELECT word, 1 FROM search_fresh, unnest(words) AS word WHERE word % :word) AS known"
+    "SELECT term FROM (SELECT term, documents FROM search_terms WHERE slot = :slot AND term % :word"
+    " UNION ALL SELECT word, 1 FROM search_fresh, unnest(words) AS word WHERE slot = :slot AND word % :word) AS known"
     " WHERE abs(length(term) - length(:word)) <= 2 AND term <> :word"
     " GROUP BY term ORDER BY similarity(term, :word) DESC, sum(documents) DESC, term LIMIT :most"
 ).bindparams(bindparam("word", type_=sa.Text))
 
 
-async def beginning(session: AsyncSession, start: str, most: int) -> list[str]:
+async def beginning(session: AsyncSession, slot: int, start: str, most: int) -> list[str]:
     """Terms that begin with `start`, the most frequent first."""
     escaped = start.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
-    rows = await session.execute(_BEGINNING, {"pattern": f"{escaped}%", "most": most})
+    rows = await session.execute(_BEGINNING, {"slot": slot, "pattern": f"{escaped}%", "most": most})
     return list(rows.scalars())
 
 
-async def like(session: AsyncSession, word: str, most: int) -> list[str]:
+async def like(session: AsyncSession, slot: int, word: str, most: int) -> list[str]:
     """Terms that are spelt about as `word`, the nearest first (shared trigrams, Kukich 1992)."""
-    return list((await session.execute(_LIKE, {"word": word, "most": most})).scalars())
+    return list((await session.execute(_LIKE, {"slot": slot, "word": word, "most": most})).scalars())
 
 
 # --- Merging --------------------------------------------------------------------------------------------
 
 # "runs" in ASCII: whoever merges holds it, so that there is one at a time.
 _ALONE = text("SELECT pg_try_advisory_xact_lock(0x72756e73)")
-_FRESHEST = text("SELECT count(*) FROM search_fresh")
+_FRESHEST = text("SELECT slot, count(*) FROM search_fresh GROUP BY slot ORDER BY count(*) DESC LIMIT 1")
 _TAKEN = text(
-    "DELETE FROM search_fresh WHERE version IN (SELECT version FROM search_fresh ORDER BY version LIMIT :most)"
+    "DELETE FROM search_fresh WHERE slot = :slot AND version IN"
+    " (SELECT version FROM search_fresh WHERE slot = :slot ORDER BY version LIMIT :most)"
     " RETURNING version, length, terms, counts, words"
 )
-_LEVELS = text("SELECT id, level, documents FROM search_runs ORDER BY level, id")
+_LEVELS = text("SELECT id, slot, level, documents FROM search_runs ORDER BY slot, level, id")
 _ALIVE = text("SELECT string_agg(int4send(version), ''::bytea) FROM search_documents WHERE NOT deleted")
 _NEW_RUN = text(
-    "INSERT INTO search_runs (level, documents, versions, lengths) VALUES (:level, 0, '', '') RETURNING id"
+    "INSERT INTO search_runs (slot, level, documents, versions, lengths) VALUES (:slot, :level, 0, '', '')"
+    " RETURNING id"
 )
 _WRITE_RUN = text(
     "UPDATE search_runs SET documents = :documents, versions = :versions, lengths = :lengths WHERE id = :id"
@@ -102,10 +109,14 @@ _WRITE_POSTINGS = text(
 )
 # In the order of ids, so that two who write the same terms do not wait for each other in a circle.
 _WRITE_TERMS = text(
-    "INSERT INTO search_terms AS t (id, term, documents)"
-    " SELECT id, min(term), count(*) FROM unnest(:ids, :words) AS given (id, term) GROUP BY id ORDER BY id"
-    " ON CONFLICT (id) DO UPDATE SET documents = t.documents + excluded.documents"
-).bindparams(bindparam("ids", type_=_BIGINTS), bindparam("words", type_=ARRAY(sa.Text)))
+    "INSERT INTO search_terms AS t (slot, id, term, documents)"
+    " SELECT :slot, id, min(term), count(*) FROM unnest(:ids, :words) AS given (id, term) GROUP BY id ORDER BY id"
+    " ON CONFLICT (slot, id) DO UPDATE SET documents = t.documents + excluded.documents"
+).bindparams(
+    bindparam("slot", type_=sa.SmallInteger),
+    bindparam("ids", type_=_BIGINTS),
+    bindparam("words", type_=ARRAY(sa.Text)),
+)
 _PAGE = text(
     "WITH page AS (SELECT DISTINCT term FROM search_postings WHERE run = ANY(:runs) AND term > :after"
     "  ORDER BY term LIMIT :most)"
@@ -124,16 +135,17 @@ async def alone(session: AsyncSession) -> bool:
     return bool((await session.execute(_ALONE)).scalar_one())
 
 
-async def waiting(session: AsyncSession) -> int:
-    """How many documents are fresh."""
-    return int((await session.execute(_FRESHEST)).scalar_one())
+async def waiting(session: AsyncSession) -> tuple[int, int]:
+    """The slot that has the most fresh documents, and how many."""
+    row = (await session.execute(_FRESHEST)).first()
+    return (0, 0) if row is None else (row[0], row[1])
 
 
-async def take_fresh(session: AsyncSession, most: int) -> tuple[list[Fresh], list[tuple[int, str]]]:
+async def take_fresh(session: AsyncSession, slot: int, most: int) -> tuple[list[Fresh], list[tuple[int, str]]]:
     """Remove the oldest fresh documents; also their terms, by id, with repetitions."""
     fresh: list[Fresh] = []
     words: list[tuple[int, str]] = []
-    for version, length, terms, counts, spelt in await session.execute(_TAKEN, {"most": most}):
+    for version, length, terms, counts, spelt in await session.execute(_TAKEN, {"slot": slot, "most": most}):
         each = _fresh(version, length, terms, counts)
         fresh.append(each)
         words += zip(each.terms.tolist(), spelt, strict=True)
@@ -141,7 +153,7 @@ async def take_fresh(session: AsyncSession, most: int) -> tuple[list[Fresh], lis
 
 
 async def levels(session: AsyncSession) -> list[sa.Row[Any]]:
-    """Each run's id, level and number of documents, the lowest level first."""
+    """Each run's id, slot, level and number of documents, the lowest level of a slot first."""
     return list((await session.execute(_LEVELS)).all())
 
 
@@ -151,8 +163,8 @@ async def alive(session: AsyncSession) -> Versions:
     return np.frombuffer(packed, ">i4").astype(np.int32)
 
 
-async def new_run(session: AsyncSession, level: int) -> int:
-    return int((await session.execute(_NEW_RUN, {"level": level})).scalar_one())
+async def new_run(session: AsyncSession, slot: int, level: int) -> int:
+    return int((await session.execute(_NEW_RUN, {"slot": slot, "level": level})).scalar_one())
 
 
 async def write_run(session: AsyncSession, run: Run) -> None:
@@ -172,8 +184,9 @@ async def write_postings(session: AsyncSession, run: int, packed: dict[int, byte
         await session.execute(_WRITE_POSTINGS, {"run": run, "terms": list(packed), "postings": list(packed.values())})
 
 
-async def write_terms(session: AsyncSession, words: Sequence[tuple[int, str]]) -> None:
-    await session.execute(_WRITE_TERMS, {"ids": [id for id, _ in words], "words": [word for _, word in words]})
+async def write_terms(session: AsyncSession, slot: int, words: Sequence[tuple[int, str]]) -> None:
+    ids, spelt = [id for id, _ in words], [word for _, word in words]
+    await session.execute(_WRITE_TERMS, {"slot": slot, "ids": ids, "words": spelt})
 
 
 async def page(session: AsyncSession, runs: Sequence[int], after: int, most: int) -> list[Postings]:

@@ -30,30 +30,31 @@ Scores = npt.NDArray[np.float64]
 Vectors = npt.NDArray[np.float32]
 
 
-def by_scores(lexical: Scores, vector: Scores, vectors: Vectors | None, lexical_weight: float) -> Scores:
-    """Each leg's scores scaled to [0, 1] over the candidates (min-max), weighed and added; in [0, 1].
+def by_scores(
+    lexical: Scores, vector: Scores, vectors: Vectors | None, lexical_weight: float
+) -> tuple[Scores, Scores]:
+    """What each leg adds: its scores scaled to [0, 1] over the candidates (min-max) and weighed.
 
-    `lexical` is 0 where no word is there. `vectors` (n, 384), of length 1, let the likeness to the best candidate
-    count; None leaves it out. Both legs' scores of every candidate are known: one that a leg did not bring is not
-    taken for one that does not match.
+    `lexical` is 0 where no word is there. `vectors` (n, dimensions), of length 1, let the likeness to the best
+    candidate count; None leaves it out. Both legs' scores of every candidate are known: one that a leg did not bring
+    is not taken for one that does not match.
     """
-    words = lexical_weight * scaled(lexical)
-    scores: Scores = words + (1 - lexical_weight) * scaled(vector)
-    if vectors is None or not len(scores):
-        return scores
-    likeness = (vectors @ vectors[int(np.argmax(scores))]).astype(np.float64)
-    closer: Scores = words + (1 - lexical_weight) * scaled(vector + LEADER * likeness)
-    return closer
+    words: Scores = lexical_weight * scaled(lexical)
+    meaning: Scores = (1 - lexical_weight) * scaled(vector)
+    if vectors is None or not len(words):
+        return words, meaning
+    likeness = (vectors @ vectors[int(np.argmax(words + meaning))]).astype(np.float64)
+    closer: Scores = (1 - lexical_weight) * scaled(vector + LEADER * likeness)
+    return words, closer
 
 
-def by_ranks(lexical: Scores, vector: Scores, lexical_weight: float) -> Scores:
-    """Reciprocal rank fusion (Cormack et al. 2009), weighed, and scaled so that the first of both legs has 1.
+def by_ranks(lexical: Scores, vector: Scores, lexical_weight: float) -> tuple[Scores, Scores]:
+    """What each leg adds by reciprocal rank fusion (Cormack et al. 2009), scaled so that the first of both has 1.
 
     `lexical` and `vector` are ranks from 1, NaN where a leg did not bring the candidate.
     """
-    parts = [np.nan_to_num((RRF_K + 1) / (RRF_K + ranks)) for ranks in (lexical, vector)]
-    scores: Scores = lexical_weight * parts[0] + (1 - lexical_weight) * parts[1]
-    return scores
+    words, meaning = (np.nan_to_num((RRF_K + 1) / (RRF_K + ranks)) for ranks in (lexical, vector))
+    return lexical_weight * words, (1 - lexical_weight) * meaning
 
 
 def scaled(scores: Scores) -> Scores:
@@ -65,10 +66,13 @@ def scaled(scores: Scores) -> Scores:
     return found
 
 
-def boosts(states: Sequence[str | None], updated_at: Sequence[datetime], now: datetime) -> Scores:
-    """What state and age, in whole days, add to each score; between -0.03 and 0.04."""
+def recency(updated_at: Sequence[datetime], now: datetime) -> Scores:
+    """What age, in whole days, adds to each score; between 0 and 0.02."""
     days = np.array([max(0, (now - moment).days) for moment in updated_at])
-    added: Scores = RECENT * 0.5 ** (days / HALF_LIFE_DAYS) + np.array(
-        [STATES.get(state or "", 0.0) for state in states]
-    )
+    added: Scores = RECENT * 0.5 ** (days / HALF_LIFE_DAYS)
     return added
+
+
+def standing(states: Sequence[str | None]) -> Scores:
+    """What the state adds to each score; between -0.03 and 0.02."""
+    return np.array([STATES.get(state or "", 0.0) for state in states], np.float64)

@@ -8,6 +8,7 @@ from typing import Any
 import asyncpg
 import numpy as np
 import sqlalchemy as sa
+from pgvector.sqlalchemy import HALFVEC
 from sqlalchemy import bindparam, cast, func, literal, select
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB, REAL
 from sqlalchemy.exc import DBAPIError
@@ -16,8 +17,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from plumbline_search.documents.repository import readable
 from plumbline_search.embedding.embedder import Vector
 from plumbline_search.embedding.encoder import Vectors
-from plumbline_search.embedding.model_store import DIMENSIONS, MODEL
-from plumbline_search.models import SearchDocument, SearchPassage
+from plumbline_search.indexes.repository import Index
+from plumbline_search.models import PASSAGES, FirstPassage, SearchDocument, SecondPassage
 from plumbline_search.postings.scoring import Versions
 from plumbline_search.searches import filters
 from plumbline_search.searches.filters import AllOf, AnyOf, Between, Exists, Filter, IsIn, NotThis
@@ -32,22 +33,21 @@ BODY_CHARACTERS = 10_000
 # A cosine is the negative inner product of pgvector's operator, all vectors being of length 1. The vector stands in a
 # subquery, since a generic plan would cast it for each row.
 _BY_INDEX = (
-    "SELECT version, start, stop, embedding <#> (SELECT $1::real[]::halfvec) AS distance FROM search_passages"
-    " WHERE model = $2 {readable} ORDER BY embedding <#> (SELECT $1::real[]::halfvec)"
+    "SELECT version, start, stop,"
+    " embedding::halfvec({dimensions}) <#> (SELECT $1::real[]::halfvec({dimensions})) AS distance"
+    " FROM search_passages_{slot} WHERE vector_dims(embedding) = {dimensions}{readable}"
+    " ORDER BY embedding::halfvec({dimensions}) <#> (SELECT $1::real[]::halfvec({dimensions}))"
 )
-_NEAREST = {
-    True: _BY_INDEX.format(readable=""),
-    False: _BY_INDEX.format(readable="AND (readers IS NULL OR readers && $3::text[])"),
-}
+_READABLE = " AND (readers IS NULL OR readers && $2::text[])"
 # The sum is no expression of the index, so that the index is not asked.
 _NEAREST_OF = (
-    "SELECT version, start, stop, (embedding <#> (SELECT $1::real[]::halfvec)) + 0 AS distance FROM search_passages"
-    " WHERE model = $2 AND version = ANY($3::int[]) ORDER BY distance, version DESC"
+    "SELECT version, start, stop, (embedding <#> (SELECT $1::real[]::halfvec)) + 0 AS distance"
+    " FROM search_passages_{slot} WHERE version = ANY($2::int[]) ORDER BY distance, version DESC"
 )
 _BEST_PASSAGES = (
     "SELECT DISTINCT ON (version) version, embedding <#> (SELECT $1::real[]::halfvec) AS distance, start, stop,"
-    " state, updated_at, halfvec_send(embedding) AS packed FROM search_passages"
-    " WHERE version = ANY($3::int[]) AND model = $2 ORDER BY version, distance"
+    " state, updated_at, halfvec_send(embedding) AS packed FROM search_passages_{slot}"
+    " WHERE version = ANY($2::int[]) ORDER BY version, distance"
 )
 _DESCRIBED = (
     "SELECT d.version, kind, entity_id, revision, key, title, service, team, state, facets::text, updated_at,"
@@ -57,7 +57,7 @@ _DESCRIBED = (
     " JOIN search_documents d ON d.version = given.version WHERE NOT deleted"
 )
 
-Table = type[SearchDocument] | type[SearchPassage]
+Table = type[SearchDocument] | type[FirstPassage] | type[SecondPassage]
 _VERSIONS = ARRAY(sa.Integer)
 _COMPARE = {"gt": "__gt__", "gte": "__ge__", "lt": "__lt__", "lte": "__le__"}
 
@@ -239,10 +239,18 @@ async def facet_counts(session: AsyncSession, gate: Gate, facet: str, most: int)
 # --- The vector leg -------------------------------------------------------------------------------------
 
 
-def _distance(vector: Vector) -> Any:
-    given = cast(bindparam(None, vector.tolist(), ARRAY(REAL)), SearchPassage.embedding.type)
-    asked = select(given).scalar_subquery()
-    return SearchPassage.embedding.op("<#>", return_type=sa.Float)(asked)
+def _distance(index: Index, vector: Vector) -> Any:
+    of_size = HALFVEC(index.dimensions)
+    asked = select(cast(bindparam(None, vector.tolist(), ARRAY(REAL)), of_size)).scalar_subquery()
+    return cast(PASSAGES[index.slot].embedding, of_size).op("<#>", return_type=sa.Float)(asked)
+
+
+def _by_distance(index: Index, distance: Any, gate: Gate) -> Any:
+    """As the index on vectors of this size is asked."""
+    table = PASSAGES[index.slot]
+    asked = select(table.version, table.start, table.stop, distance.label("distance"))
+    size: sa.ColumnClause[int] = sa.literal_column(str(index.dimensions))
+    return asked.where(func.vector_dims(table.embedding) == size, *conditions(table, gate))
 
 
 async def prepare(session: AsyncSession, most: int, *, filtered: bool) -> None:
@@ -259,34 +267,33 @@ async def prepare(session: AsyncSession, most: int, *, filtered: bool) -> None:
         info["hnsw"] = breadth
 
 
-async def nearest(session: AsyncSession, vector: Vector, gate: Gate, most: int) -> Nearest:
+async def nearest(session: AsyncSession, index: Index, vector: Vector, gate: Gate, most: int) -> Nearest:
     """By the index: the nearest passages that the filters let through; some may be missed. `prepare` comes before."""
     if gate.condition is None:
-        values: list[Any] = [vector.tolist(), MODEL]
+        values: list[Any] = [vector.tolist()]
         if gate.teams is not None:
             values.append(list(gate.teams))
+        readable = "" if gate.teams is None else _READABLE
+        asked = _BY_INDEX.format(slot=index.slot, dimensions=index.dimensions, readable=readable)
         # The limit stands in the text: of one that is a parameter the planner knows nothing.
-        return _nearest(await _fetch(session, f"{_NEAREST[gate.teams is None]} LIMIT {int(most)}", *values))
-    distance = _distance(vector).label("distance")
-    asked = select(SearchPassage.version, SearchPassage.start, SearchPassage.stop, distance)
-    asked = asked.where(SearchPassage.model == MODEL, *conditions(SearchPassage, gate))
-    return _nearest((await session.execute(asked.order_by(distance).limit(most))).all())
+        return _nearest(await _fetch(session, f"{asked} LIMIT {int(most)}", *values))
+    distance = _distance(index, vector)
+    filtered = _by_distance(index, distance, gate).order_by(distance).limit(most)
+    return _nearest((await session.execute(filtered)).all())
 
 
-async def nearest_by_scan(session: AsyncSession, vector: Vector, gate: Gate, most: int) -> Nearest:
+async def nearest_by_scan(session: AsyncSession, index: Index, vector: Vector, gate: Gate, most: int) -> Nearest:
     """The nearest passages that the filters let through, each compared."""
     # The sum is no expression of the index, so that the index is not asked.
-    distance = (_distance(vector) + 0).label("distance")
-    asked = select(SearchPassage.version, SearchPassage.start, SearchPassage.stop, distance)
-    asked = asked.where(SearchPassage.model == MODEL, *conditions(SearchPassage, gate))
-    return _nearest((await session.execute(asked.order_by(distance, SearchPassage.version.desc()).limit(most))).all())
+    distance = _distance(index, vector) + 0
+    asked = _by_distance(index, distance, gate).order_by(distance, PASSAGES[index.slot].version.desc()).limit(most)
+    return _nearest((await session.execute(asked)).all())
 
 
-async def nearest_of(session: AsyncSession, vector: Vector, versions: Versions, most: int) -> Nearest:
+async def nearest_of(session: AsyncSession, index: Index, vector: Vector, versions: Versions, most: int) -> Nearest:
     """The nearest passages of the documents `versions`, each compared."""
-    return _nearest(
-        await _fetch(session, f"{_NEAREST_OF} LIMIT {int(most)}", vector.tolist(), MODEL, versions.tolist())
-    )
+    asked = f"{_NEAREST_OF.format(slot=index.slot)} LIMIT {int(most)}"
+    return _nearest(await _fetch(session, asked, vector.tolist(), versions.tolist()))
 
 
 def _nearest(rows: Sequence[Any]) -> Nearest:
@@ -303,11 +310,12 @@ def _nearest(rows: Sequence[Any]) -> Nearest:
     )
 
 
-async def passages(session: AsyncSession, vector: Vector, versions: Versions) -> Passages:
+async def passages(session: AsyncSession, index: Index, vector: Vector, versions: Versions) -> Passages:
     """Of each of `versions` the passage that is nearest to `vector`. Deleted ones are missing."""
-    rows = await _fetch(session, _BEST_PASSAGES, vector.tolist(), MODEL, versions.tolist())
+    rows = await _fetch(session, _BEST_PASSAGES.format(slot=index.slot), vector.tolist(), versions.tolist())
     # Two bytes of dimensions, two that are not used, then big-endian halves.
-    packed = np.frombuffer(b"".join(row["packed"] for row in rows), np.uint8).reshape(len(rows), 4 + 2 * DIMENSIONS)
+    packed = np.frombuffer(b"".join(row["packed"] for row in rows), np.uint8)
+    packed = packed.reshape(len(rows), 4 + 2 * index.dimensions)
     vectors = np.ascontiguousarray(packed[:, 4:]).view(">f2").astype(np.float32)
     return Passages(
         np.array([row["version"] for row in rows], np.int32),

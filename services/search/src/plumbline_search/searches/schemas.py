@@ -8,7 +8,7 @@ from uuid import UUID
 from pydantic import AwareDatetime, Field, StringConstraints, model_validator
 
 from plumbline_common.schemas import Name, Schema, Storable, Team
-from plumbline_search.embedding.model_store import DIMENSIONS
+from plumbline_search.embedding.model_store import SIZES
 from plumbline_search.searches.filters import Condition
 
 Query = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=4000), Storable]
@@ -46,8 +46,8 @@ class Fusion(Schema):
 
 class SearchRequest(Schema):
     query: Query | None = None
-    vector: Annotated[list[Component], Field(min_length=DIMENSIONS, max_length=DIMENSIONS)] | None = None
-    """What the vector leg looks for, where that is not the query: of the service's model, of any length but 0."""
+    vector: Annotated[list[Component], Field(min_length=1, max_length=max(SIZES))] | None = None
+    """What the vector leg looks for, where that is not the query: of the live index's model, of any length but 0."""
     legs: Annotated[list[Leg], Field(min_length=1, max_length=2)] | None = None
     """Both where nothing is said."""
     kinds: Annotated[list[DocumentKind], Field(min_length=1, max_length=20)] | None = None
@@ -59,6 +59,8 @@ class SearchRequest(Schema):
     facets: Annotated[list[Name], Field(max_length=10)] = []
     """Count the documents that match the filters, by the values of these facets."""
     fusion: Fusion = Fusion()
+    explain: bool = False
+    """Say of each hit what its score is made of, and how the documents were selected. Takes a little longer."""
     skip: Annotated[int, Field(ge=0, le=10_000)] = 0
     limit: Annotated[int, Field(ge=1, le=100)] = 50
 
@@ -99,6 +101,46 @@ class Highlights(Schema):
     fragments: list[str]
 
 
+class TermScore(Schema):
+    term: str
+    score: float
+
+
+class FusionParts(Schema):
+    """Their sum, cut to [0, 1], is the score."""
+
+    lexical: float
+    vector: float
+    recency: float
+    state: float
+
+
+class HitExplanation(Schema):
+    terms: list[TermScore]
+    """What each term adds to the lexical leg's score."""
+    parts: FusionParts | None
+    """Null where one leg ranks alone."""
+    passage_start: int | None
+    """Where in the body the passage is that is nearest to the query, in characters; `passage_stop` is behind it."""
+    passage_stop: int | None
+
+
+SelectedBy = Literal["comparing", "index", "index, then comparing"]
+
+
+class SearchExplanation(Schema):
+    index: int
+    model: str
+    analysis: int
+    matching: int | None
+    """How many documents match the filters, where these are few enough to be counted."""
+    selected_by: SelectedBy | None
+    """How the vector leg chose: by comparing each document that matches, by its index, or by comparing after the
+    index had found too few. Null where it was not asked."""
+    lexical_candidates: int
+    vector_candidates: int
+
+
 class SearchHit(Schema):
     kind: DocumentKind
     entity_id: UUID
@@ -118,6 +160,8 @@ class SearchHit(Schema):
     """What its source calls it, of a runbook or postmortem."""
     url: str | None
     """Where it is kept."""
+    explanation: HitExplanation | None
+    """Where it was asked for."""
 
 
 class SearchFacetCount(Schema):
@@ -132,6 +176,11 @@ class Suggestion(Schema):
     """The member of the request to leave out."""
     total: int
     total_is: Literal["exact", "at_least"]
+
+
+class LeftOut(Schema):
+    leg: Leg
+    reason: str
 
 
 class SearchTookMs(Schema):
@@ -159,4 +208,7 @@ class SearchResponse(Schema):
     """Phrases that no document holds: their words were looked for all the same."""
     suggestions: list[Suggestion]
     """Where the filters leave nothing."""
+    left_out: list[LeftOut]
+    """Legs that could not be asked: the other one ranks alone."""
+    explanation: SearchExplanation | None
     took_ms: SearchTookMs

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import logging
 import re
 import time
 from collections import Counter
@@ -16,9 +17,11 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from plumbline_common import telemetry
 from plumbline_common.auth import UserInfo
-from plumbline_common.errors import Invalid
+from plumbline_common.errors import Invalid, Unavailable
 from plumbline_search.documents import rules
-from plumbline_search.embedding.embedder import Embedder, Vector
+from plumbline_search.embedding.embedder import Embedder, TooBusy, Urgency, Vector
+from plumbline_search.indexes.repository import Index
+from plumbline_search.indexes.serving import Serving
 from plumbline_search.postings import repository as postings
 from plumbline_search.postings.reading import Reader
 from plumbline_search.postings.scoring import NOTHING, Matches, Versions
@@ -26,16 +29,22 @@ from plumbline_search.searches import counting, filters, fusion, repository
 from plumbline_search.searches.filters import AllOf, Filter, IsIn
 from plumbline_search.searches.repository import Gate
 from plumbline_search.searches.schemas import (
+    FusionParts,
     Highlights,
+    HitExplanation,
+    LeftOut,
     Leg,
     LegResult,
+    SearchExplanation,
     SearchFacetCount,
     SearchHit,
     SearchLegs,
     SearchRequest,
     SearchResponse,
     SearchTookMs,
+    SelectedBy,
     Suggestion,
+    TermScore,
 )
 from plumbline_search.text import analysis, highlights, question
 from plumbline_search.text.question import Question
@@ -51,6 +60,19 @@ SHORTEST, CORRECTED, ALIKE, CORRECTION = 4, 5, 3, 0.6
 """Letters of such a word; how many of them; terms for each; and what each weighs."""
 
 
+log = logging.getLogger(__name__)
+
+
+class WrongVector(Invalid):
+    slug = "wrong-vector"
+    title = "The vector is not of the index's model"
+
+
+class NoModel(Unavailable):
+    slug = "no-model"
+    title = "The query cannot be embedded here"
+
+
 class UnknownFacet(Invalid):
     slug = "unknown-facet"
     title = "No document has this facet"
@@ -60,7 +82,7 @@ class UnknownFacet(Invalid):
 class Tools:
     """What a search works with, and what it remembers: one for each process."""
 
-    embedder: Embedder
+    serving: Serving
     reader: Reader = field(default_factory=Reader)
     counter: counting.Counter = field(default_factory=counting.Counter)
 
@@ -72,6 +94,7 @@ class Scope:
     Of few each is compared: the ranking is exact, and its pages fit together.
     """
 
+    index: Index
     gate: Gate
     allowed: Versions | None
     excluded: Versions | None = None
@@ -86,6 +109,9 @@ class Found:
     vector: dict[int, LegResult] = field(default_factory=dict)
     places: dict[int, tuple[int, int]] = field(default_factory=dict)
     """Where the passage is that is nearest to the query."""
+    parts: dict[int, FusionParts] = field(default_factory=dict)
+    """What a score is made of, of the candidates of both legs."""
+    selected_by: SelectedBy | None = None
 
 
 async def search(session: AsyncSession, tools: Tools, request: SearchRequest, actor: UserInfo) -> SearchResponse:
@@ -100,15 +126,16 @@ async def search(session: AsyncSession, tools: Tools, request: SearchRequest, ac
     found, deepest = Found(), request.skip + request.limit
     asked = question.parsed(request.query or "")
     words = analysis.counts(asked.words)
-    embedding = asyncio.create_task(_vector(tools.embedder, request, asked.words, clock))
+    index = tools.serving.live
+    embedding = asyncio.create_task(_vector(tools.serving.embedder(index), index, request, asked.words, clock))
     try:
-        scope = await _scope(session, tools.counter, request, actor)
+        scope = await _scope(session, index, tools.counter, request, actor)
         scope, ignored = await _narrowed(session, tools.reader, asked, scope)
         with telemetry.tracer.start_as_current_span("search by words"), clock.phase("lexical"):
             matches, corrections = await _matches(session, tools.reader, request, asked, words, scope)
             most = CANDIDATES if request.uses(Leg.VECTOR) else deepest
             by_words = await _best(session, matches, scope, most)
-        vector = await embedding
+        vector, left_out = await embedding
     finally:
         embedding.cancel()
         await asyncio.gather(embedding, return_exceptions=True)
@@ -121,14 +148,14 @@ async def search(session: AsyncSession, tools: Tools, request: SearchRequest, ac
             most = CANDIDATES if request.uses(Leg.LEXICAL) else deepest
             await _by_meaning(session, vector, scope, most, found)
             if request.uses(Leg.LEXICAL):
-                ranking = await _fused(session, vector, matches, found, request)
+                ranking = await _fused(session, scope.index, vector, matches, found, request)
                 if len(ranking) < deepest:
                     # Behind the candidates the meaning alone ranks: that is known of every document.
                     await _by_meaning(session, vector, scope, deepest + len(ranking), found)
                     seen = {version for version, _ in ranking}
                     ranking += [(version, 0.0) for version in found.vector if version not in seen]
             else:
-                ranking = [(version, max(0.0, result.score)) for version, result in found.vector.items()]
+                ranking = [(version, min(max(0.0, result.score), 1.0)) for version, result in found.vector.items()]
     with clock.phase("documents"):
         page = ranking[request.skip : deepest]
         places = [found.places.get(version, (0, 0)) for version, _ in page]
@@ -137,8 +164,9 @@ async def search(session: AsyncSession, tools: Tools, request: SearchRequest, ac
         )
         total, is_exact = await _total(session, request, scope, matches)
         facets = {facet: await _counts(session, scope, facet) for facet in request.facets}
+        by_term = await _by_term(session, tools.reader, scope, words, rows) if request.explain else None
     with clock.phase("highlights"):
-        items = _hits(page, rows, found, list(words))
+        items = _hits(page, rows, found, list(words), by_term)
     return SearchResponse(
         items=items,
         total=total,
@@ -146,7 +174,9 @@ async def search(session: AsyncSession, tools: Tools, request: SearchRequest, ac
         facets=facets,
         corrections=corrections,
         ignored=ignored,
-        suggestions=await _suggestions(session, tools.counter, request, actor) if _is_empty(scope) else [],
+        suggestions=await _suggestions(session, index, tools.counter, request, actor) if _is_empty(scope) else [],
+        left_out=left_out,
+        explanation=_explanation(scope, found) if request.explain else None,
         took_ms=clock.took(),
     )
 
@@ -154,7 +184,9 @@ async def search(session: AsyncSession, tools: Tools, request: SearchRequest, ac
 # --- What the filters let through -----------------------------------------------------------------------
 
 
-async def _scope(session: AsyncSession, counter: counting.Counter, request: SearchRequest, actor: UserInfo) -> Scope:
+async def _scope(
+    session: AsyncSession, index: Index, counter: counting.Counter, request: SearchRequest, actor: UserInfo
+) -> Scope:
     teams = rules.teams_of(actor)
     parts: list[Filter] = []
     if request.kinds is not None:
@@ -168,7 +200,7 @@ async def _scope(session: AsyncSession, counter: counting.Counter, request: Sear
         parts.append(request.filter)
         await _check_facets(session, filters.facets_of(request.filter), "/filter")
     gate = Gate(AllOf.model_construct(all=parts) if parts else None, teams)
-    return Scope(gate, await counter.few(session, gate))
+    return Scope(index, gate, await counter.few(session, gate))
 
 
 def _is_in(facet: str, values: Sequence[str]) -> IsIn:
@@ -205,13 +237,13 @@ async def _narrowed(session: AsyncSession, reader: Reader, asked: Question, scop
     """What the phrases and exclusions leave of `scope`; and the phrases that no document holds."""
     allowed, ignored = scope.allowed, []
     for phrase in asked.phrases:
-        held = await _holding(session, reader, phrase)
+        held = await _holding(session, reader, scope.index, phrase)
         if not len(held):
             ignored.append(phrase)
             continue
         held = await repository.passing(session, held, scope.gate)
         allowed = held if allowed is None else np.intersect1d(allowed, held)
-    excluded = [await _holding(session, reader, each) for each in asked.excluded]
+    excluded = [await _holding(session, reader, scope.index, each) for each in asked.excluded]
     if not excluded:
         return replace(scope, allowed=allowed), ignored
     gone = np.unique(np.concatenate(excluded)).astype(np.int32)
@@ -220,13 +252,13 @@ async def _narrowed(session: AsyncSession, reader: Reader, asked: Question, scop
     return replace(scope, allowed=allowed, excluded=gone), ignored
 
 
-async def _holding(session: AsyncSession, reader: Reader, phrase: str) -> Versions:
+async def _holding(session: AsyncSession, reader: Reader, index: Index, phrase: str) -> Versions:
     """What holds the words of `phrase`, one after the other."""
     terms = {analysis.term_id(term) for term in analysis.terms(phrase)}
     pattern = question.pattern(phrase)
     if not terms or pattern is None:
         return np.empty(0, np.int32)
-    held = await reader.holding(session, terms)
+    held = await reader.holding(session, index.slot, terms)
     return await repository.with_phrase(session, held, pattern) if len(phrase.split()) > 1 else held
 
 
@@ -236,12 +268,12 @@ def _is_empty(scope: Scope) -> bool:
 
 
 async def _suggestions(
-    session: AsyncSession, counter: counting.Counter, request: SearchRequest, actor: UserInfo
+    session: AsyncSession, index: Index, counter: counting.Counter, request: SearchRequest, actor: UserInfo
 ) -> list[Suggestion]:
     found = []
     for name in ("kinds", "service", "team", "filter"):
         if getattr(request, name) is not None:
-            scope = await _scope(session, counter, request.model_copy(update={name: None}), actor)
+            scope = await _scope(session, index, counter, request.model_copy(update={name: None}), actor)
             total, is_exact = (counting.FEW, False) if scope.allowed is None else (len(scope.allowed), True)
             if total:
                 found.append(Suggestion(without=name, total=total, total_is="exact" if is_exact else "at_least"))
@@ -251,17 +283,31 @@ async def _suggestions(
 # --- The legs -------------------------------------------------------------------------------------------
 
 
-async def _vector(embedder: Embedder, request: SearchRequest, words: str, clock: "_Clock") -> Vector | None:
-    """What the vector leg looks for; None where it is not asked."""
+async def _vector(
+    embedder: Embedder | None, index: Index, request: SearchRequest, words: str, clock: "_Clock"
+) -> tuple[Vector | None, list[LeftOut]]:
+    """What the vector leg looks for; None where it is not asked, or cannot be: the words are asked alone then."""
     if not request.uses(Leg.VECTOR):
-        return None
+        return None, []
     if request.vector is not None:
+        if len(request.vector) != index.dimensions:
+            raise WrongVector(f"the model {index.model} has {index.dimensions} dimensions", pointer="/vector")
         given = np.array(request.vector, np.float64)
         asked: Vector = (given / np.linalg.norm(given)).astype(np.float32)
-        return asked
-    with telemetry.tracer.start_as_current_span("embed query"), clock.phase("embedding"):
-        embedded: Vector = (await embedder.embed([words], urgent=True))[0]
-        return embedded
+        return asked, []
+    try:
+        with telemetry.tracer.start_as_current_span("embed query"), clock.phase("embedding"):
+            if embedder is None:
+                raise NoModel(f"the index is of the model {index.model}, which this process does not have")
+            embedded: Vector = (await embedder.embed([words], urgency=Urgency.QUERY))[0]
+            return embedded, []
+    except TooBusy:
+        raise
+    except Unavailable as error:
+        if not request.uses(Leg.LEXICAL):
+            raise
+        log.warning("searched by words alone: %s", error)
+        return None, [LeftOut(leg=Leg.VECTOR, reason=str(error))]
 
 
 async def _matches(
@@ -276,19 +322,20 @@ async def _matches(
     if not request.uses(Leg.LEXICAL):
         return NOTHING, {}
     for start in asked.beginnings:
-        words.update({term: 1 for term in await postings.beginning(session, start, BEGINNINGS) if term not in words})
+        begun = await postings.beginning(session, scope.index.slot, start, BEGINNINGS)
+        words.update({term: 1 for term in begun if term not in words})
     weights = {analysis.term_id(term): float(often) for term, often in words.items()}
-    matches = _within(await reader.matches(session, weights), scope)
+    matches = _within(await reader.matches(session, scope.index.slot, weights), scope)
     corrections: dict[str, list[str]] = {}
     if len(matches.versions) < FEW_MATCHES:
         typed = {term: word[0] for word in analysis.words(asked.words) for term in analysis.terms_of_word(word[0])}
         misspelt = [term for term in words if analysis.term_id(term) in matches.missing and len(term) >= SHORTEST]
         for term in misspelt[:CORRECTED]:
-            if alike := await postings.like(session, term, ALIKE):
+            if alike := await postings.like(session, scope.index.slot, term, ALIKE):
                 corrections[typed.get(term, term)] = alike
                 weights |= {analysis.term_id(each): CORRECTION for each in alike if each not in words}
         if corrections:
-            matches = _within(await reader.matches(session, weights), scope)
+            matches = _within(await reader.matches(session, scope.index.slot, weights), scope)
             words.update(each for alike in corrections.values() for each in alike)
     return matches, corrections
 
@@ -316,7 +363,7 @@ async def _by_meaning(session: AsyncSession, vector: Vector, scope: Scope, most:
     """The nearest documents that the filters let through: as many as asked for where there are as many."""
     passages = most
     while True:
-        nearest = await _nearest(session, vector, scope, passages)
+        nearest, found.selected_by = await _nearest(session, vector, scope, passages)
         kept = nearest.without(scope.excluded) if scope.excluded is not None else nearest
         if len(kept.versions) >= most or nearest.looked_at < passages:
             nearest = kept
@@ -327,15 +374,17 @@ async def _by_meaning(session: AsyncSession, vector: Vector, scope: Scope, most:
     found.places |= zip(nearest.versions.tolist(), zip(nearest.starts, nearest.stops, strict=True), strict=True)
 
 
-async def _nearest(session: AsyncSession, vector: Vector, scope: Scope, most: int) -> repository.Nearest:
+async def _nearest(
+    session: AsyncSession, vector: Vector, scope: Scope, most: int
+) -> tuple[repository.Nearest, SelectedBy]:
     if scope.allowed is not None:
-        return await repository.nearest_of(session, vector, scope.allowed, most)
+        return await repository.nearest_of(session, scope.index, vector, scope.allowed, most), "comparing"
     await repository.prepare(session, most, filtered=scope.gate.condition is not None)
-    nearest = await repository.nearest(session, vector, scope.gate, most)
+    nearest = await repository.nearest(session, scope.index, vector, scope.gate, most)
     if nearest.looked_at >= most:
-        return nearest
+        return nearest, "index"
     # The index gave up before the filters had let enough through: their documents lie far from the query.
-    return await repository.nearest_by_scan(session, vector, scope.gate, most)
+    return await repository.nearest_by_scan(session, scope.index, vector, scope.gate, most), "index, then comparing"
 
 
 def _results(versions: Versions, scores: Any) -> dict[int, LegResult]:
@@ -349,11 +398,11 @@ def _results(versions: Versions, scores: Any) -> dict[int, LegResult]:
 
 
 async def _fused(
-    session: AsyncSession, vector: Vector, matches: Matches, found: Found, request: SearchRequest
+    session: AsyncSession, index: Index, vector: Vector, matches: Matches, found: Found, request: SearchRequest
 ) -> list[tuple[int, float]]:
     """The candidates of both legs, the best first. `found` then has both legs' scores of each."""
     versions = np.array(list(found.lexical | found.vector), np.int32)
-    passages = await repository.passages(session, vector, versions)
+    passages = await repository.passages(session, index, vector, versions)
     known = passages.versions.tolist()
     words = matches.only(passages.versions).by_version()
     for version, score, start, stop in zip(
@@ -365,11 +414,19 @@ async def _fused(
             found.lexical.setdefault(version, LegResult(score=words[version], rank=None))
     weight = request.fusion.lexical_weight
     if request.fusion.method == "ranks":
-        scores = fusion.by_ranks(_ranks(found.lexical, known), _ranks(found.vector, known), weight)
+        parts = fusion.by_ranks(_ranks(found.lexical, known), _ranks(found.vector, known), weight)
     else:
         lexical = np.array([words.get(version, 0.0) for version in known])
-        scores = fusion.by_scores(lexical, passages.scores.astype(np.float64), passages.vectors, weight)
-    scores = scores + fusion.boosts(passages.states, passages.updated_at, datetime.now(UTC))
+        parts = fusion.by_scores(lexical, passages.scores.astype(np.float64), passages.vectors, weight)
+    recency = fusion.recency(passages.updated_at, datetime.now(UTC))
+    standing = fusion.standing(passages.states)
+    if request.explain:
+        rows = zip(known, *(each.tolist() for each in (*parts, recency, standing)), strict=True)
+        found.parts = {
+            version: FusionParts(lexical=lexical, vector=meaning, recency=recent, state=state)
+            for version, lexical, meaning, recent, state in rows
+        }
+    scores = parts[0] + parts[1] + recency + standing
     ranking = zip(known, np.clip(scores, 0, 1).tolist(), scores.tolist(), strict=True)
     return [(version, shown) for version, shown, score in sorted(ranking, key=lambda each: (-each[2], -each[0]))]
 
@@ -382,14 +439,60 @@ def _ranks(results: dict[int, LegResult], versions: Sequence[int]) -> fusion.Sco
 # --- What is shown --------------------------------------------------------------------------------------
 
 
+async def _by_term(
+    session: AsyncSession, reader: Reader, scope: Scope, words: Counter[str], versions: Iterable[int]
+) -> dict[int, list[TermScore]]:
+    """What each term adds to the lexical leg's score, by version."""
+    shown = np.array(list(versions), np.int32)
+    found: dict[int, list[TermScore]] = {int(version): [] for version in shown}
+    for term, often in words.items():
+        matches = await reader.matches(session, scope.index.slot, {analysis.term_id(term): float(often)})
+        for version, score in matches.only(shown).by_version().items():
+            found[version].append(TermScore(term=term, score=score))
+    return found
+
+
+def _explanation(scope: Scope, found: Found) -> SearchExplanation:
+    return SearchExplanation(
+        index=scope.index.id,
+        model=scope.index.model,
+        analysis=scope.index.analysis,
+        matching=None if scope.allowed is None else len(scope.allowed),
+        selected_by=found.selected_by,
+        lexical_candidates=len(found.lexical),
+        vector_candidates=len(found.vector),
+    )
+
+
 def _hits(
-    page: Sequence[tuple[int, float]], rows: dict[int, Any], found: Found, terms: Sequence[str]
+    page: Sequence[tuple[int, float]],
+    rows: dict[int, Any],
+    found: Found,
+    terms: Sequence[str],
+    by_term: dict[int, list[TermScore]] | None,
 ) -> list[SearchHit]:
     look = highlights.pattern(terms)
-    return [_hit(rows[version], score, found, terms, look) for version, score in page if version in rows]
+    hits = []
+    for version, score in page:
+        if version in rows:
+            explained = None
+            if by_term is not None:
+                start, stop = found.places.get(version, (None, None))
+                explained = HitExplanation(
+                    terms=by_term[version], parts=found.parts.get(version), passage_start=start, passage_stop=stop
+                )
+            hits.append(_hit(rows[version], score, found, terms, look, explained))
+    return hits
 
 
-def _hit(row: Any, score: float, found: Found, terms: Sequence[str], look: re.Pattern[str] | None) -> SearchHit:
+def _hit(
+    row: Any,
+    score: float,
+    found: Found,
+    terms: Sequence[str],
+    look: re.Pattern[str] | None,
+    explained: HitExplanation | None,
+) -> SearchHit:
     body = row["passage"] or row["beginning"]
     return SearchHit(
         kind=row["kind"],
@@ -409,6 +512,7 @@ def _hit(row: Any, score: float, found: Found, terms: Sequence[str], look: re.Pa
         updated_at=row["updated_at"],
         external_id=row["external_id"],
         url=row["url"],
+        explanation=explained,
     )
 
 

@@ -1,0 +1,1 @@
+"""What documents are found by: the live index, and one that is built beside it."""

@@ -1,0 +1,1 @@
+"""Building an index anew beside the live one, and keeping the live one complete."""
