@@ -70,6 +70,25 @@ def test_what_cannot_be_read_is_told_with_its_line(folder: Path, file: str, text
         evaluation.read(folder)
 
 
+def test_feedback_is_judged_on_what_is_there() -> None:
+    judged = [
+        {"query": "disk full", "entity_id": "a", "grade": 2},
+        {"query": "disk full", "entity_id": "b", "grade": 0},
+        {"query": "never right", "entity_id": "a", "grade": 0},
+    ]
+    collection = evaluation.of_feedback(judged)
+    assert collection.judged == ["disk full"]
+    asked: list[dict[str, Any]] = []
+
+    async def search(query: str, limit: int, **request: Any) -> dict[str, Any]:
+        asked.append(request)
+        return {"items": [{"entity_id": "b"}, {"entity_id": "a"}]}
+
+    figures = asyncio.run(evaluation.measure(search, collection, lambda: None))
+    assert all(row["mrr@10"] == 0.5 for row in figures.values())
+    assert all("filter" not in request for request in asked)
+
+
 def test_a_missing_file_is_told(folder: Path) -> None:
     (folder / "qrels.tsv").unlink()
     with pytest.raises(OSError, match="qrels"):

@@ -55,6 +55,9 @@ async def things(admin: httpx.AsyncClient, operation: str) -> dict[str, str]:
             made["exemption"] = await new("/api/v1/exemptions", exemption(requirement))
         case "adjustments":
             made["adjustment"] = await new("/api/v1/adjustments", adjustment(requirement))
+        case "saved-searches":
+            content = {"team": "payments", "name": str(uuid4()), "query": "whose"}
+            made["saved-searche"] = await new("/api/v1/saved-searches", content)
         case "documents":
             made["document"] = str(uuid4())
             path = f"/api/v1/documents/runbook/{made['document']}"
@@ -128,6 +131,13 @@ def body_of(operation: str, made: dict[str, str]) -> Any:
             },
         },
         "POST /api/v1/search": {"query": "whose"},
+        "POST /api/v1/search/feedback": {
+            "query": "whose",
+            "kind": "requirement",
+            "entity_id": made["requirement"],
+            "action": "clicked",
+        },
+        "POST /api/v1/saved-searches": {"team": "payments", "name": str(uuid4()), "query": "whose"},
         "PUT /api/v1/documents/{kind}/{external_id}": {"title": "Mine", "team": "payments"},
         "POST /api/v1/documents/lines": {
             "kind": "runbook",

@@ -137,6 +137,74 @@ async def test_a_watched_folder_stays_found_as_it_is(
         assert await watcher.wait() == 130
 
 
+async def test_duplicates_are_suspected_as_they_are_written(
+    plumbline: Plumbline, caller: Any, stranger: Any, until: Any
+) -> None:
+    alice = caller("editor", teams=["payments"])
+    written = []
+    for title in ("The armadillo checkout answers fast", "A fast answer of the armadillo checkout"):
+        statement = "When a customer pays, the armadillo checkout shall answer within 300 ms."
+        body = {"title": title, "statement": statement, "service": "armadillo", "owner_team": "payments"}
+        written.append((await alice.post("/api/v1/requirements", json=body)).raise_for_status().json())
+
+    async def suspected() -> Any:
+        return [each for made in written for each in stranger.told("search.duplicate.suspected.v1", made["id"])]
+
+    heard = (await until(suspected, 20, "a subscriber hears of the suspected duplicates"))[-1]
+    (pair,) = heard.body["pairs"]
+    assert pair["same_service"] is True
+    assert pair["similarity"] > 0.83
+    assert "armadillo" in pair["shared_words"]
+    like = await plumbline("similar", written[0]["key"], "--kind", "requirement", "-o", "json")
+    assert like.exit_code == 0, like.output
+    first = json.loads(like.stdout)["items"][0]
+    assert (first["key"], first["suspected_duplicate"]) == (written[1]["key"], True)
+    assert "duplicate?" in (await plumbline("similar", written[1]["key"])).output
+    assert stranger.misfits() == []
+
+
+async def test_a_saved_search_tells_what_comes(
+    plumbline: Plumbline, runbooks: Path, stranger: Any, until: Any
+) -> None:
+    saved = await plumbline(
+        *("saved", "add", "Quokka trouble", "quokka pool", "--owner-team", "payments", "--team", "payments"),
+        *("--kind", "runbook", "-o", "json"),
+    )
+    assert saved.exit_code == 0, saved.output
+    id = json.loads(saved.stdout)["id"]
+    assert "Quokka trouble" in (await plumbline("saved", "list")).output
+    await plumbline("index", str(runbooks), "--prefix", "told")
+
+    async def told() -> Any:
+        return stranger.told("search.search.matched.v1", id)
+
+    (heard,) = await until(told, 20, "a subscriber hears of the runbook")
+    assert (heard.body["external_id"], heard.body["team"]) == ("told/queue.md", "payments")
+    assert stranger.misfits() == []
+    assert (await plumbline("saved", "delete", id, "--team", "payments")).exit_code == 0
+    for file in runbooks.rglob("*.md"):
+        file.unlink()
+    await plumbline("index", str(runbooks), "--prefix", "told", "--prune")
+
+
+async def test_a_ranking_is_judged_by_what_people_accepted(plumbline: Plumbline, runbooks: Path, caller: Any) -> None:
+    assert (await plumbline("eval")).exit_code == 2
+    await plumbline("index", str(runbooks), "--prefix", "judged")
+    found_there = json.loads((await plumbline("quokka pool too slow", "-o", "json")).stdout)["items"]
+    rank, hit = next(
+        (rank, hit) for rank, hit in enumerate(found_there, 1) if hit["external_id"] == "judged/queue.md"
+    )
+    given = {"query": "quokka pool too slow", "kind": "runbook", "entity_id": hit["entity_id"], "action": "accepted"}
+    answer = await caller("viewer").post("/api/v1/search/feedback", json=given | {"rank": rank})
+    assert answer.status_code == 201, answer.text
+    judged = await plumbline("eval", "--feedback", "-o", "json")
+    assert judged.exit_code == 0, judged.output
+    assert json.loads(judged.stdout)["queries"] >= 1
+    for file in runbooks.rglob("*.md"):
+        file.unlink()
+    await plumbline("index", str(runbooks), "--prefix", "judged", "--prune")
+
+
 async def test_a_ranking_is_judged_and_the_collection_removed_again(plumbline: Plumbline, tmp_path: Path) -> None:
     texts = {"a": "The pelican disk is full.", "b": "The pelican queue grows.", "c": "Certificates expire."}
     rows = [json.dumps({"_id": id, "text": text}) for id, text in texts.items()]

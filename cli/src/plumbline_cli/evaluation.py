@@ -4,7 +4,7 @@ import asyncio
 import hashlib
 import json
 import math
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -52,6 +52,14 @@ def read(folder: Path) -> Collection:
     return Collection(f"eval-{digest}", corpus, queries, judgements)
 
 
+def of_feedback(judged: Iterable[Mapping[str, Any]]) -> Collection:
+    """What people did with hits, as judgements of the documents themselves, by their ids."""
+    judgements: dict[str, dict[str, int]] = {}
+    for each in judged:
+        judgements.setdefault(each["query"], {})[each["entity_id"]] = each["grade"]
+    return Collection("feedback", {}, {query: query for query in judgements}, judgements)
+
+
 def _objects(file: Path) -> Iterator[dict[str, str]]:
     for number, line in enumerate(file.read_text().splitlines(), 1):
         try:
@@ -92,17 +100,17 @@ def name_of(collection: Collection, id: str) -> str:
 async def measure(
     search: Search, collection: Collection, advance: Callable[[], object]
 ) -> dict[str, dict[str, float]]:
-    """The mean of each metric over the judged queries, for each of `WAYS`."""
+    """The mean of each metric over the judged queries, for each of `WAYS`; without a corpus on all that is there."""
     ids = {name_of(collection, id): id for id in collection.corpus}
-    only = {"facet": "collection", "in": [collection.name]}
+    only = {"filter": {"facet": "collection", "in": [collection.name]}} if collection.corpus else {}
     figures = {}
     for way, asked in WAYS.items():
         rows = []
 
         async def ask(query: str, asked: Mapping[str, Any] = asked) -> dict[str, float]:
             text = collection.queries[query][:4000]
-            found = await search(text, 100, filter=only, **asked)
-            ranking = [ids[hit["external_id"]] for hit in found["items"]]
+            found = await search(text, 100, **only, **asked)
+            ranking = [ids[hit["external_id"]] if ids else hit["entity_id"] for hit in found["items"]]
             advance()
             return scored(ranking, collection.judgements[query])
 

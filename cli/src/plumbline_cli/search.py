@@ -19,12 +19,14 @@ from rich.table import Table
 from rich.text import Text
 from typer.core import TyperGroup
 
-from plumbline_cli import evaluation, shell
+from plumbline_cli import evaluation, requirements, shell
 from plumbline_cli.client import Gateway
 from plumbline_cli.shell import Caller, Code, calling, console, errors, fail
 
 DOCUMENTS = "/api/v1/documents"
 REINDEX = "/api/v1/reindex"
+SAVED = "/api/v1/saved-searches"
+JUDGEMENTS = "/api/v1/search/feedback/judgements"
 _FRONT_MATTER = re.compile(r"\A---\r?\n(.*?)\r?\n---\r?\n", re.DOTALL)
 _HEADING = re.compile(r"^#{1,6}[ \t]+(.+?)[ \t#]*$", re.MULTILINE)
 _RESULTS = ("created", "updated", "unchanged", "deleted", "failed")
@@ -139,6 +141,107 @@ def _marked(fragment: str) -> Text:
     """HTML with `<mark>` as text with colours."""
     parts = (str(shell.text(html.unescape(part))) for part in _SPLIT.split(fragment))
     return Text.assemble(*((part, "bold yellow" if number % 2 else "") for number, part in enumerate(parts)))
+
+
+@app.command(epilog=shell.EXIT_CODES)
+@calling("viewer")
+def similar(
+    caller: Caller,
+    key: Annotated[str, typer.Argument(help="REQ-42, an id, or runbook/its-id")],
+    kind: Annotated[list[Kind] | None, typer.Option(help="Repeatable: any of them")] = None,
+    service: Annotated[str | None, typer.Option()] = None,
+    skip: shell.Skip = 0,
+    limit: shell.Limit = 10,
+    output: shell.Format = "table",
+) -> None:
+    """What is like a requirement, an anomaly, a runbook; past anomalies with how they ended."""
+    if key.partition("/")[0] in ("runbook", "postmortem"):
+        id = caller.get(f"{DOCUMENTS}/{quote(key)}")["id"]
+    else:
+        id = requirements.id_of(caller, key)
+    found = caller.get(
+        f"{DOCUMENTS}/{quote(id, safe='')}/similar", kind=kind, service=service, skip=skip, limit=limit
+    )
+    if output != "table":
+        shell.write(found, output)
+        return
+    table = Table(caption=f"{len(found['items'])} of {found['total']:,}")
+    for column in ("like", "", "title", "service", "state", "shared"):
+        table.add_column(column)
+    for item in found["items"]:
+        name = item["key"] or item["external_id"] or item["entity_id"]
+        state = item["state"] or ""
+        if ended := item["ended"]:
+            state += f" after {ended['minutes']:g} min" if ended["minutes"] is not None else ""
+        if item["suspected_duplicate"]:
+            state += " duplicate?"
+        said = (name, item["title"], item["service"] or "", state, " ".join(item["shared_words"][:6]))
+        table.add_row(f"{item['similarity']:.2f}", *map(shell.text, said))
+    console.print(table)
+
+
+# --- Saved searches -------------------------------------------------------------------------------------
+
+saved = typer.Typer(no_args_is_help=True, help="What a team wants to be told of when it comes.")
+app.add_typer(saved, name="saved")
+
+
+@saved.command("add", epilog=shell.EXIT_CODES)
+@calling("editor")
+def saved_add(
+    caller: Caller,
+    name: str,
+    query: Annotated[str | None, typer.Argument(help="A document must hold every word")] = None,
+    owner_team: Annotated[str, typer.Option(help="Whose it is")] = "",
+    kind: Annotated[list[Kind] | None, typer.Option(help="Repeatable: any of them")] = None,
+    service: Annotated[str | None, typer.Option()] = None,
+    where: Annotated[list[str] | None, typer.Option(metavar="FACET=VALUE", help="Repeatable: all must match")] = None,
+    output: shell.Format = "table",
+) -> None:
+    """Have each document told, once, that comes from now on and matches: the event search.search.matched."""
+    if not owner_team:
+        fail("say whose it is with --owner-team", Code.USAGE)
+    given: dict[str, Any] = {"team": owner_team, "name": name, "query": query, "kinds": kind, "service": service}
+    if where:
+        given["filter"] = {"and": [_condition(each) for each in where]}
+    content = {member: value for member, value in given.items() if value}
+    made = caller.ask(lambda gateway: gateway.posted(SAVED, content))
+    if output != "table":
+        shell.write(made, output)
+        return
+    console.print(shell.text(f"saved {made['id']}"))
+
+
+@saved.command("list", epilog=shell.EXIT_CODES)
+@calling("viewer")
+def saved_list(
+    caller: Caller,
+    owner_team: Annotated[str | None, typer.Option(help="Whose they are")] = None,
+    skip: shell.Skip = 0,
+    limit: shell.Limit = 50,
+    output: shell.Format = "table",
+) -> None:
+    """What teams want to be told of."""
+    found = caller.get(SAVED, team=owner_team, skip=skip, limit=limit)
+    if output != "table":
+        shell.write(found, output)
+        return
+    table = Table(caption=f"{len(found['items'])} of {found['total']:,}")
+    for column in ("id", "team", "name", "looks for"):
+        table.add_column(column)
+    for item in found["items"]:
+        asked = {name: item[name] for name in ("query", "kinds", "service", "filter") if item[name]}
+        looks_for = asked.pop("query", "")
+        rest = json.dumps(asked, ensure_ascii=False) if asked else ""
+        table.add_row(*map(shell.text, (item["id"], item["team"], item["name"], f"{looks_for} {rest}".strip())))
+    console.print(table)
+
+
+@saved.command("delete", epilog=shell.EXIT_CODES)
+@calling("editor")
+def saved_delete(caller: Caller, id: str) -> None:
+    """Tell nothing more of it."""
+    caller.ask(lambda gateway: gateway.send("DELETE", f"{SAVED}/{quote(id, safe='')}"))
 
 
 # --- Folders of Markdown --------------------------------------------------------------------------------
@@ -368,9 +471,12 @@ async def _reindex(caller: Caller, output: str) -> Any:
 def judge(
     caller: Caller,
     collection: Annotated[
-        Path,
+        Path | None,
         typer.Argument(help="A folder with corpus.jsonl, queries.jsonl and qrels.tsv", exists=True, file_okay=False),
-    ],
+    ] = None,
+    feedback: Annotated[
+        bool, typer.Option("--feedback", help="By what people clicked, accepted and rejected, on what is there")
+    ] = False,
     keep: Annotated[bool, typer.Option("--keep", help="Leave the documents in the index")] = False,
     output: shell.Format = "table",
 ) -> None:
@@ -378,7 +484,11 @@ def judge(
 
     The collection is indexed beside what is there, asked, and removed again.
     """
-    measured = asyncio.run(_judge(caller, collection, keep, output))
+    if (collection is None) == (not feedback):
+        fail("say a folder with a collection, or --feedback", Code.USAGE)
+    measured = asyncio.run(
+        _judge_feedback(caller, output) if collection is None else _judge(caller, collection, keep, output)
+    )
     if output != "table":
         shell.write(measured, output)
         return
@@ -406,6 +516,19 @@ async def _judge(caller: Caller, path: Path, keep: bool, output: str) -> dict[st
             if not keep:
                 await _send(gateway, list(evaluation.removals(collection)), output)
     return {"documents": len(collection.corpus), "queries": len(collection.judged), "figures": figures}
+
+
+async def _judge_feedback(caller: Caller, output: str) -> dict[str, Any]:
+    async with caller.gateway() as gateway:
+        judged: list[dict[str, Any]] = []
+        while page := (await gateway.get(JUDGEMENTS, skip=len(judged), limit=shell.PAGE))["items"]:
+            judged += page
+        collection = evaluation.of_feedback(judged)
+        if not collection.judged:
+            fail("nobody has clicked or accepted anything yet: POST /api/v1/search/feedback")
+        with _progress(output, len(collection.judged) * len(evaluation.WAYS)) as advance:
+            figures = await evaluation.measure(gateway.search, collection, advance)
+    return {"documents": len(judged), "queries": len(collection.judged), "figures": figures}
 
 
 @contextlib.contextmanager

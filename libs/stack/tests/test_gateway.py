@@ -56,6 +56,7 @@ def problem(reply: httpx.Response, status: int, slug: str) -> dict[str, Any]:
         ("/api/v1/search", "search"),
         ("/api/v1/documents/1", "search"),
         ("/api/v1/reindex", "search"),
+        ("/api/v1/saved-searches", "search"),
         ("/api/v1/signals", "analysis"),
         ("/api/v1/anomalies", "analysis"),
         ("/api/v1/verdicts", "analysis"),

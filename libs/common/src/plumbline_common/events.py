@@ -177,6 +177,59 @@ class DocumentIndexed(Event):
         return f"{self.kind}:{self.entity_id}"
 
 
+class SuspectedDuplicate(Schema):
+    """A requirement that says about the same as another."""
+
+    requirement_id: UUID
+    requirement_key: str | None
+    title: str
+    service: str | None
+    same_service: bool
+    similarity: float
+    """Cosine of the two texts' meanings, at most 1."""
+    shared_words: list[str]
+    """Of the title and the body, at most 20."""
+
+
+class DuplicateSuspected(Event):
+    """A requirement was written that says about the same as others do."""
+
+    subject = "search.duplicate.suspected.v1"
+    requirement_id: UUID
+    requirement_key: str | None
+    requirement_revision: int
+    service: str | None
+    pairs: list[SuspectedDuplicate]
+    """The most alike first, at most 20."""
+    model: str
+    at: AwareDatetime
+
+    @property
+    def key(self) -> str:
+        return str(self.requirement_id)
+
+
+class SearchMatched(Event):
+    """A document came, or was rewritten, that a saved search looks for. Told once for each document."""
+
+    subject = "search.search.matched.v1"
+    saved_search_id: UUID
+    name: str
+    team: str
+    kind: Literal["requirement", "anomaly", "incident", "runbook", "postmortem", "log_template"]
+    entity_id: UUID
+    revision: int
+    document_key: str | None
+    """What people call it, such as REQ-42."""
+    external_id: str | None
+    service: str | None
+    at: AwareDatetime
+
+    @property
+    def key(self) -> str:
+        return str(self.saved_search_id)
+
+
 class _AboutAnomaly(Event):
     anomaly: AnomalySnapshot
 

@@ -7,16 +7,20 @@ from fastapi import FastAPI
 
 from plumbline_common import bus, web
 from plumbline_search import consumer
+from plumbline_search.arrivals.processing import Arrivals
 from plumbline_search.documents.router import BODY_LIMITS
 from plumbline_search.documents.router import router as documents
 from plumbline_search.embedding import models
+from plumbline_search.feedback.router import router as feedback
 from plumbline_search.indexes import repository as indexes
 from plumbline_search.indexes.serving import Serving
 from plumbline_search.postings.merging import Merger
 from plumbline_search.reindexing import building
 from plumbline_search.reindexing.building import Builder
 from plumbline_search.reindexing.router import router as reindexing
+from plumbline_search.saved.router import router as saved
 from plumbline_search.searches.router import router as searches
+from plumbline_search.searches.router import similar_router as similar
 from plumbline_search.searches.service import Tools
 from plumbline_search.settings import Settings
 
@@ -34,12 +38,13 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             state.serving = Serving(state.sessions, state.models.by_name)
             state.builder = Builder(state.sessions, state.serving)
             await state.serving.refresh()
+            state.search_tools = Tools(state.serving)
             async with (
                 web.background("hearing of indexes", state.serving.run),
                 web.background("building of indexes", state.builder.run),
                 web.background("merging of the inverted index", Merger(state.sessions).run),
+                web.background("arrivals of documents", Arrivals(state.sessions, state.search_tools).run),
             ):
-                state.search_tools = Tools(state.serving)
                 yield
 
     def subscription(app: FastAPI) -> bus.Subscription:
@@ -48,7 +53,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     return web.create_app(
         "search",
         chosen,
-        routers=[searches, documents, reindexing],
+        routers=[searches, similar, feedback, saved, documents, reindexing],
         subscription=subscription,
         consumes=consumer.CONSUMES,
         resources=resources,

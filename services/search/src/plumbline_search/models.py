@@ -118,6 +118,62 @@ class SearchIndex(Base):
     """Of the state, or of what is done."""
 
 
+class Arrival(Base):
+    """A document that was written, and is to be compared with others and with saved searches."""
+
+    __tablename__ = "search_arrivals"
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
+    document: Mapped[int] = mapped_column(BigInteger)
+    rewritten: Mapped[bool] = mapped_column(Boolean)
+    """Whether its text is another than before."""
+
+
+class SavedSearch(Base):
+    """What a team wants to be told of."""
+
+    __tablename__ = "search_saved"
+    __table_args__ = (UniqueConstraint("team", "name"),)
+
+    id: Mapped[UUID] = mapped_column(Uuid, primary_key=True)
+    team: Mapped[str] = mapped_column(Text)
+    name: Mapped[str] = mapped_column(Text)
+    request: Mapped[dict[str, Any]] = mapped_column(JSONB)
+    """Query, kinds and filter, as they were given."""
+    since: Mapped[int] = mapped_column(Integer)
+    """The newest text when it was saved: those after it are told."""
+    created_at: Mapped[datetime] = mapped_column(db.timestamp())
+    created_by: Mapped[str] = mapped_column(Text)
+
+
+class SavedMatch(Base):
+    """That a document was told."""
+
+    __tablename__ = "search_saved_matches"
+    __table_args__ = (Index("ix_search_saved_matches_document", "document"),)
+
+    saved: Mapped[UUID] = mapped_column(Uuid, ForeignKey("search_saved.id", ondelete="CASCADE"), primary_key=True)
+    document: Mapped[int] = mapped_column(
+        BigInteger, ForeignKey("search_documents.id", ondelete="CASCADE"), primary_key=True
+    )
+
+
+class Feedback(Base):
+    """What somebody did with a hit."""
+
+    __tablename__ = "search_feedback"
+    __table_args__ = (Index("ix_search_feedback_at", "at"),)
+
+    id: Mapped[UUID] = mapped_column(Uuid, primary_key=True)
+    at: Mapped[datetime] = mapped_column(db.timestamp())
+    actor: Mapped[str] = mapped_column(Text)
+    query: Mapped[str] = mapped_column(Text)
+    kind: Mapped[str] = mapped_column(Text)
+    entity_id: Mapped[UUID] = mapped_column(Uuid)
+    action: Mapped[str] = mapped_column(Text)
+    rank: Mapped[int | None] = mapped_column(Integer)
+
+
 class SearchPassage:
     """A part of a document with its vector, and what a document is filtered by: no join stands in the index's way."""
 

@@ -230,9 +230,13 @@ async def test_a_malformed_document_is_told_where(
     assert (await editor.get(f"{DOCUMENTS}/runbook/bad")).status_code == 404
 
 
-@pytest.mark.parametrize("path", ["requirement/x", "runbook/", "runbook/%20", "runbook/a%00", "runbook/" + "x" * 201])
+@pytest.mark.parametrize("path", ["runbook/", "runbook/%20", "runbook/a%00", "runbook/" + "x" * 201])
 async def test_a_malformed_address_is_refused(editor: httpx.AsyncClient, path: str) -> None:
     assert (await editor.put(f"{DOCUMENTS}/{path}", json={"title": "x"})).status_code == 422
+
+
+async def test_what_comes_by_events_has_no_address_here(editor: httpx.AsyncClient) -> None:
+    assert (await editor.put(f"{DOCUMENTS}/requirement/x", json={"title": "x"})).status_code == 404
 
 
 async def test_a_body_of_50_mb_is_refused_unread(editor: httpx.AsyncClient) -> None:

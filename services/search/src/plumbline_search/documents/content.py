@@ -9,7 +9,7 @@ from typing import Any
 from uuid import UUID
 
 from plumbline_common.openslo.words import slo_in_words
-from plumbline_common.schemas import AnomalySnapshot, RequirementSnapshot
+from plumbline_common.schemas import AnomalySnapshot, RequirementSnapshot, utc
 from plumbline_search.embedding.encoder import Vectors
 from plumbline_search.text import analysis, passages
 from plumbline_search.text.passages import Passage
@@ -120,8 +120,17 @@ def of_anomaly(anomaly: AnomalySnapshot, seen_at: datetime, requirement: str | N
             "severity": anomaly.severity.value,
             "metric": storable(anomaly.metric)[:FACET_CHARACTERS],
             "direction": anomaly.direction,
+            "onset": utc(anomaly.onset),
+            **_end(anomaly),
         },
     )
+
+
+def _end(anomaly: AnomalySnapshot) -> dict[str, Any]:
+    if anomaly.end is None:
+        return {}
+    minutes = (anomaly.end - anomaly.onset).total_seconds() / 60
+    return {"ended": utc(anomaly.end), "minutes": round(minutes, 1)}
 
 
 def _facet(value: str | None) -> str | None:

@@ -63,7 +63,7 @@ async def index(session: AsyncSession, serving: Serving, document: Document, fou
         live = None
         for index in serving.written:
             if index.id in found_by.vectors:
-                live = await repository.index(session, id, version, found_by, index)
+                live = await repository.index(session, id, version, found_by, index, arrives=index.state == "live")
         if live not in found_by.vectors:
             raise Swapped("read it again")
     else:

@@ -56,6 +56,7 @@ _OUTDATED = (
 _INDEX = (
     f"{_OUTDATED},"  # noqa: S608 - own names
     " chosen AS (SELECT slot, model FROM search_indexes WHERE id = :index AND state <> 'old'),"
+    " arrival AS (INSERT INTO search_arrivals (document, rewritten) SELECT :document, true WHERE :arrives),"
     " fresh AS (INSERT INTO search_fresh (slot, version, document, length, terms, counts, words)"
     "  SELECT slot, :version, :document, :length, :terms, :counts, :words FROM chosen ON CONFLICT DO NOTHING),"
     " passages AS (INSERT INTO search_passages_{slot} (version, place, document, start, stop, kind, service, team,"
@@ -76,6 +77,7 @@ _INDEX_PARAMETERS: tuple[sa.BindParameter[Any], ...] = (
     bindparam("words", type_=ARRAY(Text)),
     bindparam("vectors", type_=ARRAY(REAL)),
     bindparam("index", type_=sa.Integer),
+    bindparam("arrives", type_=sa.Boolean),
     bindparam("dimensions", type_=sa.Integer),
     *(bindparam(name, type_=ARRAY(sa.Integer)) for name in ("starts", "stops")),
 )
@@ -85,7 +87,11 @@ _SET = (
     " updated_at = d.updated_at, readers = d.readers"
     " FROM search_documents d WHERE d.id = :document AND p.document = d.id"
 )
-_REFILTER = text(f"WITH first AS ({_SET.format(slot=0)}) {_SET.format(slot=1)}")
+_REFILTER = text(
+    f"WITH first AS ({_SET.format(slot=0)}),"  # noqa: S608 - own names
+    " arrival AS (INSERT INTO search_arrivals (document, rewritten) VALUES (:document, false))"
+    f" {_SET.format(slot=1)}"
+)
 _FORGET = text(f"{_OUTDATED} SELECT 1")
 
 
@@ -119,16 +125,20 @@ async def put(session: AsyncSession, document: Document) -> tuple[int, int, bool
     return None if row is None else (row.id, row.version, row.rewritten)
 
 
-async def index(session: AsyncSession, document: int, version: int, content: Content, index: Index) -> int | None:
+async def index(
+    session: AsyncSession, document: int, version: int, content: Content, index: Index, *, arrives: bool = False
+) -> int | None:
     """Make the row `document` found by `content`, and by nothing that it was found by before.
 
-    Nothing is put into `index` where it has ceased to be written. Returns the id of the live one.
+    It `arrives` where it is a text that was not there. Nothing is put into `index` where it has ceased to be written.
+    Returns the id of the live one.
     """
     counts, vectors = content.counts, content.vectors[index.id]
     live = await session.execute(
         _INDEX_BY_SLOT[index.slot],
         {
             "index": index.id,
+            "arrives": arrives,
             "document": document,
             "version": version,
             "length": sum(counts.values()),

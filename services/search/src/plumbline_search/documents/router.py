@@ -1,10 +1,11 @@
 """HTTP in, one service call."""
 
 from collections.abc import AsyncIterator
-from typing import IO, Annotated
+from typing import IO, Annotated, get_args
 
 from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
 from fastapi.responses import StreamingResponse
+from starlette.convertors import Convertor, register_url_convertor
 
 from plumbline_common import web
 from plumbline_common.auth import UserInfo, require
@@ -13,6 +14,20 @@ from plumbline_common.schemas import Name, Team
 from plumbline_search.documents import rules, service
 from plumbline_search.documents.schemas import DocumentContent, DocumentList, DocumentResponse, ExternalId, Kind
 
+
+class _KindConvertor(Convertor[str]):
+    """Other paths with two parts, such as `/{id}/similar`, are none of these."""
+
+    regex = "|".join(get_args(Kind))
+
+    def convert(self, value: str) -> str:
+        return value
+
+    def to_string(self, value: str) -> str:
+        return value
+
+
+register_url_convertor("document_kind", _KindConvertor())
 router = APIRouter(prefix="/api/v1/documents", tags=["documents"])
 
 BODY_LIMITS = {f"{router.prefix}/lines": 512 * 1024 * 1024}
@@ -69,7 +84,9 @@ async def _results(request: Request, spool: IO[bytes], actor: UserInfo) -> Async
             yield part
 
 
-@router.get("/{kind}/{external_id:path}", response_model=DocumentResponse, responses={200: {"headers": _ETAG}})
+@router.get(
+    "/{kind:document_kind}/{external_id:path}", response_model=DocumentResponse, responses={200: {"headers": _ETAG}}
+)
 async def one(
     kind: Kind, external_id: ExternalIdPath, actor: Viewer, session: web.ReadSession, response: Response
 ) -> DocumentResponse:
@@ -80,7 +97,7 @@ async def one(
 
 
 @router.put(
-    "/{kind}/{external_id:path}",
+    "/{kind:document_kind}/{external_id:path}",
     response_model=DocumentResponse,
     responses={200: {"headers": _ETAG}, 201: {"model": DocumentResponse, "headers": _ETAG}},
 )
@@ -103,7 +120,7 @@ async def put(
     return service.answer(done)
 
 
-@router.delete("/{kind}/{external_id:path}", status_code=204)
+@router.delete("/{kind:document_kind}/{external_id:path}", status_code=204)
 async def delete(
     kind: Kind, external_id: ExternalIdPath, actor: Editor, session: web.Session, if_match: IfMatch = None
 ) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
+from uuid import UUID
 
 import asyncpg
 import numpy as np
@@ -22,6 +23,7 @@ from plumbline_search.models import PASSAGES, FirstPassage, SearchDocument, Seco
 from plumbline_search.postings.scoring import Versions
 from plumbline_search.searches import filters
 from plumbline_search.searches.filters import AllOf, AnyOf, Between, Exists, Filter, IsIn, NotThis
+from plumbline_search.searches.schemas import DocumentKind
 
 EF_SEARCH = 40
 """HNSW's breadth: what a query looks at before it settles, at least as many as it wants (`docs/search.md`)."""
@@ -44,6 +46,11 @@ _NEAREST_OF = (
     "SELECT version, start, stop, (embedding <#> (SELECT $1::real[]::halfvec)) + 0 AS distance"
     " FROM search_passages_{slot} WHERE version = ANY($2::int[]) ORDER BY distance, version DESC"
 )
+_PREPARED = (
+    "SELECT set_config('hnsw.iterative_scan', 'relaxed_order', $2), set_config('hnsw.ef_search', $1, $2),"
+    " set_config('plan_cache_mode', 'force_generic_plan', $2)"
+)
+_VECTORS = "SELECT embedding::real[] AS vector FROM search_passages_{slot} WHERE version = $1 ORDER BY place LIMIT $2"
 _BEST_PASSAGES = (
     "SELECT DISTINCT ON (version) version, embedding <#> (SELECT $1::real[]::halfvec) AS distance, start, stop,"
     " state, updated_at, halfvec_send(embedding) AS packed FROM search_passages_{slot}"
@@ -57,6 +64,16 @@ _DESCRIBED = (
     " JOIN search_documents d ON d.version = given.version WHERE NOT deleted"
 )
 
+_WHOLE: tuple[Any, ...] = (
+    SearchDocument.id,
+    SearchDocument.version,
+    SearchDocument.kind,
+    SearchDocument.entity_id,
+    SearchDocument.key,
+    SearchDocument.title,
+    SearchDocument.body,
+    SearchDocument.service,
+)
 Table = type[SearchDocument] | type[FirstPassage] | type[SecondPassage]
 _VERSIONS = ARRAY(sa.Integer)
 _COMPARE = {"gt": "__gt__", "gte": "__ge__", "lt": "__lt__", "lte": "__le__"}
@@ -236,6 +253,38 @@ async def facet_counts(session: AsyncSession, gate: Gate, facet: str, most: int)
     return [(value, number) for value, number in rows]
 
 
+async def passing_ids(session: AsyncSession, ids: Sequence[int], gate: Gate) -> list[int]:
+    """Those of the documents `ids` that the filters let through, in their order."""
+    rows = await session.execute(
+        select(SearchDocument.id)
+        .where(SearchDocument.id.in_(ids), ~SearchDocument.deleted, *conditions(SearchDocument, gate))
+        .order_by(SearchDocument.id)
+    )
+    return list(rows.scalars())
+
+
+async def document(session: AsyncSession, id: UUID, teams: Sequence[str] | None) -> sa.Row[Any] | None:
+    """The document of the entity `id`, of whatever kind, where a caller of `teams` may read it."""
+    kinds = [SearchDocument.kind == kind.value for kind in DocumentKind]
+    rows = await session.execute(
+        select(*_WHOLE)
+        .where(sa.or_(*kinds), SearchDocument.entity_id == id, ~SearchDocument.deleted)
+        .where(*readable(SearchDocument, teams))
+        .limit(1)
+    )
+    return rows.first()
+
+
+async def whole(session: AsyncSession, versions: Sequence[int]) -> Sequence[sa.Row[Any]]:
+    """The documents of `versions`, in no order."""
+    if not versions:
+        return []
+    given = func.any(cast(list(versions), _VERSIONS))
+    return (
+        await session.execute(select(*_WHOLE).where(SearchDocument.version == given, ~SearchDocument.deleted))
+    ).all()
+
+
 # --- The vector leg -------------------------------------------------------------------------------------
 
 
@@ -253,18 +302,23 @@ def _by_distance(index: Index, distance: Any, gate: Gate) -> Any:
     return asked.where(func.vector_dims(table.embedding) == size, *conditions(table, gate))
 
 
+def _is_in_autocommit(connection: sa.Connection) -> bool:
+    return connection.get_execution_options().get("isolation_level") == "AUTOCOMMIT"
+
+
 async def prepare(session: AsyncSession, most: int, *, filtered: bool) -> None:
-    """Let the index go on until a filter has let enough passages through. Holds for the connection, which knows."""
+    """Let the index go on until a filter has let enough passages through.
+
+    In autocommit it holds for the connection, which knows; else for the transaction.
+    """
     breadth = str(min(1000, max(EF_FILTERED if filtered else EF_SEARCH, most)))
-    info = (await session.connection()).info
-    if info.get("hnsw") != breadth:
-        await _fetch(
-            session,
-            "SELECT set_config('hnsw.iterative_scan', 'relaxed_order', false),"
-            " set_config('hnsw.ef_search', $1, false), set_config('plan_cache_mode', 'force_generic_plan', false)",
-            breadth,
-        )
-        info["hnsw"] = breadth
+    connection = await session.connection()
+    # A transaction that is rolled back would take it back.
+    lasting = await connection.run_sync(_is_in_autocommit)
+    if not lasting or connection.info.get("hnsw") != breadth:
+        await _fetch(session, _PREPARED, breadth, not lasting)
+        if lasting:
+            connection.info["hnsw"] = breadth
 
 
 async def nearest(session: AsyncSession, index: Index, vector: Vector, gate: Gate, most: int) -> Nearest:
@@ -308,6 +362,12 @@ def _nearest(rows: Sequence[Any]) -> Nearest:
         [row[2] for row in first],
         len(found),
     )
+
+
+async def vectors_of(session: AsyncSession, index: Index, version: int, most: int) -> list[Vector]:
+    """The vectors of the first passages of the document of `version`."""
+    rows = await _fetch(session, _VECTORS.format(slot=index.slot), version, most)
+    return [np.array(row["vector"], np.float32) for row in rows]
 
 
 async def passages(session: AsyncSession, index: Index, vector: Vector, versions: Versions) -> Passages:

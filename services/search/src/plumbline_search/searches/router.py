@@ -1,15 +1,17 @@
 """HTTP in, one service call."""
 
 from typing import Annotated
+from uuid import UUID
 
 from fastapi import APIRouter, Depends, Query, Request, Response
 
 from plumbline_common import auth, web
 from plumbline_common.schemas import Name, Team
-from plumbline_search.searches import schemas, service
-from plumbline_search.searches.schemas import DocumentKind, SearchRequest, SearchResponse
+from plumbline_search.searches import schemas, service, similar
+from plumbline_search.searches.schemas import DocumentKind, SearchRequest, SearchResponse, SimilarPage
 
 router = APIRouter(prefix="/api/v1/search", tags=["search"])
+similar_router = APIRouter(prefix="/api/v1/documents", tags=["search"])
 
 
 def tools_of(request: Request) -> service.Tools:
@@ -42,6 +44,21 @@ async def search_by_address(
     """The same as POST, for a link that can be passed on."""
     request = SearchRequest(query=q, kinds=kind, service=service_name, team=team, skip=skip, limit=limit)
     return _answer(await service.search(session, tools, request, actor))
+
+
+@similar_router.get("/{id:uuid}/similar")
+async def similar_to(
+    id: UUID,
+    actor: Viewer,
+    session: web.ReadSession,
+    tools: Tools,
+    kind: Annotated[list[DocumentKind] | None, Query(max_length=20)] = None,
+    service_name: Annotated[Name | None, Query(alias="service")] = None,
+    skip: web.Skip = 0,
+    limit: web.Limit = 50,
+) -> SimilarPage:
+    """What is like a requirement, an anomaly, a runbook or a postmortem; past anomalies with how they ended."""
+    return await similar.page(session, tools, id, kind, service_name, actor, skip, limit)
 
 
 def _answer(found: SearchResponse) -> Response:

@@ -164,6 +164,45 @@ class SearchHit(Schema):
     """Where it was asked for."""
 
 
+class Ended(Schema):
+    """How an anomaly ended."""
+
+    state: str | None
+    at: AwareDatetime
+    minutes: float | None
+    """From its onset on."""
+
+
+class SimilarDocument(Schema):
+    kind: DocumentKind
+    entity_id: UUID
+    revision: int
+    key: str | None
+    title: str
+    similarity: float
+    """Cosine of the two nearest passages, 0.5 to 1."""
+    shared_words: list[str]
+    fragments: list[str]
+    """Of the nearest passage: HTML that is safe to show, what is shared stands in `<mark>`."""
+    suspected_duplicate: bool
+    """Of two requirements: whether they say about the same."""
+    ended: Ended | None
+    """Of an anomaly that is over."""
+    service: str | None
+    team: str | None
+    state: str | None
+    facets: dict[str, str | bool | int | float | list[str]]
+    updated_at: AwareDatetime
+    external_id: str | None
+    url: str | None
+
+
+class SimilarPage(Schema):
+    items: list[SimilarDocument]
+    """The most similar first."""
+    total: Annotated[int, Field(ge=0, le=200)]
+
+
 class SearchFacetCount(Schema):
     value: str | bool | int | float
     count: int

@@ -363,26 +363,26 @@ async def _by_meaning(session: AsyncSession, vector: Vector, scope: Scope, most:
     """The nearest documents that the filters let through: as many as asked for where there are as many."""
     passages = most
     while True:
-        nearest, found.selected_by = await _nearest(session, vector, scope, passages)
-        kept = nearest.without(scope.excluded) if scope.excluded is not None else nearest
-        if len(kept.versions) >= most or nearest.looked_at < passages:
-            nearest = kept
+        near, found.selected_by = await nearest(session, vector, scope, passages)
+        kept = near.without(scope.excluded) if scope.excluded is not None else near
+        if len(kept.versions) >= most or near.looked_at < passages:
             break
         # Long documents have brought several passages each.
         passages *= 2
-    found.vector = _results(nearest.versions[:most], nearest.scores[:most])
-    found.places |= zip(nearest.versions.tolist(), zip(nearest.starts, nearest.stops, strict=True), strict=True)
+    found.vector = _results(kept.versions[:most], kept.scores[:most])
+    found.places |= zip(kept.versions.tolist(), zip(kept.starts, kept.stops, strict=True), strict=True)
 
 
-async def _nearest(
+async def nearest(
     session: AsyncSession, vector: Vector, scope: Scope, most: int
 ) -> tuple[repository.Nearest, SelectedBy]:
+    """The documents of the `most` nearest passages that the filters let through, and how they were selected."""
     if scope.allowed is not None:
         return await repository.nearest_of(session, scope.index, vector, scope.allowed, most), "comparing"
     await repository.prepare(session, most, filtered=scope.gate.condition is not None)
-    nearest = await repository.nearest(session, scope.index, vector, scope.gate, most)
-    if nearest.looked_at >= most:
-        return nearest, "index"
+    near = await repository.nearest(session, scope.index, vector, scope.gate, most)
+    if near.looked_at >= most:
+        return near, "index"
     # The index gave up before the filters had let enough through: their documents lie far from the query.
     return await repository.nearest_by_scan(session, scope.index, vector, scope.gate, most), "index, then comparing"
 

@@ -1,0 +1,1 @@
+"""What people did with hits, to judge the ranking by."""

@@ -1,0 +1,1 @@
+"""Saved searches: what a team is told of when it comes."""
