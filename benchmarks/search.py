@@ -288,9 +288,10 @@ async def _vectors(servers: harness.Servers, url: str, token: str, made: corpus.
 async def _overhead(servers: harness.Servers, url: str, headers: dict[str, str], made: corpus.Corpus) -> None:
     """What HTTP and the service add to the bare query, one client."""
     connection = await asyncpg.connect(servers.postgres.asyncpg_dsn("search"))
-    await connection.execute("SET hnsw.ef_search = 40; SET jit = off; SET plan_cache_mode = force_generic_plan")
+    await connection.execute("SET hnsw.ef_search = 28; SET jit = off; SET plan_cache_mode = force_generic_plan")
     nearest = await connection.prepare(
-        "SELECT version FROM search_passages ORDER BY embedding <#> $1::real[]::halfvec LIMIT 10"
+        "SELECT version FROM search_passages_0 WHERE vector_dims(embedding) = 384"
+        " ORDER BY embedding::halfvec(384) <#> (SELECT $1::real[]::halfvec(384)) LIMIT 10"
     )
     bodies = [_asked(query, {}) for query in made.queries]
     bare, through = [], []

@@ -22,6 +22,7 @@ from plumbline_search.saved.router import router as saved
 from plumbline_search.searches.router import router as searches
 from plumbline_search.searches.router import similar_router as similar
 from plumbline_search.searches.service import Tools
+from plumbline_search.searches.vectors import Memory
 from plumbline_search.settings import Settings
 
 
@@ -38,7 +39,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             state.serving = Serving(state.sessions, state.models.by_name)
             state.builder = Builder(state.sessions, state.serving)
             await state.serving.refresh()
-            state.search_tools = Tools(state.serving)
+            state.search_tools = Tools(state.serving, memory=Memory(chosen.vectors_in_memory_mb))
             async with (
                 web.background("hearing of indexes", state.serving.run),
                 web.background("building of indexes", state.builder.run),

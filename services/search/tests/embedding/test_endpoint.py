@@ -19,6 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 import embedding_server
 import indexed
 from plumbline_search.embedding import endpoint
+from plumbline_search.embedding.embedder import Embedder
 from plumbline_search.embedding.endpoint import EndpointFailed, EndpointRefused, EndpointResting, EndpointSettings
 from plumbline_search.main import create_app
 from plumbline_search.settings import Settings
@@ -105,10 +106,14 @@ async def test_what_will_not_pass_is_not_tried_again(server: str) -> None:
 
 
 async def test_of_several_texts_only_the_one_that_is_refused_fails(server: str) -> None:
-    async with endpoint.connected(settings(server, "picky")) as connection:
-        with pytest.raises(EndpointRefused):
-            await connection.encode(["good", "poison", "good too"])
-        assert (await connection.encode(["good", "good too"])).shape == (2, DIMENSIONS)
+    async with (
+        endpoint.connected(settings(server, "picky")) as connection,
+        Embedder(connection.encode, dimensions=DIMENSIONS, batch=8) as embedder,
+    ):
+        texts = ["good", "poison", "good too"]
+        outcomes = await asyncio.gather(*(embedder.embed([text]) for text in texts), return_exceptions=True)
+        assert [isinstance(outcome, EndpointRefused) for outcome in outcomes] == [False, True, False]
+        # That a text is refused says nothing about the endpoint.
         for _ in range(2 * endpoint.FAILURES):
             with pytest.raises(EndpointRefused):
                 await connection.encode(["poison"])

@@ -322,6 +322,7 @@ async def test_a_caller_finds_only_what_they_may_read(
     put: Put, reading: AsyncSession, monkeypatch: pytest.MonkeyPatch, few: int, legs: list[str] | None
 ) -> None:
     monkeypatch.setattr(counting, "FEW", few)
+    monkeypatch.setattr(counting, "COUNTED", few)
     await put(document(1, title="for all"))
     await put(document(2, title="for payments", readers=["payments", "fraud"]))
     await put(document(3, title="for storage", readers=["storage"]))
@@ -363,6 +364,7 @@ async def test_a_total_that_is_not_counted_to_its_end_says_so(
     for number in range(1, 8):
         await put(document(number))
     monkeypatch.setattr(counting, "FEW", 5)
+    monkeypatch.setattr(counting, "COUNTED", 5)
     answer = await ask(reading, query="checkout")
     assert (answer.total, answer.total_is, len(answer.items)) == (5, "at_least", 7)
     answer = await ask(reading, query="checkout", legs=["lexical"])
@@ -424,13 +426,13 @@ async def test_a_document_that_goes_between_the_legs_and_the_page_is_left_out(
     put: Put, sessions: db.Sessions, reading: AsyncSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await put(document())
-    passages = repository.passages
+    standing = repository.standing
 
     async def then_deleted(*arguments: Any) -> Any:
-        found = await passages(*arguments)
+        found = await standing(*arguments)
         async with sessions.begin() as session:
             await indexing.remove(session, "requirement", UUID(int=1), 1, NOW)
         return found
 
-    monkeypatch.setattr(repository, "passages", then_deleted)
+    monkeypatch.setattr(repository, "standing", then_deleted)
     assert (await ask(reading, query="checkout")).items == []

@@ -85,7 +85,7 @@ class Arrivals:
 
     async def _suspect(self, session: AsyncSession, row: Row[Any]) -> None:
         index = self._tools.serving.live
-        found = await similar.alike(session, index, self._tools.counter, row.version, _DEMANDS)
+        found = await similar.alike(session, self._tools, index, row.version, _DEMANDS)
         near = {each.version: each for each in found if duplicates.is_suspected(each.similarity, same_service=True)}
         pairs = []
         for other in await searches.whole(session, list(near)):

@@ -45,6 +45,13 @@ class TooBusy(Unavailable):
     title = "Too many texts wait for their vectors"
 
 
+class Refused(Unavailable):
+    """An encoder works, but takes none or not all of the texts: each is then given to it alone."""
+
+    slug = "embedding-refused"
+    title = "The text cannot be embedded"
+
+
 class TooSlow(Unavailable, TimeoutError):
     """Also a `TimeoutError`: for the bus a fault of the surroundings, so that the event waits and is not given up."""
 
@@ -150,15 +157,22 @@ class Embedder:
             async with self._arrived:
                 await self._arrived.wait_for(lambda: any(self._queues.values()))
                 texts = self._take()
-            try:
-                vectors = await self._encode(texts)
-            except Exception as error:
+            await self._embedded(texts)
+
+    async def _embedded(self, texts: list[str]) -> None:
+        try:
+            vectors = await self._encode(texts)
+        except Exception as error:
+            if isinstance(error, Refused) and len(texts) > 1:
                 for text in texts:
-                    self._pending.pop(text).set_exception(error)
-            else:
-                for text, vector in zip(texts, vectors, strict=True):
-                    self._remember(text, vector)
-                    self._pending.pop(text).set_result(vector)
+                    await self._embedded([text])
+                return
+            for text in texts:
+                self._pending.pop(text).set_exception(error)
+        else:
+            for text, vector in zip(texts, vectors, strict=True):
+                self._remember(text, vector)
+                self._pending.pop(text).set_result(vector)
 
     def _take(self) -> list[str]:
         texts: list[str] = []

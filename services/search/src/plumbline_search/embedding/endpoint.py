@@ -18,6 +18,7 @@ from pydantic import AfterValidator, AnyHttpUrl, BaseModel, Field
 from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt, wait_exponential_jitter
 
 from plumbline_common.errors import Unavailable
+from plumbline_search.embedding.embedder import Refused
 from plumbline_search.embedding.encoder import Vectors
 from plumbline_search.embedding.model_store import SIZES
 
@@ -59,11 +60,8 @@ class EndpointFailed(Unavailable):
     title = "The embedding endpoint gave no vectors"
 
 
-class EndpointRefused(EndpointFailed):
-    """It works, but does not take this text."""
-
-    slug = "embedding-refused"
-    title = "The embedding endpoint does not take the text"
+class EndpointRefused(Refused, EndpointFailed):
+    """It works, but does not take one of the texts."""
 
 
 class EndpointResting(EndpointFailed):
@@ -86,19 +84,12 @@ class Endpoint:
         self._guarded = self._breaker.decorate(self._tried)
 
     async def encode(self, texts: list[str]) -> Vectors:
-        """One row a text, of length 1. Raises `EndpointFailed`.
-
-        Where the endpoint does not take one of several texts, each is sent alone.
-        """
+        """One row a text, of length 1. Raises `EndpointFailed`, and `EndpointRefused` where one is not taken."""
         try:
             vectors: Vectors = await self._guarded(texts)
             return vectors
         except CircuitBreakerError as error:
             raise EndpointResting(f"try again in {math.ceil(self._breaker.open_remaining)} seconds") from error
-        except EndpointRefused:
-            if len(texts) == 1:
-                raise
-        return np.concatenate([await self.encode([text]) for text in texts])
 
     async def _tried(self, texts: list[str]) -> Vectors:
         async for attempt in AsyncRetrying(

@@ -9,8 +9,10 @@ from plumbline_search.postings.scoring import Versions
 from plumbline_search.searches import repository
 from plumbline_search.searches.repository import Gate
 
-FEW = 3_000
+FEW = 12_000
 """Documents that are counted, and compared each with the query: beyond, asking the index costs less."""
+COUNTED = 3_000
+"""Of those that hold a word of the query, so many are looked up to be counted."""
 _SECONDS = 10.0
 _REMEMBERED = 1_000
 

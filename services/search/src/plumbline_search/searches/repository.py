@@ -8,6 +8,7 @@ from uuid import UUID
 
 import asyncpg
 import numpy as np
+import numpy.typing as npt
 import sqlalchemy as sa
 from pgvector.sqlalchemy import HALFVEC
 from sqlalchemy import bindparam, cast, func, literal, select
@@ -17,7 +18,6 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from plumbline_search.documents.repository import readable
 from plumbline_search.embedding.embedder import Vector
-from plumbline_search.embedding.encoder import Vectors
 from plumbline_search.indexes.repository import Index
 from plumbline_search.models import PASSAGES, FirstPassage, SearchDocument, SecondPassage
 from plumbline_search.postings.scoring import Versions
@@ -25,7 +25,7 @@ from plumbline_search.searches import filters
 from plumbline_search.searches.filters import AllOf, AnyOf, Between, Exists, Filter, IsIn, NotThis
 from plumbline_search.searches.schemas import DocumentKind
 
-EF_SEARCH = 40
+EF_SEARCH = 28
 """HNSW's breadth: what a query looks at before it settles, at least as many as it wants (`docs/search.md`)."""
 EF_FILTERED = 200
 """The same where a filter leaves out many of them."""
@@ -41,21 +41,16 @@ _BY_INDEX = (
     " ORDER BY embedding::halfvec({dimensions}) <#> (SELECT $1::real[]::halfvec({dimensions}))"
 )
 _READABLE = " AND (readers IS NULL OR readers && $2::text[])"
-# The sum is no expression of the index, so that the index is not asked.
-_NEAREST_OF = (
-    "SELECT version, start, stop, (embedding <#> (SELECT $1::real[]::halfvec)) + 0 AS distance"
-    " FROM search_passages_{slot} WHERE version = ANY($2::int[]) ORDER BY distance, version DESC"
-)
 _PREPARED = (
     "SELECT set_config('hnsw.iterative_scan', 'relaxed_order', $2), set_config('hnsw.ef_search', $1, $2),"
     " set_config('plan_cache_mode', 'force_generic_plan', $2)"
 )
 _VECTORS = "SELECT embedding::real[] AS vector FROM search_passages_{slot} WHERE version = $1 ORDER BY place LIMIT $2"
-_BEST_PASSAGES = (
-    "SELECT DISTINCT ON (version) version, embedding <#> (SELECT $1::real[]::halfvec) AS distance, start, stop,"
-    " state, updated_at, halfvec_send(embedding) AS packed FROM search_passages_{slot}"
-    " WHERE version = ANY($2::int[]) ORDER BY version, distance"
+_ALL_PASSAGES = (
+    "SELECT version, start, stop, halfvec_send(embedding) AS packed FROM search_passages_{slot}"
+    " WHERE version = ANY($1::int[]) ORDER BY version, place"
 )
+_STANDING = "SELECT version, state, updated_at FROM search_documents WHERE version = ANY($1::int[]) AND NOT deleted"
 _DESCRIBED = (
     "SELECT d.version, kind, entity_id, revision, key, title, service, team, state, facets::text, updated_at,"
     " external_id, url, left(body, $4::int) AS beginning,"
@@ -74,6 +69,7 @@ _WHOLE: tuple[Any, ...] = (
     SearchDocument.body,
     SearchDocument.service,
 )
+Ints = npt.NDArray[np.int32]
 Table = type[SearchDocument] | type[FirstPassage] | type[SecondPassage]
 _VERSIONS = ARRAY(sa.Integer)
 _COMPARE = {"gt": "__gt__", "gte": "__ge__", "lt": "__lt__", "lte": "__le__"}
@@ -92,7 +88,7 @@ class Nearest:
     """Documents by the cosine of their nearest passage, the nearest first, and where that passage is."""
 
     versions: Versions
-    scores: Vectors
+    scores: npt.NDArray[np.float32]
     starts: list[int]
     stops: list[int]
     looked_at: int
@@ -102,19 +98,6 @@ class Nearest:
         kept = np.flatnonzero(~np.isin(self.versions, versions))
         starts, stops = [self.starts[at] for at in kept], [self.stops[at] for at in kept]
         return Nearest(self.versions[kept], self.scores[kept], starts, stops, self.looked_at)
-
-
-@dataclass(frozen=True)
-class Passages:
-    """Of each candidate the passage that is nearest to the query, in any order."""
-
-    versions: Versions
-    scores: Vectors
-    starts: list[int]
-    stops: list[int]
-    states: list[str | None]
-    updated_at: list[datetime]
-    vectors: Vectors
 
 
 # --- The driver itself ----------------------------------------------------------------------------------
@@ -330,10 +313,10 @@ async def nearest(session: AsyncSession, index: Index, vector: Vector, gate: Gat
         readable = "" if gate.teams is None else _READABLE
         asked = _BY_INDEX.format(slot=index.slot, dimensions=index.dimensions, readable=readable)
         # The limit stands in the text: of one that is a parameter the planner knows nothing.
-        return _nearest(await _fetch(session, f"{asked} LIMIT {int(most)}", *values))
+        return of_rows(await _fetch(session, f"{asked} LIMIT {int(most)}", *values))
     distance = _distance(index, vector)
     filtered = _by_distance(index, distance, gate).order_by(distance).limit(most)
-    return _nearest((await session.execute(filtered)).all())
+    return of_rows((await session.execute(filtered)).all())
 
 
 async def nearest_by_scan(session: AsyncSession, index: Index, vector: Vector, gate: Gate, most: int) -> Nearest:
@@ -341,16 +324,10 @@ async def nearest_by_scan(session: AsyncSession, index: Index, vector: Vector, g
     # The sum is no expression of the index, so that the index is not asked.
     distance = _distance(index, vector) + 0
     asked = _by_distance(index, distance, gate).order_by(distance, PASSAGES[index.slot].version.desc()).limit(most)
-    return _nearest((await session.execute(asked)).all())
+    return of_rows((await session.execute(asked)).all())
 
 
-async def nearest_of(session: AsyncSession, index: Index, vector: Vector, versions: Versions, most: int) -> Nearest:
-    """The nearest passages of the documents `versions`, each compared."""
-    asked = f"{_NEAREST_OF.format(slot=index.slot)} LIMIT {int(most)}"
-    return _nearest(await _fetch(session, asked, vector.tolist(), versions.tolist()))
-
-
-def _nearest(rows: Sequence[Any]) -> Nearest:
+def of_rows(rows: Sequence[Any]) -> Nearest:
     """Of rows of version, start, stop and distance."""
     found = sorted(rows, key=lambda row: (row[3], -row[0]))
     best = {row[0]: row for row in reversed(found)}
@@ -370,22 +347,22 @@ async def vectors_of(session: AsyncSession, index: Index, version: int, most: in
     return [np.array(row["vector"], np.float32) for row in rows]
 
 
-async def passages(session: AsyncSession, index: Index, vector: Vector, versions: Versions) -> Passages:
-    """Of each of `versions` the passage that is nearest to `vector`. Deleted ones are missing."""
-    rows = await _fetch(session, _BEST_PASSAGES.format(slot=index.slot), vector.tolist(), versions.tolist())
+async def all_passages(
+    session: AsyncSession, index: Index, versions: Versions
+) -> tuple[Versions, Ints, Ints, npt.NDArray[np.float16]]:
+    """Version, start, stop and vector of every passage of `versions`, by version."""
+    rows = await _fetch(session, _ALL_PASSAGES.format(slot=index.slot), versions.tolist())
     # Two bytes of dimensions, two that are not used, then big-endian halves.
     packed = np.frombuffer(b"".join(row["packed"] for row in rows), np.uint8)
-    packed = packed.reshape(len(rows), 4 + 2 * index.dimensions)
-    vectors = np.ascontiguousarray(packed[:, 4:]).view(">f2").astype(np.float32)
-    return Passages(
-        np.array([row["version"] for row in rows], np.int32),
-        np.array([-row["distance"] for row in rows], np.float32),
-        [row["start"] for row in rows],
-        [row["stop"] for row in rows],
-        [row["state"] for row in rows],
-        [row["updated_at"] for row in rows],
-        vectors,
-    )
+    packed = packed.reshape(len(rows), 4 + 2 * index.dimensions)[:, 4:]
+    numbers = np.array([(row["version"], row["start"], row["stop"]) for row in rows], np.int32).reshape(-1, 3)
+    return numbers[:, 0], numbers[:, 1], numbers[:, 2], np.ascontiguousarray(packed).view(">f2").astype(np.float16)
+
+
+async def standing(session: AsyncSession, versions: Versions) -> dict[int, tuple[str | None, datetime]]:
+    """State and time of the last change, by version. Deleted ones are missing."""
+    rows = await _fetch(session, _STANDING, versions.tolist())
+    return {row["version"]: (row["state"], row["updated_at"]) for row in rows}
 
 
 # --- What a hit shows -----------------------------------------------------------------------------------

@@ -46,6 +46,7 @@ from plumbline_search.searches.schemas import (
     Suggestion,
     TermScore,
 )
+from plumbline_search.searches.vectors import Memory
 from plumbline_search.text import analysis, highlights, question
 from plumbline_search.text.question import Question
 
@@ -85,6 +86,7 @@ class Tools:
     serving: Serving
     reader: Reader = field(default_factory=Reader)
     counter: counting.Counter = field(default_factory=counting.Counter)
+    memory: Memory = field(default_factory=lambda: Memory(64))
 
 
 @dataclass(frozen=True)
@@ -146,12 +148,12 @@ async def search(session: AsyncSession, tools: Tools, request: SearchRequest, ac
     else:
         with telemetry.tracer.start_as_current_span("search by meaning"), clock.phase("vector"):
             most = CANDIDATES if request.uses(Leg.LEXICAL) else deepest
-            await _by_meaning(session, vector, scope, most, found)
+            await _by_meaning(session, tools.memory, vector, scope, most, found)
             if request.uses(Leg.LEXICAL):
-                ranking = await _fused(session, scope.index, vector, matches, found, request)
+                ranking = await _fused(session, tools.memory, scope.index, vector, matches, found, request)
                 if len(ranking) < deepest:
                     # Behind the candidates the meaning alone ranks: that is known of every document.
-                    await _by_meaning(session, vector, scope, deepest + len(ranking), found)
+                    await _by_meaning(session, tools.memory, vector, scope, deepest + len(ranking), found)
                     seen = {version for version, _ in ranking}
                     ranking += [(version, 0.0) for version in found.vector if version not in seen]
             else:
@@ -224,8 +226,8 @@ async def _total(session: AsyncSession, request: SearchRequest, scope: Scope, ma
         return max(0, counting.FEW - (0 if scope.excluded is None else len(scope.excluded))), False
     if scope.allowed is not None:
         return len(matches.versions), True
-    first = await repository.passing(session, matches.best(counting.FEW).versions, scope.gate)
-    return len(first), len(matches.versions) <= counting.FEW
+    first = await repository.passing(session, matches.best(counting.COUNTED).versions, scope.gate)
+    return len(first), len(matches.versions) <= counting.COUNTED
 
 
 async def _counts(session: AsyncSession, scope: Scope, facet: str) -> list[SearchFacetCount]:
@@ -359,11 +361,13 @@ async def _best(session: AsyncSession, matches: Matches, scope: Scope, most: int
         window *= 4
 
 
-async def _by_meaning(session: AsyncSession, vector: Vector, scope: Scope, most: int, found: Found) -> None:
+async def _by_meaning(
+    session: AsyncSession, memory: Memory, vector: Vector, scope: Scope, most: int, found: Found
+) -> None:
     """The nearest documents that the filters let through: as many as asked for where there are as many."""
     passages = most
     while True:
-        near, found.selected_by = await nearest(session, vector, scope, passages)
+        near, found.selected_by = await nearest(session, memory, vector, scope, passages)
         kept = near.without(scope.excluded) if scope.excluded is not None else near
         if len(kept.versions) >= most or near.looked_at < passages:
             break
@@ -374,17 +378,33 @@ async def _by_meaning(session: AsyncSession, vector: Vector, scope: Scope, most:
 
 
 async def nearest(
-    session: AsyncSession, vector: Vector, scope: Scope, most: int
+    session: AsyncSession, memory: Memory, vector: Vector, scope: Scope, most: int
 ) -> tuple[repository.Nearest, SelectedBy]:
     """The documents of the `most` nearest passages that the filters let through, and how they were selected."""
     if scope.allowed is not None:
-        return await repository.nearest_of(session, scope.index, vector, scope.allowed, most), "comparing"
+        return await _compared(session, memory, vector, scope.index, scope.allowed, most), "comparing"
     await repository.prepare(session, most, filtered=scope.gate.condition is not None)
     near = await repository.nearest(session, scope.index, vector, scope.gate, most)
     if near.looked_at >= most:
         return near, "index"
     # The index gave up before the filters had let enough through: their documents lie far from the query.
     return await repository.nearest_by_scan(session, scope.index, vector, scope.gate, most), "index, then comparing"
+
+
+async def _compared(
+    session: AsyncSession, memory: Memory, vector: Vector, index: Index, versions: Versions, most: int
+) -> repository.Nearest:
+    """The nearest passages of the documents `versions`, each compared."""
+    of, scores, starts, stops = await memory.scored(session, index, versions, vector)
+    first = np.arange(len(scores))
+    if len(scores) > most:
+        first = np.flatnonzero(scores >= np.partition(scores, -most)[-most])
+    # Of equals the newest: pages fit together.
+    first = first[np.lexsort((-of[first], -scores[first]))][:most]
+    rows = zip(
+        of[first].tolist(), starts[first].tolist(), stops[first].tolist(), (-scores[first]).tolist(), strict=True
+    )
+    return repository.of_rows(list(rows))
 
 
 def _results(versions: Versions, scores: Any) -> dict[int, LegResult]:
@@ -398,17 +418,28 @@ def _results(versions: Versions, scores: Any) -> dict[int, LegResult]:
 
 
 async def _fused(
-    session: AsyncSession, index: Index, vector: Vector, matches: Matches, found: Found, request: SearchRequest
+    session: AsyncSession,
+    memory: Memory,
+    index: Index,
+    vector: Vector,
+    matches: Matches,
+    found: Found,
+    request: SearchRequest,
 ) -> list[tuple[int, float]]:
     """The candidates of both legs, the best first. `found` then has both legs' scores of each."""
     versions = np.array(list(found.lexical | found.vector), np.int32)
-    passages = await repository.passages(session, index, vector, versions)
-    known = passages.versions.tolist()
-    words = matches.only(passages.versions).by_version()
-    for version, score, start, stop in zip(
-        known, passages.scores.tolist(), passages.starts, passages.stops, strict=True
-    ):
-        found.places[version] = start, stop
+    held = await memory.held(session, index, versions)
+    there = await repository.standing(session, versions)
+    cosines = held.vectors @ vector
+    # Of each document its nearest passage; of what was deleted meanwhile none.
+    order = np.lexsort((-cosines, held.versions))
+    of, first = np.unique(held.versions[order], return_index=True)
+    best = order[first][np.isin(of, np.array(list(there), np.int32))]
+    cosines, known = cosines[best], held.versions[best].tolist()
+    words = matches.only(held.versions[best]).by_version()
+    places = zip(held.starts[best].tolist(), held.stops[best].tolist(), strict=True)
+    for version, score, place in zip(known, cosines.tolist(), places, strict=True):
+        found.places[version] = place
         found.vector.setdefault(version, LegResult(score=score, rank=None))
         if version in words:
             found.lexical.setdefault(version, LegResult(score=words[version], rank=None))
@@ -417,9 +448,9 @@ async def _fused(
         parts = fusion.by_ranks(_ranks(found.lexical, known), _ranks(found.vector, known), weight)
     else:
         lexical = np.array([words.get(version, 0.0) for version in known])
-        parts = fusion.by_scores(lexical, passages.scores.astype(np.float64), passages.vectors, weight)
-    recency = fusion.recency(passages.updated_at, datetime.now(UTC))
-    standing = fusion.standing(passages.states)
+        parts = fusion.by_scores(lexical, cosines.astype(np.float64), held.vectors[best], weight)
+    recency = fusion.recency([there[version][1] for version in known], datetime.now(UTC))
+    standing = fusion.standing([there[version][0] for version in known])
     if request.explain:
         rows = zip(known, *(each.tolist() for each in (*parts, recency, standing)), strict=True)
         found.parts = {

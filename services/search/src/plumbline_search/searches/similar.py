@@ -14,7 +14,6 @@ from plumbline_common.errors import NotFound
 from plumbline_search.documents import rules
 from plumbline_search.indexes.repository import Index
 from plumbline_search.searches import duplicates, repository
-from plumbline_search.searches.counting import Counter
 from plumbline_search.searches.filters import AllOf, Filter, IsIn
 from plumbline_search.searches.repository import Gate
 from plumbline_search.searches.schemas import DocumentKind, Ended, SimilarDocument, SimilarPage
@@ -43,15 +42,15 @@ class Alike:
     stop: int
 
 
-async def alike(session: AsyncSession, index: Index, counter: Counter, version: int, gate: Gate) -> list[Alike]:
+async def alike(session: AsyncSession, tools: Tools, index: Index, version: int, gate: Gate) -> list[Alike]:
     """The documents of `gate` that are similar to the one of `version`, the most similar first; not itself.
 
     Similarity is the cosine of the two nearest passages.
     """
-    scope = Scope(index, gate, await counter.few(session, gate))
+    scope = Scope(index, gate, await tools.counter.few(session, gate))
     found: dict[int, Alike] = {}
     for vector in await repository.vectors_of(session, index, version, PASSAGES):
-        near, _ = await nearest(session, vector, scope, MOST + 1)
+        near, _ = await nearest(session, tools.memory, vector, scope, MOST + 1)
         rows = zip(near.versions.tolist(), near.scores.tolist(), near.starts, near.stops, strict=True)
         for other, score, start, stop in rows:
             if other != version and score >= LIKE and (other not in found or found[other].similarity < score):
@@ -80,7 +79,7 @@ async def page(
     if service:
         asked.append(IsIn.model_validate({"facet": "service", "in": [service]}))
     gate = Gate(AllOf.model_construct(all=asked) if asked else None, teams)
-    found = await alike(session, tools.serving.live, tools.counter, own.version, gate)
+    found = await alike(session, tools, tools.serving.live, own.version, gate)
     shown = found[skip : skip + limit]
     versions = [each.version for each in shown]
     rows = await repository.described(
