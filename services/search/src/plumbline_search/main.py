@@ -2,18 +2,23 @@
 
 import contextlib
 from collections.abc import AsyncIterator
+from functools import partial
 
 from fastapi import FastAPI
 
-from plumbline_common import bus, web
+from plumbline_common import bus, offload, web
 from plumbline_search import consumer
 from plumbline_search.arrivals.processing import Arrivals
 from plumbline_search.documents.router import BODY_LIMITS
 from plumbline_search.documents.router import router as documents
 from plumbline_search.embedding import models
+from plumbline_search.embedding.model_store import DIMENSIONS
 from plumbline_search.feedback.router import router as feedback
 from plumbline_search.indexes import repository as indexes
 from plumbline_search.indexes.serving import Serving
+from plumbline_search.passages import scoring as passages
+from plumbline_search.passages.memory import Memory
+from plumbline_search.postings import scoring as postings
 from plumbline_search.postings.merging import Merger
 from plumbline_search.reindexing import building
 from plumbline_search.reindexing.building import Builder
@@ -22,7 +27,6 @@ from plumbline_search.saved.router import router as saved
 from plumbline_search.searches.router import router as searches
 from plumbline_search.searches.router import similar_router as similar
 from plumbline_search.searches.service import Tools
-from plumbline_search.searches.vectors import Memory
 from plumbline_search.settings import Settings
 
 
@@ -34,15 +38,19 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         state = app.state
         async with state.sessions() as session:
             needed = {index.model for index in await indexes.every(session)}
+        await offload.in_thread(passages.compile_all, DIMENSIONS)
+        await offload.in_thread(postings.compile_all)
         async with models.opened(chosen, needed) as state.models:
             await building.begin_where_due(state.sessions, state.models.configured)
             state.serving = Serving(state.sessions, state.models.by_name)
             state.builder = Builder(state.sessions, state.serving)
             await state.serving.refresh()
-            state.search_tools = Tools(state.serving, memory=Memory(chosen.vectors_in_memory_mb))
+            memory = Memory(chosen.vectors_in_memory_mb)
+            state.search_tools = Tools(state.serving, memory=memory)
             async with (
                 web.background("hearing of indexes", state.serving.run),
                 web.background("building of indexes", state.builder.run),
+                web.background("vectors in memory", partial(memory.run, state.read_sessions, state.serving)),
                 web.background("merging of the inverted index", Merger(state.sessions).run),
                 web.background("arrivals of documents", Arrivals(state.sessions, state.search_tools).run),
             ):

@@ -37,6 +37,15 @@ VERSIONS = sa.Sequence("search_versions", data_type=Integer, metadata=Base.metad
 """Numbers of texts: each text of each document has its own, which no later one takes."""
 
 
+OPEN = (
+    (("version",), ["state", "updated_at"]),
+    (("service",), ["version"]),
+    (("team",), ["version"]),
+    (("kind", "state"), ["version"]),
+)
+"""Columns of an index, and what it holds besides."""
+
+
 class SearchDocument(Base):
     """The newest known revision of an entity; after its deletion the row is a tombstone without content."""
 
@@ -48,6 +57,21 @@ class SearchDocument(Base):
         CheckConstraint("NOT deleted OR (title = '' AND body = '')", name="tombstone"),
         UniqueConstraint("kind", "entity_id"),
         Index("ix_search_documents_version", "version", unique=True, postgresql_where=sa.text("NOT deleted")),
+        # What everyone may read is selected without a look at the table, whose rows are wide.
+        *(
+            Index(
+                f"ix_search_documents_open_{'_'.join(columns)}",
+                *columns,
+                postgresql_include=include,
+                postgresql_where=sa.text("NOT deleted AND readers IS NULL"),
+            )
+            for columns, include in OPEN
+        ),
+        Index(
+            "ix_search_documents_restricted",
+            "version",
+            postgresql_where=sa.text("NOT deleted AND readers IS NOT NULL"),
+        ),
         Index("ix_search_documents_service", "service"),
         Index("ix_search_documents_team", "team"),
         Index("ix_search_documents_kind_state", "kind", "state"),

@@ -22,8 +22,9 @@ class Settings(ServiceSettings):
     """With more queries waiting than this the service answers 503."""
     embedding_remembered: Annotated[int, Field(ge=0)] = 4096
     """Vectors of the latest texts that are kept in memory, 1.5 KB each."""
-    vectors_in_memory_mb: Annotated[int, Field(ge=8)] = 256
-    """Of each worker: what filters let through is compared there. 100,000 passages of 384 dimensions take 74 MB."""
+    vectors_in_memory_mb: Annotated[int, Field(ge=8)] = 1024
+    """Of each worker, at most: 100,000 passages of 384 dimensions take 45 MB. Where they do not fit, searches ask
+    pgvector's index instead, which is slower."""
     embedding_endpoint: EndpointSettings | None = None
     """Embeds instead of the processes: `PLUMBLINE_SEARCH_EMBEDDING_ENDPOINT__URL`, `…__MODEL`, `…__DIMENSIONS`."""
     previous_embedding_endpoint: EndpointSettings | None = None

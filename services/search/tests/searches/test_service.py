@@ -15,6 +15,7 @@ from plumbline_search.documents import indexing
 from plumbline_search.embedding.embedder import Embedder, TooBusy
 from plumbline_search.embedding.encoder import Vectors
 from plumbline_search.embedding.model_store import DIMENSIONS
+from plumbline_search.passages import memory as memories
 from plumbline_search.postings import merging
 from plumbline_search.postings.reading import Reader
 from plumbline_search.searches import counting, repository, service
@@ -244,19 +245,38 @@ class TestNeverFewerThanAskedFor:
             service = "rare" if rare else "common"
             await put(document(number, service=service, title=f"t{number}"), vector.astype(np.float32))
 
-    @pytest.mark.parametrize("few", [3_000, 5])
+    @pytest.mark.parametrize(
+        ("few", "widest", "loaded", "by"),
+        [
+            (3_000, 0, 500, "comparing"),
+            (5, 20_000, 1_000, "codes"),
+            (5, 100, 1_000, "codes, then comparing"),
+            (5, 0, -1, "index, then comparing"),
+        ],
+    )
     async def test_by_meaning(
-        self, crowd: None, reading: AsyncSession, monkeypatch: pytest.MonkeyPatch, few: int
+        self,
+        crowd: None,
+        reading: AsyncSession,
+        monkeypatch: pytest.MonkeyPatch,
+        few: int,
+        widest: int,
+        loaded: int,
+        by: str,
     ) -> None:
-        """Compared each, or asked of the index, which gives up before it reaches any of them."""
+        """Compared each; by what is in memory; and by the index, which gives up before it reaches any of them."""
         monkeypatch.setattr(counting, "FEW", few)
+        monkeypatch.setattr(service, "WIDEST", widest)
+        monkeypatch.setattr(memories, "LOADED_BY_SEARCH", loaded)
         # The planner would choose the exact scan for so few rows: what is tried here is the index.
         for setting in ("enable_seqscan", "enable_bitmapscan", "enable_sort"):
             await reading.execute(text(f"SET {setting} = off"))
         await reading.execute(text("SET hnsw.max_scan_tuples = 50"))
         try:
             for filters in ({"service": "rare"}, {"filter": {"not": {"facet": "service", "in": ["common"]}}}):
-                answer = await ask(reading, query="x", legs=["vector"], limit=25, **filters)
+                answer = await ask(reading, query="x", legs=["vector"], limit=25, explain=True, **filters)
+                assert answer.explanation is not None
+                assert answer.explanation.selected_by == by
                 assert len(answer.items) == 25
                 assert {hit.service for hit in answer.items} == {"rare"}
                 assert (answer.total, answer.total_is) == ((30, "exact") if few > 30 else (few, "at_least"))
@@ -316,11 +336,13 @@ class TestFusion:
         assert [hit.entity_id.int for hit in answer.items] == [4, 1, 3, 2]
 
 
-@pytest.mark.parametrize("few", [3_000, 1])
+@pytest.mark.parametrize(("few", "loaded"), [(3_000, 500), (1, 500), (1, -1)])
 @pytest.mark.parametrize("legs", [None, ["vector"], ["lexical"]])
 async def test_a_caller_finds_only_what_they_may_read(
-    put: Put, reading: AsyncSession, monkeypatch: pytest.MonkeyPatch, few: int, legs: list[str] | None
+    put: Put, reading: AsyncSession, monkeypatch: pytest.MonkeyPatch, few: int, loaded: int, legs: list[str] | None
 ) -> None:
+    """Compared each, by what is in memory, and by the index."""
+    monkeypatch.setattr(memories, "LOADED_BY_SEARCH", loaded)
     monkeypatch.setattr(counting, "FEW", few)
     monkeypatch.setattr(counting, "COUNTED", few)
     await put(document(1, title="for all"))

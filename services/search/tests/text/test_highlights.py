@@ -27,7 +27,8 @@ def fragments(text: str, query: str) -> list[str]:
 )
 def test_what_matches_is_marked(text: str, query: str, shown: str) -> None:
     assert fragments(text, query) == [shown]
-    assert highlights.marked(text, set(analysis.terms(query))) == shown
+    terms = set(analysis.terms(query))
+    assert highlights.marked(text, terms, highlights.pattern(terms)) == shown
 
 
 def test_of_a_long_text_the_places_with_most_terms_are_shown() -> None:
@@ -52,7 +53,7 @@ def test_a_text_of_nothing_shows_nothing() -> None:
 @given(st.text(max_size=2000), st.text(max_size=40))
 def test_what_is_shown_holds_no_tag_but_the_marks(text: str, query: str) -> None:
     terms = set(analysis.terms(query))
-    whole = highlights.marked(text, terms)
+    whole = highlights.marked(text, terms, highlights.pattern(terms))
     assert html.unescape(re.sub("</?mark>", "", whole)).split() == text.split()
     for shown in [whole, *fragments(text, query)]:
         assert set(re.findall(r"<[^>]*>?", shown)) <= {"<mark>", "</mark>"}
@@ -63,3 +64,23 @@ def test_every_word_of_the_query_that_is_shown_is_marked(words: list[str]) -> No
     for shown in fragments(" ".join(words), "slow policy latency"):
         plain = re.sub("<mark>.*?</mark>", "", shown)
         assert not re.search("slow|p99_latency_ms|policies", plain)
+
+
+words_and_spaces = st.lists(
+    st.sampled_from(
+        ["slow", "Checkout", "p99_latency_ms", "policies", "KubePodCrashLooping", "-", " ", "\n", "/", "é"]
+    ),
+    max_size=60,
+).map("".join)
+
+
+@given(words_and_spaces, st.sampled_from(["slow policy latency", "pod", "checkout", "elsewhere"]))
+def test_a_quick_look_misses_no_word(text: str, query: str) -> None:
+    terms = frozenset(analysis.terms(query))
+    every = [
+        (word.start(), word.end())
+        for word in analysis.words(text)
+        if not terms.isdisjoint(analysis.terms_of_word(word[0]))
+    ]
+    found = highlights._matches(text, terms, highlights.pattern(terms))
+    assert [(match.start, match.stop) for match in found] == every

@@ -1,6 +1,7 @@
 """SQL on the inverted index."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -9,39 +10,65 @@ from sqlalchemy import bindparam, text
 from sqlalchemy.dialects.postgresql import ARRAY, BYTEA
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from plumbline_common import db
 from plumbline_search.postings import scoring
 from plumbline_search.postings.scoring import Fresh, Postings, Run, Versions
 
 _BIGINTS = ARRAY(sa.BigInteger)
 _INTS = ARRAY(sa.Integer)
 
-# One statement has one snapshot: a document is either fresh or in a run, whatever a merge does meanwhile.
-_LOOKED_UP = text(
-    "SELECT 0 AS part, run AS number, term, postings AS packed, NULL::bytea AS counts FROM search_postings"
-    " WHERE term = ANY(:terms) AND run IN (SELECT id FROM search_runs WHERE slot = :slot)"
-    " UNION ALL SELECT 1, version, length, terms, counts FROM search_fresh WHERE slot = :slot"
-    " UNION ALL SELECT 2, id, documents, NULL, NULL FROM search_runs WHERE slot = :slot"
-).bindparams(bindparam("terms", type_=_BIGINTS))
+# An index has the documents of its runs, and the fresh ones. One statement has one snapshot: a document is in one of
+# them, whatever a merge does meanwhile.
+_KNOWN = (
+    "SELECT (SELECT array_agg(id ORDER BY id) FROM search_runs WHERE slot = $1) AS runs,"
+    " (SELECT array_agg(version ORDER BY version) FROM search_fresh WHERE slot = $1) AS fresh"
+)
+_LISTS = (
+    "SELECT run, term, postings FROM search_postings WHERE term = ANY($1::bigint[]) AND run = ANY($2::int[])"
+    " UNION ALL SELECT id, NULL, NULL FROM search_runs WHERE id = ANY($2::int[])"
+)
+_FRESH = "SELECT version, length, terms, counts FROM search_fresh WHERE slot = $1 AND version = ANY($2::int[])"
+_VERSIONS_OF_RUN = "SELECT versions FROM search_runs WHERE id = $1"
 _RUNS = text("SELECT id, versions, lengths FROM search_runs WHERE id = ANY(:ids)").bindparams(
     bindparam("ids", type_=_INTS)
 )
 
 
-async def looked_up(
-    session: AsyncSession, slot: int, terms: Sequence[int]
-) -> tuple[list[Postings], list[Fresh], list[int]]:
-    """The postings of `terms` in all runs, the fresh documents, and the ids of all runs."""
-    postings, fresh, runs = [], [], []
-    for part, number, extra, packed, counts in await session.execute(
-        _LOOKED_UP, {"terms": list(terms), "slot": slot}
-    ):
-        if part == 0:
-            postings.append(scoring.unpack(number, extra, packed))
-        elif part == 1:
-            fresh.append(_fresh(number, extra, packed, counts))
+@dataclass(frozen=True)
+class Known:
+    """What an index has: the documents of its `runs`, and the fresh ones."""
+
+    runs: Sequence[int]
+    fresh: Versions
+
+
+async def known(session: AsyncSession, slot: int) -> Known:
+    [row] = await db.fetch(session, _KNOWN, slot)
+    return Known(row["runs"] or (), np.array(row["fresh"] or (), np.int32))
+
+
+async def lists(
+    session: AsyncSession, runs: Sequence[int], terms: Sequence[int]
+) -> tuple[dict[tuple[int, int], Postings], set[int]]:
+    """The postings of `terms` in `runs`, by run and term; and which of `runs` there are."""
+    postings, there = {}, set()
+    for run, term, packed in await db.fetch(session, _LISTS, list(terms), list(runs)):
+        if term is None:
+            there.add(run)
         else:
-            runs.append(number)
-    return postings, fresh, runs
+            postings[run, term] = scoring.unpack(run, term, packed)
+    return postings, there
+
+
+async def fresh(session: AsyncSession, slot: int, versions: Sequence[int]) -> list[Fresh]:
+    """Those of `versions` that are fresh."""
+    return [_fresh(*row) for row in await db.fetch(session, _FRESH, slot, list(versions))]
+
+
+async def versions_of_run(session: AsyncSession, run: int) -> Versions | None:
+    """None where the run has been merged into another."""
+    rows = await db.fetch(session, _VERSIONS_OF_RUN, run)
+    return np.frombuffer(rows[0]["versions"], "<i4") if rows else None
 
 
 def _fresh(version: int, length: int, terms: bytes, counts: bytes) -> Fresh:

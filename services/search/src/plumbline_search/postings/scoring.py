@@ -1,4 +1,4 @@
-"""BM25 over packed postings. Pure numpy: no I/O.
+"""BM25 over packed postings. Pure: no I/O.
 
 The inverted index is a set of immutable *runs*. A run knows its documents (their versions and lengths) and, for each
 term, which of them hold it and how often. What was written since the newest run is *fresh*: each document with its
@@ -7,10 +7,14 @@ own terms. Both are scored by one formula with one set of statistics, so that no
 
 import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+from plumbline_search.compiling import kernel
 
 Versions = npt.NDArray[np.int32]
 """int32 (n,): the number that a document's text has in the index; a new text has a new one."""
@@ -20,8 +24,28 @@ K1, B = 1.2, 0.4
 """BM25's saturation and length normalisation. Measured in `docs/search.md`; a runbook is long because it is good."""
 
 
+class _Places:
+    """Where each of `versions` stands among them."""
+
+    versions: Versions
+
+    def of(self, versions: Versions) -> tuple[Versions, npt.NDArray[np.int64]]:
+        """Those of `versions` that are here, and their places."""
+        known, order = self._ordered
+        if not len(known):
+            return known, order
+        at = np.minimum(np.searchsorted(known, versions), len(known) - 1)
+        there = known[at] == versions
+        return versions[there], order[at[there]]
+
+    @cached_property
+    def _ordered(self) -> tuple[Versions, npt.NDArray[np.int64]]:
+        order = np.argsort(self.versions)
+        return self.versions[order], order
+
+
 @dataclass(frozen=True)
-class Run:
+class Run(_Places):
     """`versions[i]` and `lengths[i]` (terms, int32) are of the document that postings call `i`."""
 
     id: int
@@ -57,6 +81,8 @@ class Matches:
     scores: Scores
     missing: frozenset[int] = frozenset()
     """Terms of the query that no document holds."""
+    parts: "Sequence[tuple[_Places, Scores]]" = ()
+    """The scores of all documents, 0 of those that hold none, by part of the index."""
 
     def best(self, most: int) -> "Matches":
         """The best, in order; equal scores by version, the newest first."""
@@ -71,11 +97,19 @@ class Matches:
     def only(self, versions: Versions) -> "Matches":
         """Those of `versions`."""
         kept = np.flatnonzero(np.isin(self.versions, versions))
-        return Matches(self.versions[kept], self.scores[kept], self.missing)
+        return replace(self, versions=self.versions[kept], scores=self.scores[kept])
 
     def without(self, versions: Versions) -> "Matches":
         kept = np.flatnonzero(~np.isin(self.versions, versions))
-        return Matches(self.versions[kept], self.scores[kept], self.missing)
+        return replace(self, versions=self.versions[kept], scores=self.scores[kept])
+
+    def of(self, versions: Versions) -> dict[int, float]:
+        """The scores of those of `versions` that hold any of the terms. O(versions), unlike `only`."""
+        found: dict[int, float] = {}
+        for places, scores in self.parts:
+            there, at = places.of(versions)
+            found |= dict(zip(there.tolist(), scores[at].tolist(), strict=True))
+        return {version: score for version, score in found.items() if score}
 
     def by_version(self) -> dict[int, float]:
         return dict(zip(self.versions.tolist(), self.scores.tolist(), strict=True))
@@ -120,18 +154,36 @@ def score(
             missing.add(term)
         weights[term] = query[term] * math.log(1 + (documents - frequency + 0.5) / (frequency + 0.5))
     versions, scores = [newest.versions], [newest.scored(weights, average)]
+    of_run: dict[int, list[Postings]] = {run.id: [] for run in runs}
+    for found in by_term.values():
+        for each in found:
+            of_run[each.run].append(each)
     for run in runs:
         sums = np.zeros(len(run.versions), np.float32)
-        for term, found in by_term.items():
-            for each in found:
-                if each.run == run.id:
-                    lengths = run.lengths[each.documents]
-                    sums[each.documents] += weights[term] * _saturated(each.counts, lengths, average)
+        for each in of_run[run.id]:
+            weight = np.float32(weights[each.term])
+            _add(sums, each.documents, each.counts, run.lengths, weight, *_normal(average))
         versions.append(run.versions)
         scores.append(sums)
     every, sums = np.concatenate(versions), np.concatenate(scores)
     matching = np.flatnonzero(sums)
-    return Matches(every[matching], sums[matching], frozenset(missing))
+    parts = list(zip([newest, *runs], scores, strict=True))
+    return Matches(every[matching], sums[matching], frozenset(missing), parts)
+
+
+@kernel()
+def _add(  # pragma: no cover
+    sums: Any, documents: Any, counts: Any, lengths: Any, weight: Any, fixed: Any, by_length: Any
+) -> None:
+    for at in range(len(documents)):
+        often = np.float32(counts[at])
+        sums[documents[at]] += weight * often / (often + fixed + by_length * np.float32(lengths[documents[at]]))
+
+
+def compile_all() -> None:
+    """Beforehand, so that no query waits for it."""
+    run = Run(0, *(np.frombuffer(bytes(4), "<i4") for _ in range(2)))
+    score({0: 1.0}, [run], [unpack(0, 0, bytes(6))], [])
 
 
 def holding(
@@ -147,21 +199,18 @@ def holding(
     return np.concatenate([*found, np.array(newest, np.int32)])
 
 
-def _saturated(
-    counts: npt.NDArray[np.uint16], lengths: npt.NDArray[np.int32], average: float
-) -> npt.NDArray[np.float32]:
-    often = counts.astype(np.float32)
-    normal = np.float32(K1 * (1 - B)) + np.float32(K1 * B / average) * lengths.astype(np.float32)
-    return np.asarray(often / (often + normal), np.float32)
+def _normal(average: float) -> tuple[np.float32, np.float32]:
+    """What a document's length is held against: BM25's normal part, and what each of its terms adds."""
+    return np.float32(K1 * (1 - B)), np.float32(K1 * B / average)
 
 
 @dataclass(frozen=True)
-class _Newest:
+class _Newest(_Places):
     """All fresh documents in one: posting `i` is term `terms[i]` in `versions[owners[i]]`."""
 
     versions: Versions
     lengths: npt.NDArray[np.int32]
-    owners: npt.NDArray[np.int64]
+    owners: npt.NDArray[np.int32]
     terms: npt.NDArray[np.int64]
     counts: npt.NDArray[np.uint16]
 
@@ -169,8 +218,7 @@ class _Newest:
         sums = np.zeros(len(self.versions), np.float32)
         for term, weight in weights.items():
             at = np.flatnonzero(self.terms == term)
-            documents = self.owners[at]
-            sums[documents] += weight * _saturated(self.counts[at], self.lengths[documents], average)
+            _add(sums, self.owners[at], self.counts[at], self.lengths, np.float32(weight), *_normal(average))
         return sums
 
 
@@ -178,7 +226,7 @@ def _joined(fresh: Sequence[Fresh]) -> _Newest:
     return _Newest(
         np.array([each.version for each in fresh], np.int32),
         np.array([each.length for each in fresh], np.int32),
-        np.repeat(np.arange(len(fresh)), [len(each.terms) for each in fresh]),
+        np.repeat(np.arange(len(fresh), dtype=np.int32), [len(each.terms) for each in fresh]),
         np.concatenate([each.terms for each in fresh]) if fresh else np.empty(0, np.int64),
         np.concatenate([each.counts for each in fresh]) if fresh else np.empty(0, np.uint16),
     )
@@ -189,7 +237,7 @@ def run_of(id: int, fresh: Sequence[Fresh]) -> tuple[Run, dict[int, bytes]]:
     newest = _joined(fresh)
     order = np.argsort(newest.terms, kind="stable")
     terms, starts = np.unique(newest.terms[order], return_index=True)
-    owners, counts = newest.owners[order].astype(np.int32), newest.counts[order]
+    owners, counts = newest.owners[order], newest.counts[order]
     stops = [*starts[1:].tolist(), len(order)][: len(terms)]
     packed = {
         term: pack(owners[start:stop], counts[start:stop])

@@ -1,25 +1,25 @@
 """SQL of a search: the vector leg, what the filters let through, and what a hit shows."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-import asyncpg
 import numpy as np
 import numpy.typing as npt
 import sqlalchemy as sa
 from pgvector.sqlalchemy import HALFVEC
 from sqlalchemy import bindparam, cast, func, literal, select
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB, REAL
-from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from plumbline_common import db
 from plumbline_search.documents.repository import readable
 from plumbline_search.embedding.embedder import Vector
 from plumbline_search.indexes.repository import Index
 from plumbline_search.models import PASSAGES, FirstPassage, SearchDocument, SecondPassage
+from plumbline_search.passages.store import Compared
 from plumbline_search.postings.scoring import Versions
 from plumbline_search.searches import filters
 from plumbline_search.searches.filters import AllOf, AnyOf, Between, Exists, Filter, IsIn, NotThis
@@ -46,11 +46,13 @@ _PREPARED = (
     " set_config('plan_cache_mode', 'force_generic_plan', $2)"
 )
 _VECTORS = "SELECT embedding::real[] AS vector FROM search_passages_{slot} WHERE version = $1 ORDER BY place LIMIT $2"
-_ALL_PASSAGES = (
-    "SELECT version, start, stop, halfvec_send(embedding) AS packed FROM search_passages_{slot}"
-    " WHERE version = ANY($1::int[]) ORDER BY version, place"
+# In two parts, each of which an index answers alone: what everyone may read, and what some teams may.
+_STANDING = (
+    "SELECT version, state, updated_at FROM search_documents"
+    " WHERE version = ANY($1::int[]) AND NOT deleted AND readers IS NULL"
+    " UNION ALL SELECT version, state, updated_at FROM search_documents"
+    " WHERE version = ANY($1::int[]) AND NOT deleted AND readers IS NOT NULL{shared}"
 )
-_STANDING = "SELECT version, state, updated_at FROM search_documents WHERE version = ANY($1::int[]) AND NOT deleted"
 _DESCRIBED = (
     "SELECT d.version, kind, entity_id, revision, key, title, service, team, state, facets::text, updated_at,"
     " external_id, url, left(body, $4::int) AS beginning,"
@@ -70,6 +72,7 @@ _WHOLE: tuple[Any, ...] = (
     SearchDocument.service,
 )
 Ints = npt.NDArray[np.int32]
+Standing = dict[int, tuple[str | None, datetime]]
 Table = type[SearchDocument] | type[FirstPassage] | type[SecondPassage]
 _VERSIONS = ARRAY(sa.Integer)
 _COMPARE = {"gt": "__gt__", "gte": "__ge__", "lt": "__lt__", "lte": "__le__"}
@@ -94,22 +97,18 @@ class Nearest:
     looked_at: int
     """Passages: fewer than were asked for where there are no more."""
 
+    @classmethod
+    def of(cls, passages: Compared, looked_at: int) -> "Nearest":
+        """Of passages, the nearest first."""
+        _, first = np.unique(passages.versions, return_index=True)
+        first.sort()
+        starts, stops = passages.starts[first].tolist(), passages.stops[first].tolist()
+        return cls(passages.versions[first], passages.cosines[first], starts, stops, looked_at)
+
     def without(self, versions: Versions) -> "Nearest":
         kept = np.flatnonzero(~np.isin(self.versions, versions))
         starts, stops = [self.starts[at] for at in kept], [self.stops[at] for at in kept]
         return Nearest(self.versions[kept], self.scores[kept], starts, stops, self.looked_at)
-
-
-# --- The driver itself ----------------------------------------------------------------------------------
-
-
-async def _fetch(session: AsyncSession, statement: str, *values: Any) -> list[Any]:
-    """Rows of the driver: of the statements that every search runs, without SQLAlchemy's part (0.5 to 4 ms each)."""
-    connection = await (await session.connection()).get_raw_connection()
-    try:
-        return await connection.driver_connection.fetch(statement, *values)  # type: ignore[union-attr, no-any-return]
-    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
-        raise DBAPIError(statement, None, error) from error
 
 
 # --- What the filters let through -----------------------------------------------------------------------
@@ -178,11 +177,16 @@ async def unknown_facets(session: AsyncSession, names: Sequence[str]) -> list[st
     return [name for name, there in zip(names, found, strict=True) if not there]
 
 
-async def probe(session: AsyncSession, gate: Gate, most: int) -> Versions:
+async def probe(session: AsyncSession, gate: Gate, most: int | None = None) -> Versions:
     """The versions of what the filters let through, at most `most` of them, in no order."""
+    # In two parts, each of which an index answers alone where it can.
+    readers = SearchDocument.readers
+    parts = [
+        (readers.is_(None), *conditions(SearchDocument, replace(gate, teams=None))),
+        (readers.is_not(None), *conditions(SearchDocument, gate)),
+    ]
     some = (
-        select(SearchDocument.version)
-        .where(~SearchDocument.deleted, *conditions(SearchDocument, gate))
+        sa.union_all(*(select(SearchDocument.version).where(~SearchDocument.deleted, *part) for part in parts))
         .limit(most)
         .subquery()
     )
@@ -190,16 +194,34 @@ async def probe(session: AsyncSession, gate: Gate, most: int) -> Versions:
     return np.frombuffer(packed.scalar_one() or b"", ">i4").astype(np.int32)
 
 
+async def standing(session: AsyncSession, versions: Versions, gate: Gate) -> Standing:
+    """State and time of the last change, by version, of those that documents have and the filters let through."""
+    if gate.condition is None:
+        values: list[Any] = [versions.tolist()]
+        if gate.teams is not None:
+            values.append(list(gate.teams))
+        shared = "" if gate.teams is None else " AND readers && $2::text[]"
+        rows: Sequence[Any] = await db.fetch(session, _STANDING.format(shared=shared), *values)
+    else:
+        table = SearchDocument.__table__.c
+        found = await session.execute(
+            select(table.version, table.state, table.updated_at).where(
+                table.version == func.any(cast(versions.tolist(), _VERSIONS)),
+                ~table.deleted,
+                *conditions(SearchDocument, gate),
+            )
+        )
+        rows = found.all()
+    return {version: (state, updated_at) for version, state, updated_at in rows}
+
+
 async def passing(session: AsyncSession, versions: Versions, gate: Gate) -> Versions:
     """Those of `versions` that documents have and the filters let through, in no order."""
-    rows = await session.execute(
-        select(SearchDocument.version).where(
-            SearchDocument.version == func.any(cast(versions.tolist(), _VERSIONS)),
-            ~SearchDocument.deleted,
-            *conditions(SearchDocument, gate),
-        )
-    )
-    return np.array(rows.scalars().all(), np.int32)
+    return versions_of(await standing(session, versions, gate))
+
+
+def versions_of(standing: Standing) -> Versions:
+    return np.fromiter(standing, np.int32, len(standing))
 
 
 async def with_phrase(session: AsyncSession, versions: Versions, pattern: str) -> Versions:
@@ -299,7 +321,7 @@ async def prepare(session: AsyncSession, most: int, *, filtered: bool) -> None:
     # A transaction that is rolled back would take it back.
     lasting = await connection.run_sync(_is_in_autocommit)
     if not lasting or connection.info.get("hnsw") != breadth:
-        await _fetch(session, _PREPARED, breadth, not lasting)
+        await db.fetch(session, _PREPARED, breadth, not lasting)
         if lasting:
             connection.info["hnsw"] = breadth
 
@@ -313,7 +335,7 @@ async def nearest(session: AsyncSession, index: Index, vector: Vector, gate: Gat
         readable = "" if gate.teams is None else _READABLE
         asked = _BY_INDEX.format(slot=index.slot, dimensions=index.dimensions, readable=readable)
         # The limit stands in the text: of one that is a parameter the planner knows nothing.
-        return of_rows(await _fetch(session, f"{asked} LIMIT {int(most)}", *values))
+        return of_rows(await db.fetch(session, f"{asked} LIMIT {int(most)}", *values))
     distance = _distance(index, vector)
     filtered = _by_distance(index, distance, gate).order_by(distance).limit(most)
     return of_rows((await session.execute(filtered)).all())
@@ -343,26 +365,8 @@ def of_rows(rows: Sequence[Any]) -> Nearest:
 
 async def vectors_of(session: AsyncSession, index: Index, version: int, most: int) -> list[Vector]:
     """The vectors of the first passages of the document of `version`."""
-    rows = await _fetch(session, _VECTORS.format(slot=index.slot), version, most)
+    rows = await db.fetch(session, _VECTORS.format(slot=index.slot), version, most)
     return [np.array(row["vector"], np.float32) for row in rows]
-
-
-async def all_passages(
-    session: AsyncSession, index: Index, versions: Versions
-) -> tuple[Versions, Ints, Ints, npt.NDArray[np.float16]]:
-    """Version, start, stop and vector of every passage of `versions`, by version."""
-    rows = await _fetch(session, _ALL_PASSAGES.format(slot=index.slot), versions.tolist())
-    # Two bytes of dimensions, two that are not used, then big-endian halves.
-    packed = np.frombuffer(b"".join(row["packed"] for row in rows), np.uint8)
-    packed = packed.reshape(len(rows), 4 + 2 * index.dimensions)[:, 4:]
-    numbers = np.array([(row["version"], row["start"], row["stop"]) for row in rows], np.int32).reshape(-1, 3)
-    return numbers[:, 0], numbers[:, 1], numbers[:, 2], np.ascontiguousarray(packed).view(">f2").astype(np.float16)
-
-
-async def standing(session: AsyncSession, versions: Versions) -> dict[int, tuple[str | None, datetime]]:
-    """State and time of the last change, by version. Deleted ones are missing."""
-    rows = await _fetch(session, _STANDING, versions.tolist())
-    return {row["version"]: (row["state"], row["updated_at"]) for row in rows}
 
 
 # --- What a hit shows -----------------------------------------------------------------------------------
@@ -374,5 +378,5 @@ async def described(
     """What a hit shows, by version: `beginning` of the body, and its `passage`. Deleted ones are missing."""
     if not versions:
         return {}
-    rows = await _fetch(session, _DESCRIBED, list(versions), list(starts), list(stops), BODY_CHARACTERS)
+    rows = await db.fetch(session, _DESCRIBED, list(versions), list(starts), list(stops), BODY_CHARACTERS)
     return {row["version"]: row for row in rows}

@@ -125,7 +125,7 @@ class HitExplanation(Schema):
     passage_stop: int | None
 
 
-SelectedBy = Literal["comparing", "index", "index, then comparing"]
+SelectedBy = Literal["comparing", "codes", "codes, then comparing", "index", "index, then comparing"]
 
 
 class SearchExplanation(Schema):
@@ -135,8 +135,9 @@ class SearchExplanation(Schema):
     matching: int | None
     """How many documents match the filters, where these are few enough to be counted."""
     selected_by: SelectedBy | None
-    """How the vector leg chose: by comparing each document that matches, by its index, or by comparing after the
-    index had found too few. Null where it was not asked."""
+    """How the vector leg chose: by comparing each document that matches; by the codes of all passages in memory; by
+    the database's index, where memory does not hold them; or by comparing after either had found too few. Null where
+    it was not asked."""
     lexical_candidates: int
     vector_candidates: int
 

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from itertools import count
 from typing import Any
 
 import numpy as np
@@ -22,13 +23,16 @@ from plumbline_search.documents import rules
 from plumbline_search.embedding.embedder import Embedder, TooBusy, Urgency, Vector
 from plumbline_search.indexes.repository import Index
 from plumbline_search.indexes.serving import Serving
+from plumbline_search.passages.memory import Memory
 from plumbline_search.postings import repository as postings
 from plumbline_search.postings.reading import Reader
+from plumbline_search.postings.repository import Known
 from plumbline_search.postings.scoring import NOTHING, Matches, Versions
 from plumbline_search.searches import counting, filters, fusion, repository
 from plumbline_search.searches.filters import AllOf, Filter, IsIn
-from plumbline_search.searches.repository import Gate
+from plumbline_search.searches.repository import Gate, Standing
 from plumbline_search.searches.schemas import (
+    DocumentKind,
     FusionParts,
     Highlights,
     HitExplanation,
@@ -46,7 +50,6 @@ from plumbline_search.searches.schemas import (
     Suggestion,
     TermScore,
 )
-from plumbline_search.searches.vectors import Memory
 from plumbline_search.text import analysis, highlights, question
 from plumbline_search.text.question import Question
 
@@ -57,6 +60,10 @@ BEGINNINGS = 50
 """Terms that one beginning stands for."""
 FEW_MATCHES = 3
 """With fewer, words that no document holds are looked for as if they were misspelt."""
+SPARE = 8
+"""Of the nearest passages so many more are asked for than are wanted: some may be of one document, or gone."""
+WIDEST = 20_000
+"""Passages whose documents are asked whether the filters let them through: beyond, all that do are listed."""
 SHORTEST, CORRECTED, ALIKE, CORRECTION = 4, 5, 3, 0.6
 """Letters of such a word; how many of them; terms for each; and what each weighs."""
 
@@ -97,20 +104,28 @@ class Scope:
     """
 
     index: Index
+    known: Known
+    """What the index had when the search began: both legs look at that."""
     gate: Gate
     allowed: Versions | None
     excluded: Versions | None = None
     """What must not be found; `allowed` has none of it."""
 
 
+Results = dict[int, tuple[float, int | None]]
+"""Score and rank by version, the best first; without a rank those that were worked out for the fusion."""
+
+
 @dataclass
 class Found:
     """What the legs say of documents, by version."""
 
-    lexical: dict[int, LegResult] = field(default_factory=dict)
-    vector: dict[int, LegResult] = field(default_factory=dict)
+    lexical: Results = field(default_factory=dict)
+    vector: Results = field(default_factory=dict)
     places: dict[int, tuple[int, int]] = field(default_factory=dict)
     """Where the passage is that is nearest to the query."""
+    standing: Standing = field(default_factory=dict)
+    """Of those that were looked up: they are there, and may be shown."""
     parts: dict[int, FusionParts] = field(default_factory=dict)
     """What a score is made of, of the candidates of both legs."""
     selected_by: SelectedBy | None = None
@@ -136,7 +151,7 @@ async def search(session: AsyncSession, tools: Tools, request: SearchRequest, ac
         with telemetry.tracer.start_as_current_span("search by words"), clock.phase("lexical"):
             matches, corrections = await _matches(session, tools.reader, request, asked, words, scope)
             most = CANDIDATES if request.uses(Leg.VECTOR) else deepest
-            by_words = await _best(session, matches, scope, most)
+            by_words = await _best(session, matches, scope, most, found)
         vector, left_out = await embedding
     finally:
         embedding.cancel()
@@ -144,7 +159,7 @@ async def search(session: AsyncSession, tools: Tools, request: SearchRequest, ac
     found.lexical = _results(by_words.versions, by_words.scores)
     if vector is None:
         best = float(by_words.scores[0]) if len(by_words.scores) else 1.0
-        ranking = [(version, result.score / best) for version, result in found.lexical.items()]
+        ranking = [(version, score / best) for version, (score, _) in found.lexical.items()]
     else:
         with telemetry.tracer.start_as_current_span("search by meaning"), clock.phase("vector"):
             most = CANDIDATES if request.uses(Leg.LEXICAL) else deepest
@@ -157,7 +172,7 @@ async def search(session: AsyncSession, tools: Tools, request: SearchRequest, ac
                     seen = {version for version, _ in ranking}
                     ranking += [(version, 0.0) for version in found.vector if version not in seen]
             else:
-                ranking = [(version, min(max(0.0, result.score), 1.0)) for version, result in found.vector.items()]
+                ranking = [(version, min(max(0.0, score), 1.0)) for version, (score, _) in found.vector.items()]
     with clock.phase("documents"):
         page = ranking[request.skip : deepest]
         places = [found.places.get(version, (0, 0)) for version, _ in page]
@@ -202,7 +217,7 @@ async def _scope(
         parts.append(request.filter)
         await _check_facets(session, filters.facets_of(request.filter), "/filter")
     gate = Gate(AllOf.model_construct(all=parts) if parts else None, teams)
-    return Scope(index, gate, await counter.few(session, gate))
+    return Scope(index, await postings.known(session, index.slot), gate, await counter.few(session, gate))
 
 
 def _is_in(facet: str, values: Sequence[str]) -> IsIn:
@@ -327,7 +342,7 @@ async def _matches(
         begun = await postings.beginning(session, scope.index.slot, start, BEGINNINGS)
         words.update({term: 1 for term in begun if term not in words})
     weights = {analysis.term_id(term): float(often) for term, often in words.items()}
-    matches = _within(await reader.matches(session, scope.index.slot, weights), scope)
+    matches = _within(await reader.matches(session, scope.index.slot, weights, scope.known), scope)
     corrections: dict[str, list[str]] = {}
     if len(matches.versions) < FEW_MATCHES:
         typed = {term: word[0] for word in analysis.words(asked.words) for term in analysis.terms_of_word(word[0])}
@@ -348,14 +363,16 @@ def _within(matches: Matches, scope: Scope) -> Matches:
     return matches if scope.excluded is None else matches.without(scope.excluded)
 
 
-async def _best(session: AsyncSession, matches: Matches, scope: Scope, most: int) -> Matches:
+async def _best(session: AsyncSession, matches: Matches, scope: Scope, most: int, found: Found) -> Matches:
     """The best of what the filters let through: as many as asked for where there are as many."""
     if scope.allowed is not None or not len(matches.versions):
         return matches.best(most)
     window = most + most // 4
     while True:
         first = matches.best(window)
-        kept = first.only(await repository.passing(session, first.versions, scope.gate))
+        passing = await repository.standing(session, first.versions, scope.gate)
+        found.standing |= passing
+        kept = first.only(repository.versions_of(passing))
         if len(kept.versions) >= most or window >= len(matches.versions):
             return kept.best(most)
         window *= 4
@@ -367,7 +384,7 @@ async def _by_meaning(
     """The nearest documents that the filters let through: as many as asked for where there are as many."""
     passages = most
     while True:
-        near, found.selected_by = await nearest(session, memory, vector, scope, passages)
+        near, found.selected_by = await nearest(session, memory, vector, scope, passages, found.standing)
         kept = near.without(scope.excluded) if scope.excluded is not None else near
         if len(kept.versions) >= most or near.looked_at < passages:
             break
@@ -378,11 +395,16 @@ async def _by_meaning(
 
 
 async def nearest(
-    session: AsyncSession, memory: Memory, vector: Vector, scope: Scope, most: int
+    session: AsyncSession, memory: Memory, vector: Vector, scope: Scope, most: int, standing: Standing | None = None
 ) -> tuple[repository.Nearest, SelectedBy]:
-    """The documents of the `most` nearest passages that the filters let through, and how they were selected."""
+    """The documents of the `most` nearest passages that the filters let through, and how they were selected.
+
+    What was looked up for it is added to `standing`.
+    """
     if scope.allowed is not None:
         return await _compared(session, memory, vector, scope.index, scope.allowed, most), "comparing"
+    if await memory.holds(session, scope.index, scope.known):
+        return await _proposed(session, memory, vector, scope, most, {} if standing is None else standing)
     await repository.prepare(session, most, filtered=scope.gate.condition is not None)
     near = await repository.nearest(session, scope.index, vector, scope.gate, most)
     if near.looked_at >= most:
@@ -391,27 +413,37 @@ async def nearest(
     return await repository.nearest_by_scan(session, scope.index, vector, scope.gate, most), "index, then comparing"
 
 
+async def _proposed(
+    session: AsyncSession, memory: Memory, vector: Vector, scope: Scope, most: int, standing: Standing
+) -> tuple[repository.Nearest, SelectedBy]:
+    """The same by what is in memory: the nearest of all, those of them that the filters let through."""
+    window = 8 * most if scope.gate.condition is not None else most + SPARE
+    while window <= WIDEST:
+        near = await memory.nearest(scope.index, vector, window)
+        unknown = [version for version in near.versions.tolist() if version not in standing]
+        standing |= await repository.standing(session, np.array(unknown, np.int32), scope.gate)
+        found = repository.Nearest.of(near.only(repository.versions_of(standing)), most)
+        documents = len(found.versions)
+        if documents >= most:
+            return found, "codes"
+        if len(near.versions) < window:
+            return replace(found, looked_at=documents), "codes"
+        # As many as may bring enough, judged by how many these have brought.
+        window = max(2 * window, 2 * window * most // max(documents, 1))
+    versions = await repository.probe(session, scope.gate)
+    return await _compared(session, memory, vector, scope.index, versions, most), "codes, then comparing"
+
+
 async def _compared(
     session: AsyncSession, memory: Memory, vector: Vector, index: Index, versions: Versions, most: int
 ) -> repository.Nearest:
     """The nearest passages of the documents `versions`, each compared."""
-    of, scores, starts, stops = await memory.scored(session, index, versions, vector)
-    first = np.arange(len(scores))
-    if len(scores) > most:
-        first = np.flatnonzero(scores >= np.partition(scores, -most)[-most])
-    # Of equals the newest: pages fit together.
-    first = first[np.lexsort((-of[first], -scores[first]))][:most]
-    rows = zip(
-        of[first].tolist(), starts[first].tolist(), stops[first].tolist(), (-scores[first]).tolist(), strict=True
-    )
-    return repository.of_rows(list(rows))
+    near = await memory.nearest_of(session, index, versions, vector, most)
+    return repository.Nearest.of(near, len(near.versions))
 
 
-def _results(versions: Versions, scores: Any) -> dict[int, LegResult]:
-    return {
-        version: LegResult(score=score, rank=rank)
-        for rank, (version, score) in enumerate(zip(versions.tolist(), scores.tolist(), strict=True), 1)
-    }
+def _results(versions: Versions, scores: Any) -> Results:
+    return dict(zip(versions.tolist(), zip(scores.tolist(), count(1), strict=False), strict=True))
 
 
 # --- One ranking ----------------------------------------------------------------------------------------
@@ -428,27 +460,29 @@ async def _fused(
 ) -> list[tuple[int, float]]:
     """The candidates of both legs, the best first. `found` then has both legs' scores of each."""
     versions = np.array(list(found.lexical | found.vector), np.int32)
-    held = await memory.held(session, index, versions)
-    there = await repository.standing(session, versions)
-    cosines = held.vectors @ vector
+    held, vectors = await memory.vectors(session, index, versions, vector)
+    if unknown := [version for version in versions.tolist() if version not in found.standing]:
+        found.standing |= await repository.standing(session, np.array(unknown, np.int32), Gate())
+    there = found.standing
+    cosines = held.cosines
     # Of each document its nearest passage; of what was deleted meanwhile none.
     order = np.lexsort((-cosines, held.versions))
     of, first = np.unique(held.versions[order], return_index=True)
     best = order[first][np.isin(of, np.array(list(there), np.int32))]
     cosines, known = cosines[best], held.versions[best].tolist()
-    words = matches.only(held.versions[best]).by_version()
+    words = matches.of(held.versions[best])
     places = zip(held.starts[best].tolist(), held.stops[best].tolist(), strict=True)
     for version, score, place in zip(known, cosines.tolist(), places, strict=True):
         found.places[version] = place
-        found.vector.setdefault(version, LegResult(score=score, rank=None))
+        found.vector.setdefault(version, (score, None))
         if version in words:
-            found.lexical.setdefault(version, LegResult(score=words[version], rank=None))
+            found.lexical.setdefault(version, (words[version], None))
     weight = request.fusion.lexical_weight
     if request.fusion.method == "ranks":
         parts = fusion.by_ranks(_ranks(found.lexical, known), _ranks(found.vector, known), weight)
     else:
         lexical = np.array([words.get(version, 0.0) for version in known])
-        parts = fusion.by_scores(lexical, cosines.astype(np.float64), held.vectors[best], weight)
+        parts = fusion.by_scores(lexical, cosines.astype(np.float64), vectors[best], weight)
     recency = fusion.recency([there[version][1] for version in known], datetime.now(UTC))
     standing = fusion.standing([there[version][0] for version in known])
     if request.explain:
@@ -462,8 +496,8 @@ async def _fused(
     return [(version, shown) for version, shown, score in sorted(ranking, key=lambda each: (-each[2], -each[0]))]
 
 
-def _ranks(results: dict[int, LegResult], versions: Sequence[int]) -> fusion.Scores:
-    ranks = [results[version].rank if version in results else None for version in versions]
+def _ranks(results: Results, versions: Sequence[int]) -> fusion.Scores:
+    ranks = [results[version][1] if version in results else None for version in versions]
     return np.array([np.nan if rank is None else rank for rank in ranks], np.float64)
 
 
@@ -525,17 +559,19 @@ def _hit(
     explained: HitExplanation | None,
 ) -> SearchHit:
     body = row["passage"] or row["beginning"]
-    return SearchHit(
-        kind=row["kind"],
+    return SearchHit.model_construct(
+        kind=DocumentKind(row["kind"]),
         entity_id=row["entity_id"],
         revision=row["revision"],
         key=row["key"],
         title=row["title"],
-        highlights=Highlights(
-            title=highlights.marked(row["title"], terms), fragments=highlights.fragments(body, terms, look)
+        highlights=Highlights.model_construct(
+            title=highlights.marked(row["title"], terms, look), fragments=highlights.fragments(body, terms, look)
         ),
         score=score,
-        legs=SearchLegs(lexical=found.lexical.get(row["version"]), vector=found.vector.get(row["version"])),
+        legs=SearchLegs.model_construct(
+            lexical=_result(found.lexical, row["version"]), vector=_result(found.vector, row["version"])
+        ),
         service=row["service"],
         team=row["team"],
         state=row["state"],
@@ -545,6 +581,13 @@ def _hit(
         url=row["url"],
         explanation=explained,
     )
+
+
+def _result(results: Results, version: int) -> LegResult | None:
+    if version not in results:
+        return None
+    score, rank = results[version]
+    return LegResult.model_construct(score=score, rank=rank)
 
 
 class _Clock:

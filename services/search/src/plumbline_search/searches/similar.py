@@ -13,6 +13,7 @@ from plumbline_common.auth import UserInfo
 from plumbline_common.errors import NotFound
 from plumbline_search.documents import rules
 from plumbline_search.indexes.repository import Index
+from plumbline_search.postings import repository as postings
 from plumbline_search.searches import duplicates, repository
 from plumbline_search.searches.filters import AllOf, Filter, IsIn
 from plumbline_search.searches.repository import Gate
@@ -47,7 +48,7 @@ async def alike(session: AsyncSession, tools: Tools, index: Index, version: int,
 
     Similarity is the cosine of the two nearest passages.
     """
-    scope = Scope(index, gate, await tools.counter.few(session, gate))
+    scope = Scope(index, await postings.known(session, index.slot), gate, await tools.counter.few(session, gate))
     found: dict[int, Alike] = {}
     for vector in await repository.vectors_of(session, index, version, PASSAGES):
         near, _ = await nearest(session, tools.memory, vector, scope, MOST + 1)

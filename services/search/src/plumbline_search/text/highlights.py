@@ -2,7 +2,7 @@
 
 import html
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from typing import NamedTuple
 
 from plumbline_search.text import analysis
@@ -28,9 +28,9 @@ def pattern(terms: Collection[str]) -> re.Pattern[str] | None:
     return re.compile("|".join(beginnings), re.IGNORECASE) if beginnings else None
 
 
-def marked(text: str, terms: Collection[str]) -> str:
+def marked(text: str, terms: Collection[str], look: re.Pattern[str] | None) -> str:
     """The whole `text`."""
-    return _shown(text, _matches(text, terms, pattern(terms)), 0, len(text))
+    return _shown(text, _matches(text, terms, look), 0, len(text))
 
 
 def fragments(text: str, terms: Collection[str], look: re.Pattern[str] | None) -> list[str]:
@@ -46,8 +46,17 @@ def _matches(text: str, terms: Collection[str], look: re.Pattern[str] | None) ->
     if look is None or look.search(text if text.isascii() else analysis.unaccented(text)) is None:
         return []
     wanted = frozenset(terms)
-    matching = ((word, _first(wanted, analysis.terms_of_word(word[0]))) for word in analysis.words(text))
+    matching = ((word, _first(wanted, analysis.terms_of_word(word[0]))) for word in _promising(text, look))
     return [Match(word.start(), word.end(), term) for word, term in matching if term]
+
+
+def _promising(text: str, look: re.Pattern[str]) -> Iterator[re.Match[str]]:
+    """The words that `look` may have seen, in their order: no word goes beyond white space."""
+    if not text.isascii():
+        yield from analysis.words(text)
+        return
+    for seen in re.finditer(rf"(?<!\S)\S*?(?:{look.pattern})\S*", text, re.IGNORECASE):
+        yield from analysis.words(text, seen.start(), seen.end())
 
 
 def _first(wanted: frozenset[str], terms: tuple[str, ...]) -> str | None:
