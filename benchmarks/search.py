@@ -1,6 +1,6 @@
 """Search: quality on public judgements, and speed at 100,000 documents against Chroma, each through HTTP.
 
-`python benchmarks/search.py [quality] [vectors] [text]`: these parts of it.
+`python benchmarks/search.py [quality] [vectors] [text] [bulk]`: these parts of it.
 """
 
 import asyncio
@@ -12,7 +12,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +23,15 @@ import harness
 import httpx
 import numpy as np
 import numpy.typing as npt
+import onnxruntime as ort
+import safetensors.numpy
+from tokenizers import Tokenizer
 
 from plumbline_cli import evaluation
 from plumbline_cli.client import Gateway
 from plumbline_common import bus
+from plumbline_search.documents import content
+from plumbline_search.embedding import bert_graph, encoder, model_store
 from plumbline_search.postings import scoring
 from plumbline_search.text import analysis
 from plumbline_stack import ports
@@ -36,20 +41,24 @@ SEARCH = "/api/v1/search"
 DOCUMENTS = int(os.environ.get("BENCH_DOCUMENTS", "100000"))
 JUDGED = Path(os.environ.get("BENCH_IR", harness.HERE.parents[1] / "shared" / "data" / "ir"))
 CHROMA = "chromadb==1.5.9"
-EF_CHROMA = 60
+EF_CHROMA = 220
+"""The least, in steps of 20, with which Chroma's recall@10 is 0.96 on these vectors: the same as is asked of us."""
 SECONDS = 6.0
 ROUNDS = 3
+BULK = int(os.environ.get("BENCH_BULK", "3000"))
 NEAREST = 10
 
 Vectors = npt.NDArray[np.float32]
 
 
 async def main() -> None:
-    wanted = set(sys.argv[1:]) or {"quality", "vectors", "text"}
+    wanted = set(sys.argv[1:]) or {"quality", "vectors", "text", "bulk"}
     if "quality" in wanted:
         await _quality()
     if wanted & {"vectors", "text"}:
         await _speed(wanted)
+    if "bulk" in wanted:
+        await _bulk()
 
 
 # --- Quality --------------------------------------------------------------------------------------------
@@ -127,7 +136,7 @@ async def _speed(wanted: set[str]) -> None:
                 if "vectors" in wanted:
                     await _vectors(servers, url, token, made, chroma)
                 if "text" in wanted:
-                    await _text(url, token, made)
+                    await _text(url, token, made, chroma)
 
 
 async def _streams(servers: harness.Servers) -> None:
@@ -328,44 +337,148 @@ def _asked_chroma(vector: npt.NDArray[np.float32], where: dict[str, Any]) -> byt
     return json.dumps(body | ({"where": where} if where else {})).encode()
 
 
-async def _text(url: str, token: str, made: corpus.Corpus) -> None:
-    """Questions that nobody asked before, ten a second; then the same ones again."""
-    headers = {"Authorization": f"Bearer {token}"}
-    bodies = [json.dumps({"query": question, "limit": 10}).encode() for question in made.questions]
-    took: list[float] = []
-    connections = []
-    for _ in range(8):
-        connection = Connection(url + SEARCH, headers)
-        await connection.open()
-        connections.append(connection)
+async def at_rate(
+    url: str, headers: dict[str, str], bodies: Sequence[bytes], rate: float, connections: int = 8
+) -> list[float]:
+    """Each request's milliseconds, the quickest first, where `rate` are sent a second, whatever the answers take."""
     free: asyncio.Queue[Connection] = asyncio.Queue()
-    for connection in connections:
+    for _ in range(connections):
+        connection = Connection(url, headers)
+        await connection.open()
         free.put_nowait(connection)
+    took: list[float] = []
 
     async def ask(body: bytes) -> None:
-        connection = await free.get()
         began = time.perf_counter()
+        connection = await free.get()
         await connection.send(connection.request(body))
         took.append((time.perf_counter() - began) * 1000)
         free.put_nowait(connection)
 
-    async def at(rate: float, asked: Sequence[bytes]) -> list[float]:
-        took.clear()
-        tasks = []
-        for body in asked:
-            tasks.append(asyncio.create_task(ask(body)))
-            await asyncio.sleep(1 / rate)
-        await asyncio.gather(*tasks)
-        return sorted(took)
+    tasks = []
+    for body in bodies:
+        tasks.append(asyncio.create_task(ask(body)))
+        await asyncio.sleep(1 / rate)
+    await asyncio.gather(*tasks)
+    while not free.empty():
+        free.get_nowait().close()
+    return sorted(took)
 
-    first = await at(10, bodies[:300])
-    p50, p99 = statistics.median(first), first[int(len(first) * 0.99)]
-    harness.row("search", "text_p50_ms", p50, "ms", bar=25, ok=p50 <= 25)
-    harness.row("search", "text_p99_ms", p99, "ms", bar=80, ok=p99 <= 80)
-    again = statistics.median(await at(10, bodies[:300]))
+
+def p99(took: Sequence[float]) -> float:
+    return took[int(len(took) * 0.99)]
+
+
+async def _text(url: str, token: str, made: corpus.Corpus, chroma: str) -> None:
+    """Questions that nobody asked before, ten a second; then the same ones again; then one after the other."""
+    headers = {"Authorization": f"Bearer {token}"}
+    bodies = [json.dumps({"query": question, "limit": 10}).encode() for question in made.questions]
+    first = await at_rate(url + SEARCH, headers, bodies[:300], 10)
+    harness.row("search", "text_p50_ms", statistics.median(first), "ms", bar=25, ok=statistics.median(first) <= 25)
+    harness.row("search", "text_p99_ms", p99(first), "ms", bar=80, ok=p99(first) <= 80)
+    again = statistics.median(await at_rate(url + SEARCH, headers, bodies[:300], 10))
     harness.row("search", "cached_p50_ms", again, "ms", bar=8, ok=again <= 8)
-    for connection in connections:
-        connection.close()
+    ours, theirs = Connection(url + SEARCH, headers), Connection(chroma, {})
+    await ours.open()
+    await theirs.open()
+    embed = await asyncio.to_thread(_default_of_chroma)
+    spent = {"ours": 0.0, "chroma": 0.0}
+    for body, question in zip(bodies[300:], made.questions[300:], strict=True):
+        began = time.perf_counter()
+        await ours.send(ours.request(body))
+        spent["ours"] += time.perf_counter() - began
+        began = time.perf_counter()
+        vector = await asyncio.to_thread(embed, question)
+        await theirs.send(theirs.request(_asked_chroma(vector, {})))
+        spent["chroma"] += time.perf_counter() - began
+    number = len(bodies) - 300
+    ratio = spent["chroma"] / spent["ours"]
+    harness.row("search", "text_vs_chroma", number / spent["ours"], "requests/s",
+                against=f"Chroma with its model in float32, {number / spent['chroma']:.0f}/s",
+                ratio=ratio, bar=2, ok=ratio >= 2)  # fmt: skip
+    ours.close()
+    theirs.close()
+
+
+def _default_of_chroma() -> Callable[[str], Vectors]:
+    """MiniLM-L6-v2 in float32 on all cores, as Chroma's client embeds by default: its own file lies in the cloud."""
+    files = model_store.source()
+    config = json.loads((files / "config.json").read_text())
+    shape = bert_graph.Shape(
+        layers=config["num_hidden_layers"], heads=config["num_attention_heads"], epsilon=config["layer_norm_eps"]
+    )
+    graph = bert_graph.build(safetensors.numpy.load_file(files / "model.safetensors"), shape)
+    session = ort.InferenceSession(graph.SerializeToString(), providers=["CPUExecutionProvider"])
+    tokenizer = Tokenizer.from_file(str(files / "tokenizer.json"))
+    tokenizer.no_padding()
+    tokenizer.enable_truncation(256)
+
+    def embed(text: str) -> Vectors:
+        tokens = np.array([tokenizer.encode(text).ids], np.int64)
+        (found,) = session.run(["embedding"], {"input_ids": tokens, "attention_mask": np.ones_like(tokens)})
+        vector: Vectors = found[0]
+        return vector
+
+    return embed
+
+
+# --- Many documents at once -----------------------------------------------------------------------------
+
+
+async def _bulk() -> None:
+    """Documents by lines against the model alone, and what questions take meanwhile."""
+    made = await corpus.made(BULK + 200)
+    async with harness.servers() as servers:
+        await harness.migrate(servers, "search")
+        await _streams(servers)
+        environment = servers.environment("search", PLUMBLINE_SEARCH_WATCHDOG_THRESHOLD_MS="100")
+        async with harness.uvicorn(APP, environment, servers.folder) as url:
+            editor = servers.issuer.token("admin", expires_in=6 * 3600)
+            headers = {"Authorization": f"Bearer {servers.issuer.token('viewer', expires_in=6 * 3600)}"}
+            async with Gateway(url, editor, 600) as gateway:
+                await _given(gateway, _lines(made, range(BULK, BULK + 200)))
+                asked = [json.dumps({"query": question, "limit": 10}).encode() for question in made.questions]
+                alone = await asyncio.to_thread(_model_alone, made, range(200))
+                idle = await at_rate(url + SEARCH, headers, asked[:150], 10)
+                began = time.perf_counter()
+                bulk = asyncio.create_task(_given(gateway, _lines(made, range(BULK))))
+                await asyncio.sleep(2)
+                busy = await at_rate(url + SEARCH, headers, asked[150:300], 10)
+                if bulk.done():
+                    raise RuntimeError("the bulk ended before the questions: make it longer with BENCH_BULK")
+                await bulk
+                rate = BULK / (time.perf_counter() - began)
+                quiet = time.perf_counter()
+                more = range(BULK // 4)
+                await _given(gateway, _lines(made, more, "again"))
+                undisturbed = len(more) / (time.perf_counter() - quiet)
+                alone = statistics.mean((alone, await asyncio.to_thread(_model_alone, made, range(200))))
+        blocks = (servers.folder / "plumbline_search.log").read_text().count("event loop")
+    ratio = undisturbed / alone
+    harness.row("search", "bulk_vs_model", undisturbed, "documents/s",
+                against=f"the model alone on one core, {alone:.0f}/s", ratio=ratio, bar=0.8,
+                ok=ratio >= 0.8)  # fmt: skip
+    ratio = p99(busy) / p99(idle)
+    harness.row("search", "p99_during_bulk_ratio", p99(busy), "ms",
+                against=f"idle {p99(idle):.0f} ms; {rate:.0f} documents/s meanwhile", ratio=ratio, bar=2,
+                ok=ratio <= 2)  # fmt: skip
+    harness.row("search", "loop_blocks_during_bulk", blocks, "reports over 100 ms", bar=0, ok=blocks == 0)
+
+
+def _lines(made: corpus.Corpus, places: range, prefix: str = "bulk") -> Iterator[dict[str, Any]]:
+    for place in places:
+        content = {"title": f"{prefix} {made.titles[place]}", "body": made.bodies[place]}
+        yield {"kind": "runbook", "external_id": f"{prefix}/{place}", "content": content}
+
+
+def _model_alone(made: corpus.Corpus, places: range) -> float:
+    """Documents a second, each in its passages as the service reads them."""
+    texts = [content.passages_of(f"alone {made.titles[place]}", made.bodies[place])[1] for place in places]
+    encoder.load(model_store.default_cache())
+    began = time.perf_counter()
+    for each in texts:
+        encoder.encode(each)
+    return len(texts) / (time.perf_counter() - began)
 
 
 if __name__ == "__main__":
