@@ -6,12 +6,14 @@ import ctypes
 import logging
 import multiprocessing
 import os
+import pickle
 import signal
 import sys
 import time
+import traceback
 from collections.abc import Callable, Mapping
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
 from typing import Any, ParamSpec, Self, TypeVar
 
 from opentelemetry import context as otel_context
@@ -51,14 +53,14 @@ class ProcessPool:
     """Processes for CPU-heavy functions: `async with ProcessPool(2) as pool: await pool.run(function, *args)`.
 
     Functions, arguments and results are pickled. `initializer` runs once in each process. Processes end with their
-    parent, however it ends. Each is an executor of its own, so that one can be killed without the others.
+    parent, however it ends.
     """
 
     def __init__(self, workers: int, initializer: Callable[[], object] | None = None) -> None:
         self._workers = workers
         self._initializer = initializer
-        self._idle: asyncio.Queue[ProcessPoolExecutor] = asyncio.Queue()
-        self._all: set[ProcessPoolExecutor] = set()
+        self._idle: asyncio.Queue[_Worker] = asyncio.Queue()
+        self._all: set[_Worker] = set()
 
     async def __aenter__(self) -> Self:
         for _ in range(self._workers):
@@ -66,9 +68,9 @@ class ProcessPool:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        for executor in list(self._all):
-            self._end(executor)
-            await asyncio.to_thread(executor.shutdown)
+        for worker in list(self._all):
+            worker.kill()
+            await asyncio.to_thread(worker.process.join)
 
     async def run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """The result of the function. Raises what it raised, and `WorkerDied` where its process died.
@@ -81,58 +83,110 @@ class ProcessPool:
         self, seconds: float | None, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs
     ) -> T:
         """Like `run`; after `seconds` of work the process is killed and `TimeoutError` raised."""
-        executor = await self._idle.get()
-        processes: list[Any] = []
+        call = pickle.dumps((telemetry.inject(), function, args, kwargs))
+        worker = await self._idle.get()
         try:
-            future = executor.submit(_traced, telemetry.inject(), function, args, kwargs)
-            processes += _processes(executor)
             async with asyncio.timeout(seconds):
-                return await asyncio.wrap_future(future)
-        except BrokenProcessPool as error:
-            executor = self._replaced(executor)
-            codes = [await _exit_code(process) for process in processes]
-            raise WorkerDied(f"it ended with exit code {codes}") from error
+                succeeded, outcome = pickle.loads(await worker.answer(call))  # noqa: S301 - of a process of our own
+        except EOFError as error:
+            dead, worker = worker, self._replaced(worker)
+            raise WorkerDied(f"it ended with exit code {await _exit_code(dead.process)}") from error
         except (asyncio.CancelledError, TimeoutError):
-            executor = self._replaced(executor)
+            worker = self._replaced(worker)
             raise
         finally:
-            self._idle.put_nowait(executor)
+            self._idle.put_nowait(worker)
+        if not succeeded:
+            raise outcome
+        return outcome  # type: ignore[no-any-return]
 
-    def _new(self) -> ProcessPoolExecutor:
-        executor = ProcessPoolExecutor(
-            max_workers=1,
-            # A fork would take over locks that other threads hold.
-            mp_context=multiprocessing.get_context("spawn"),
-            initializer=_begin,
-            initargs=(os.getpid(), self._initializer),
-        )
-        self._all.add(executor)
-        return executor
+    def _new(self) -> "_Worker":
+        worker = _Worker(self._initializer)
+        self._all.add(worker)
+        return worker
 
-    def _replaced(self, executor: ProcessPoolExecutor) -> ProcessPoolExecutor:
-        self._end(executor)
-        self._all.discard(executor)
+    def _replaced(self, worker: "_Worker") -> "_Worker":
+        worker.kill()
+        self._all.discard(worker)
         return self._new()
 
-    def _end(self, executor: ProcessPoolExecutor) -> None:
-        processes = _processes(executor)
-        executor.shutdown(wait=False, cancel_futures=True)
-        for process in processes:
-            process.kill()
+
+class _Worker:
+    """A process that does one call after the other. The event loop watches its pipe: no thread stands between."""
+
+    def __init__(self, initializer: Callable[[], object] | None) -> None:
+        # A fork would take over locks that other threads hold.
+        spawning = multiprocessing.get_context("spawn")
+        self._pipe, theirs = spawning.Pipe()
+        self.process = spawning.Process(target=_serve, args=(theirs, os.getpid(), initializer), daemon=True)
+        self.process.start()
+        theirs.close()
+
+    async def answer(self, call: bytes) -> bytes:
+        """Raises `EOFError` where the process has ended."""
+        loop = asyncio.get_running_loop()
+        answered: asyncio.Future[bytes] = loop.create_future()
+
+        def readable() -> None:
+            loop.remove_reader(self._pipe)
+            if answered.done():
+                return
+            try:
+                answered.set_result(self._pipe.recv_bytes())
+            except (EOFError, OSError) as error:
+                answered.set_exception(EOFError(str(error)))
+
+        loop.add_reader(self._pipe, readable)
+        try:
+            if len(call) <= _AT_ONCE:
+                self._pipe.send_bytes(call)
+            else:
+                await in_thread(self._pipe.send_bytes, call)
+            return await answered
+        except OSError as error:
+            raise EOFError(str(error)) from error
+        finally:
+            loop.remove_reader(self._pipe)
+
+    def kill(self) -> None:
+        self.process.kill()
+        self._pipe.close()
 
 
-def _processes(executor: ProcessPoolExecutor) -> list[Any]:
-    # Python 3.14 has kill_workers(); before it, the executor's own table is the way to them.
-    return list((getattr(executor, "_processes", None) or {}).values())
+_AT_ONCE = 16 * 1024
+"""Bytes that a pipe takes without its reader."""
 
 
-async def _exit_code(process: Any) -> int | None:
-    """Its pipe closes before it can be waited for, and the executor's thread waits for it too."""
+async def _exit_code(process: BaseProcess) -> int | None:
+    """Its pipe closes before it can be waited for."""
     for _ in range(100):
         if process.exitcode is not None:
             break
         await asyncio.sleep(0.01)
-    return process.exitcode  # type: ignore[no-any-return]
+    return process.exitcode
+
+
+def _serve(pipe: Connection, parent: int, initializer: Callable[[], object] | None) -> None:
+    """What a process does: answer each call, until its parent is gone."""
+    _begin(parent, initializer)
+    with contextlib.suppress(EOFError, OSError):
+        while True:
+            outcome: tuple[bool, Any]
+            try:
+                outcome = (True, _traced(*pickle.loads(pipe.recv_bytes())))  # noqa: S301 - of the process that began it
+            except EOFError:
+                return
+            except Exception as error:
+                error.add_note(f"In the process that did the work:\n{traceback.format_exc()}")
+                outcome = (False, error)
+            pipe.send_bytes(_pickled(outcome))
+
+
+def _pickled(outcome: tuple[bool, Any]) -> bytes:
+    try:
+        return pickle.dumps(outcome)
+    except Exception as error:
+        return pickle.dumps((False, TypeError(f"{outcome[1]!r} cannot be sent from a process: {error!r}")))
 
 
 def _begin(parent: int, initializer: Callable[[], object] | None) -> None:
