@@ -14,10 +14,11 @@ class Settings(ServiceSettings):
 
     model_cache: Path = Field(default_factory=model_store.default_cache)
     """Where the encoder is kept after the first start built it: 56 MB."""
-    embedding_processes: Annotated[int, Field(ge=1, le=64)] = 1
-    """For each worker of the server. One embeds about 80 texts of 60 tokens a second, and takes 200 MB."""
+    embedding_processes: Annotated[int, Field(ge=1, le=64)] = 2
+    """For each worker of the server. One embeds about 80 texts of 60 tokens a second, and takes 200 MB. Of several,
+    one is for queries alone: they wait for no document."""
     embedding_batch: Annotated[int, Field(ge=1, le=32)] = 4
-    """How many documents a query may have to wait for."""
+    """How many documents a query may have to wait for, where there is one process."""
     embedding_waiting: Annotated[int, Field(ge=1)] = 256
     """With more queries waiting than this the service answers 503."""
     embedding_remembered: Annotated[int, Field(ge=0)] = 4096

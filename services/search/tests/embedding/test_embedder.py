@@ -76,6 +76,20 @@ async def test_queries_go_before_documents() -> None:
     assert gate.batches == [["busy"], ["query"], ["both"], ["document"]]
 
 
+async def test_queries_with_an_encoder_of_their_own_wait_for_no_document() -> None:
+    documents, queries = Gate(), Gate()
+    documents.open.clear()
+    async with Embedder(documents.encode, queries=queries.encode, batch=1) as embedder:
+        waiting = asyncio.create_task(embedder.embed(["long", "longer"]))
+        await documents.entered.wait()
+        assert (await embedder.embed(["asked"], urgency=Urgency.QUERY))[0, 0] == 5
+        # Also of a text that waits among the documents.
+        assert (await embedder.embed(["longer"], urgency=Urgency.QUERY))[0, 0] == 6
+        documents.open.set()
+        assert (await waiting)[:, 0].tolist() == [4, 6]
+    assert (documents.batches, queries.batches) == ([["long"]], [["asked"], ["longer"]])
+
+
 async def test_a_text_is_embedded_once_however_it_is_spaced_or_cased() -> None:
     gate = Gate()
     async with Embedder(gate.encode) as embedder:
@@ -155,7 +169,7 @@ async def test_only_the_beginning_of_a_long_text_travels() -> None:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def in_process(model_cache: Path) -> AsyncIterator[Embedder]:
-    async with embedder_module.in_processes(model_cache, batch=32) as embedder:
+    async with embedder_module.in_processes(model_cache, processes=1, batch=32) as embedder:
         yield embedder
 
 
@@ -168,6 +182,19 @@ async def test_the_process_computes_what_the_encoder_computes(in_process: Embedd
     encoder.load(model_cache)
     texts = ["payments slow after deploy", "disk is full"]
     np.testing.assert_array_equal(await in_process.embed(texts), encoder.encode(texts))
+
+
+async def test_of_several_processes_one_is_for_queries(model_cache: Path, in_process: Embedder) -> None:
+    before = set(multiprocessing.active_children())
+    async with embedder_module.in_processes(model_cache, processes=2, batch=32) as embedder:
+        started = set(multiprocessing.active_children()) - before
+        assert sorted(os.getpriority(os.PRIO_PROCESS, each.pid or 0) for each in started) == [0, encoder.BEHIND]
+        working = asyncio.create_task(embedder.embed(long_texts("behind")))
+        await asyncio.sleep(0.1)
+        asked = await embedder.embed(["payments slow"], urgency=Urgency.QUERY)
+        assert not working.done()
+        np.testing.assert_array_equal(asked, await in_process.embed(["payments slow"]))
+        await working
 
 
 async def test_the_event_loop_runs_on_while_texts_are_embedded(in_process: Embedder) -> None:

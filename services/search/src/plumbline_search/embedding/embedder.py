@@ -62,16 +62,17 @@ class TooSlow(Unavailable, TimeoutError):
 class Embedder:
     """Runs while it is entered (`async with`). Each of `lanes` sends one batch at a time.
 
-    `batch` bounds how long a query waits behind documents: a text takes 3 to 40 ms. `waiting` bounds the queue of
-    queries; documents are bounded by their callers, who wait, but for the impatient: they find no more than
-    `DOCUMENTS_WAITING` before them. `remembered` vectors are kept, the latest used ones. `characters` of a text are
-    read; `folds` says that the model knows no case.
+    With `queries`, an encoder of their own, queries wait for no document. Without, `batch` bounds how long they do:
+    a text takes 3 to 40 ms. `waiting` bounds the queue of queries; documents are bounded by their callers, who wait,
+    but for the impatient: they find no more than `DOCUMENTS_WAITING` before them. `remembered` vectors are kept, the
+    latest used ones. `characters` of a text are read; `folds` says that the model knows no case.
     """
 
     def __init__(
         self,
         encode: Encode,
         *,
+        queries: Encode | None = None,
         model: str = MODEL,
         dimensions: int = DIMENSIONS,
         characters: int = CHARACTERS,
@@ -84,6 +85,7 @@ class Embedder:
         self.model = model
         self.dimensions = dimensions
         self._encode = encode
+        self._encode_queries = queries
         self._characters = characters
         self._folds = folds
         self._lanes = lanes
@@ -97,7 +99,11 @@ class Embedder:
         self._tasks: list[asyncio.Task[None]] = []
 
     async def __aenter__(self) -> Self:
-        self._tasks = [asyncio.create_task(self._work(), name="embedding") for _ in range(self._lanes)]
+        urgencies = list(Urgency)
+        lanes = [(self._encode, urgencies)] * self._lanes
+        if self._encode_queries is not None:
+            lanes = [(self._encode_queries, urgencies[:1]), *[(self._encode, urgencies[1:])] * self._lanes]
+        self._tasks = [asyncio.create_task(self._work(*lane), name="embedding") for lane in lanes]
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -152,20 +158,21 @@ class Embedder:
                 self._queues[urgency].append(text)
         return self._pending[text]
 
-    async def _work(self) -> None:
+    async def _work(self, encode: Encode, urgencies: Sequence[Urgency]) -> None:
+        queues = [self._queues[urgency] for urgency in urgencies]
         while True:
             async with self._arrived:
-                await self._arrived.wait_for(lambda: any(self._queues.values()))
-                texts = self._take()
-            await self._embedded(texts)
+                await self._arrived.wait_for(lambda: any(queues))
+                texts = self._take(queues)
+            await self._embedded(encode, texts)
 
-    async def _embedded(self, texts: list[str]) -> None:
+    async def _embedded(self, encode: Encode, texts: list[str]) -> None:
         try:
-            vectors = await self._encode(texts)
+            vectors = await encode(texts)
         except Exception as error:
             if isinstance(error, Refused) and len(texts) > 1:
                 for text in texts:
-                    await self._embedded([text])
+                    await self._embedded(encode, [text])
                 return
             for text in texts:
                 self._pending.pop(text).set_exception(error)
@@ -174,9 +181,9 @@ class Embedder:
                 self._remember(text, vector)
                 self._pending.pop(text).set_result(vector)
 
-    def _take(self) -> list[str]:
+    def _take(self, queues: Sequence[deque[str]]) -> list[str]:
         texts: list[str] = []
-        for queue in self._queues.values():
+        for queue in queues:
             while queue and len(texts) < self._batch:
                 texts.append(queue.popleft())
         return texts
@@ -189,17 +196,39 @@ class Embedder:
 
 @contextlib.asynccontextmanager
 async def in_processes(
-    cache: Path, *, processes: int = 1, batch: int = 4, waiting: int = 256, remembered: int = 4096
+    cache: Path, *, processes: int = 2, batch: int = 4, waiting: int = 256, remembered: int = 4096
 ) -> AsyncIterator[Embedder]:
-    """An embedder that is warm when it is entered; the first on a machine builds the model into `cache`."""
-    async with offload.ProcessPool(processes, initializer=partial(encoder.load, cache)) as pool:
+    """An embedder that is warm when it is entered; the first on a machine builds the model into `cache`.
 
-        async def encode(texts: list[str]) -> Vectors:
-            try:
-                return await pool.run_within(_TIMEOUT_SECONDS, encoder.encode, texts)
-            except TimeoutError as error:
-                raise TooSlow("the embedding process is overloaded; try again") from error
+    Of several processes one is for queries alone; the others, for documents, leave the processor to whatever else
+    wants it.
+    """
+    async with contextlib.AsyncExitStack() as stack:
 
-        async with Embedder(encode, lanes=processes, batch=batch, waiting=waiting, remembered=remembered) as embedder:
-            await embedder.embed(["warm"])
-            yield embedder
+        async def encoding(processes: int, initializer: Callable[[], None]) -> Encode:
+            pool = await stack.enter_async_context(offload.ProcessPool(processes, initializer=initializer))
+
+            async def encode(texts: list[str]) -> Vectors:
+                try:
+                    return await pool.run_within(_TIMEOUT_SECONDS, encoder.encode, texts)
+                except TimeoutError as error:
+                    raise TooSlow("the embedding process is overloaded; try again") from error
+
+            return encode
+
+        first = await encoding(1, partial(encoder.load, cache))
+        behind = max(1, processes - 1)
+        others = await encoding(behind, partial(encoder.load_behind, cache)) if processes > 1 else None
+        embedder = await stack.enter_async_context(
+            Embedder(
+                others or first,
+                queries=first if others else None,
+                lanes=behind,
+                batch=batch,
+                waiting=waiting,
+                remembered=remembered,
+            )
+        )
+        for urgency in (Urgency.QUERY, Urgency.DOCUMENT):
+            await embedder.embed([f"warm {urgency}"], urgency=urgency)
+        yield embedder

@@ -1,5 +1,6 @@
 """Text to vector, synchronously: what runs in the embedding process, on one core."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,8 @@ Vectors = npt.NDArray[np.float32]
 
 MAX_TOKENS = 256
 """The model's own limit; what follows is not read."""
+BEHIND = 10
+"""The niceness of a process that embeds documents: queries have the processor first."""
 
 
 class Encoder:
@@ -62,6 +65,12 @@ def load(cache: Path, max_tokens: int = MAX_TOKENS) -> None:
     """Make this process's encoder ready; the first on a machine builds it."""
     global _loaded
     _loaded = Encoder(model_store.ensure(cache), max_tokens)
+
+
+def load_behind(cache: Path) -> None:
+    """The same in a process that leaves the processor to others."""
+    os.nice(BEHIND)
+    load(cache)
 
 
 def encode(texts: list[str]) -> Vectors:
