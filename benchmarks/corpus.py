@@ -1,6 +1,7 @@
 """Many documents with vectors, made of the sentences of this project's own documents, and put into the index."""
 
 import asyncio
+import contextlib
 import hashlib
 import json
 import random
@@ -9,6 +10,7 @@ import time
 from collections import Counter
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from uuid import UUID
 
 import asyncpg
@@ -87,7 +89,7 @@ async def made(number: int) -> Corpus:
     )
 
 
-async def filled(servers: harness.Servers, corpus: Corpus) -> None:
+async def filled(servers: harness.Servers, corpus: Corpus, *, hnsw: bool = True) -> None:
     """As the service writes them, by COPY: the embedding of so many texts alone takes half an hour."""
     connection = await asyncpg.connect(servers.postgres.asyncpg_dsn("search"))
     try:
@@ -99,6 +101,9 @@ async def filled(servers: harness.Servers, corpus: Corpus) -> None:
             harness.say(f"{places.stop:,} documents")
         await connection.execute("SELECT setval('search_versions', (SELECT max(version) FROM search_documents))")
         began = time.monotonic()
+        if not hnsw:
+            await connection.execute("VACUUM ANALYZE search_documents, search_passages_0, search_fresh")
+            return
         await connection.execute(
             "SET maintenance_work_mem = '2GB'; SET max_parallel_maintenance_workers = 2;"
             "CREATE INDEX ix_search_passages_0_384 ON search_passages_0 USING hnsw"
@@ -168,3 +173,22 @@ async def merged(servers: harness.Servers) -> None:
     harness.say(f"runs by level: {[tuple(row) for row in rows]}, in {time.monotonic() - began:.0f} s")
     await connection.execute("VACUUM ANALYZE search_postings, search_fresh")
     await connection.close()
+
+
+async def remembered(servers: harness.Servers) -> None:
+    """Wait until the service holds all passages in memory: it says so in its log."""
+    log = servers.folder / "plumbline_search.log"
+    before = ""
+    while (now := "".join(line for line in log.read_text().splitlines() if "in memory" in line)) != before or not now:
+        before = now
+        await asyncio.sleep(5)
+
+
+def resident(folder: Path) -> float:
+    """Megabytes of the service's own process that lie in memory."""
+    for status in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            if b"uvicorn\0plumbline_search" in status.read_bytes():
+                [line] = [line for line in (status.parent / "status").read_text().splitlines() if "VmRSS" in line]
+                return int(line.split()[1]) / 1024
+    raise RuntimeError(f"no service runs in {folder}")

@@ -1,6 +1,6 @@
 """Search: quality on public judgements, and speed at 100,000 documents against Chroma, each through HTTP.
 
-`python benchmarks/search.py [quality] [vectors] [text] [bulk]`: these parts of it.
+`python benchmarks/search.py [quality] [vectors] [text] [bulk] [million]`: these parts of it.
 """
 
 import asyncio
@@ -46,19 +46,22 @@ EF_CHROMA = 220
 SECONDS = 6.0
 ROUNDS = 3
 BULK = int(os.environ.get("BENCH_BULK", "3000"))
+MILLION = int(os.environ.get("BENCH_MILLION", "1000000"))
 NEAREST = 10
 
 Vectors = npt.NDArray[np.float32]
 
 
 async def main() -> None:
-    wanted = set(sys.argv[1:]) or {"quality", "vectors", "text", "bulk"}
+    wanted = set(sys.argv[1:]) or {"quality", "vectors", "text", "bulk", "million"}
     if "quality" in wanted:
         await _quality()
     if wanted & {"vectors", "text"}:
         await _speed(wanted)
     if "bulk" in wanted:
         await _bulk()
+    if "million" in wanted:
+        await _million()
 
 
 # --- Quality --------------------------------------------------------------------------------------------
@@ -453,7 +456,10 @@ async def _bulk() -> None:
                 await _given(gateway, _lines(made, more, "again"))
                 undisturbed = len(more) / (time.perf_counter() - quiet)
                 alone = statistics.mean((alone, await asyncio.to_thread(_model_alone, made, range(200))))
-        blocks = (servers.folder / "plumbline_search.log").read_text().count("event loop")
+        log = (servers.folder / "plumbline_search.log").read_text().splitlines()
+        blocks = [line for line in log if "event loop" in line]
+        for line in blocks:
+            harness.say(line[:2000])
     ratio = undisturbed / alone
     harness.row("search", "bulk_vs_model", undisturbed, "documents/s",
                 against=f"the model alone on one core, {alone:.0f}/s", ratio=ratio, bar=0.8,
@@ -462,7 +468,7 @@ async def _bulk() -> None:
     harness.row("search", "p99_during_bulk_ratio", p99(busy), "ms",
                 against=f"idle {p99(idle):.0f} ms; {rate:.0f} documents/s meanwhile", ratio=ratio, bar=2,
                 ok=ratio <= 2)  # fmt: skip
-    harness.row("search", "loop_blocks_during_bulk", blocks, "reports over 100 ms", bar=0, ok=blocks == 0)
+    harness.row("search", "loop_blocks_during_bulk", len(blocks), "reports over 100 ms", bar=0, ok=not blocks)
 
 
 def _lines(made: corpus.Corpus, places: range, prefix: str = "bulk") -> Iterator[dict[str, Any]]:
@@ -479,6 +485,37 @@ def _model_alone(made: corpus.Corpus, places: range) -> float:
     for each in texts:
         encoder.encode(each)
     return len(texts) / (time.perf_counter() - began)
+
+
+# --- A million ------------------------------------------------------------------------------------------
+
+
+async def _million() -> None:
+    """The same questions of 100,000 documents and of a million. HNSW is not built: memory holds the passages."""
+    p50 = {}
+    for number in (100_000, MILLION):
+        made = await corpus.made(number)
+        bodies = [json.dumps({"query": question, "limit": 10}).encode() for question in made.questions]
+        async with harness.servers() as servers:
+            await harness.migrate(servers, "search")
+            began = time.monotonic()
+            await corpus.filled(servers, made, hnsw=False)
+            del made
+            await _streams(servers)
+            async with harness.uvicorn(APP, servers.environment("search"), servers.folder) as url:
+                await corpus.merged(servers)
+                await corpus.remembered(servers)
+                harness.say(f"{number:,} documents are indexed in {time.monotonic() - began:.0f} s")
+                headers = {"Authorization": f"Bearer {servers.issuer.token('viewer', expires_in=6 * 3600)}"}
+                await at_rate(url + SEARCH, headers, bodies[:100], 10)
+                took = await at_rate(url + SEARCH, headers, bodies[100:400], 10)
+                p50[number] = statistics.median(took)
+                harness.say(f"{number:,}: p50 {p50[number]:.1f} ms, p99 {p99(took):.1f} ms")
+                megabytes = corpus.resident(servers.folder)
+    ratio = p50[MILLION] / p50[100_000]
+    harness.row("search", "million_p50_vs_100k", p50[MILLION], "ms", against=f"{p50[100_000]:.1f} ms",
+                ratio=ratio, bar=2, ok=ratio <= 2)  # fmt: skip
+    harness.row("search", "million_worker_rss_mb", megabytes, "MB")
 
 
 if __name__ == "__main__":
