@@ -70,6 +70,17 @@ class IsIn(_Nested):
     facet: Name
     values: Annotated[list[Value], Field(alias="in", min_length=1, max_length=MOST)]
 
+    @model_validator(mode="after")
+    def _comparable(self) -> "IsIn":
+        if self.facet == "updated_at":
+            _ = self.instants
+        return self
+
+    @property
+    def instants(self) -> list[datetime]:
+        """The values of `updated_at`. Raises `ValueError` where one is no instant."""
+        return [_instant(value) for value in self.values]
+
 
 class Exists(Schema):
     """The facet has a value."""
@@ -100,13 +111,17 @@ class Between(Schema):
         found = {name: bound for name, bound in given.items() if bound is not None}
         if self.facet != "updated_at":
             return found
-        try:
-            return {name: _INSTANT.validate_json(json.dumps(bound), strict=True) for name, bound in found.items()}
-        except ValidationError:
-            raise ValueError("updated_at is compared with an RFC 3339 date and time, with its zone") from None
+        return {name: _instant(bound) for name, bound in found.items()}
 
 
 _INSTANT: TypeAdapter[datetime] = TypeAdapter(Instant)
+
+
+def _instant(value: Any) -> datetime:
+    try:
+        return _INSTANT.validate_json(json.dumps(value), strict=True)
+    except ValidationError:
+        raise ValueError("updated_at is compared with an RFC 3339 date and time, with its zone") from None
 
 
 def _form(value: Any) -> str:

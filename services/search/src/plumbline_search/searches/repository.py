@@ -8,17 +8,17 @@ from uuid import UUID
 
 import numpy as np
 import numpy.typing as npt
+import orjson
 import sqlalchemy as sa
-from pgvector.sqlalchemy import HALFVEC
-from sqlalchemy import bindparam, cast, func, literal, select
-from sqlalchemy.dialects.postgresql import ARRAY, JSONB, REAL
+from sqlalchemy import cast, func, select
+from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from plumbline_common import db
 from plumbline_search.documents.repository import readable
 from plumbline_search.embedding.embedder import Vector
 from plumbline_search.indexes.repository import Index
-from plumbline_search.models import PASSAGES, FirstPassage, SearchDocument, SecondPassage
+from plumbline_search.models import SearchDocument
 from plumbline_search.passages.store import Compared
 from plumbline_search.postings.scoring import Versions
 from plumbline_search.searches import filters
@@ -34,25 +34,16 @@ BODY_CHARACTERS = 10_000
 
 # A cosine is the negative inner product of pgvector's operator, all vectors being of length 1. The vector stands in a
 # subquery, since a generic plan would cast it for each row.
-_BY_INDEX = (
-    "SELECT version, start, stop,"
-    " embedding::halfvec({dimensions}) <#> (SELECT $1::real[]::halfvec({dimensions})) AS distance"
-    " FROM search_passages_{slot} WHERE vector_dims(embedding) = {dimensions}{readable}"
-    " ORDER BY embedding::halfvec({dimensions}) <#> (SELECT $1::real[]::halfvec({dimensions}))"
+_DISTANCE = "embedding::halfvec({dimensions}) <#> (SELECT $1::real[]::halfvec({dimensions}))"
+_BY_DISTANCE = (
+    f"SELECT version, start, stop, {_DISTANCE} AS distance FROM search_passages_{{slot}}"
+    " WHERE vector_dims(embedding) = {dimensions} AND {where}"
 )
-_READABLE = " AND (readers IS NULL OR readers && $2::text[])"
 _PREPARED = (
     "SELECT set_config('hnsw.iterative_scan', 'relaxed_order', $2), set_config('hnsw.ef_search', $1, $2),"
     " set_config('plan_cache_mode', 'force_generic_plan', $2)"
 )
 _VECTORS = "SELECT embedding::real[] AS vector FROM search_passages_{slot} WHERE version = $1 ORDER BY place LIMIT $2"
-# In two parts, each of which an index answers alone: what everyone may read, and what some teams may.
-_STANDING = (
-    "SELECT version, state, updated_at FROM search_documents"
-    " WHERE version = ANY($1::int[]) AND NOT deleted AND readers IS NULL"
-    " UNION ALL SELECT version, state, updated_at FROM search_documents"
-    " WHERE version = ANY($1::int[]) AND NOT deleted AND readers IS NOT NULL{shared}"
-)
 _DESCRIBED = (
     "SELECT d.version, kind, entity_id, revision, key, title, service, team, state, facets::text, updated_at,"
     " external_id, url, left(body, $4::int) AS beginning,"
@@ -73,9 +64,8 @@ _WHOLE: tuple[Any, ...] = (
 )
 Ints = npt.NDArray[np.int32]
 Standing = dict[int, tuple[str | None, datetime]]
-Table = type[SearchDocument] | type[FirstPassage] | type[SecondPassage]
 _VERSIONS = ARRAY(sa.Integer)
-_COMPARE = {"gt": "__gt__", "gte": "__ge__", "lt": "__lt__", "lte": "__le__"}
+_COMPARE = {"gt": ">", "gte": ">=", "lt": "<", "lte": "<="}
 
 
 @dataclass(frozen=True)
@@ -114,57 +104,69 @@ class Nearest:
 # --- What the filters let through -----------------------------------------------------------------------
 
 
-def conditions(table: Table, gate: Gate) -> list[sa.ColumnElement[bool]]:
-    """What `gate` asks of the rows of `table`."""
-    asked = [] if gate.condition is None else [_condition(table, gate.condition)]
-    return asked + readable(table, gate.teams)
+def where(gate: Gate, values: list[Any]) -> str:
+    """What `gate` asks of a row of documents or of passages, in SQL. What it compares with is added to `values`."""
+    asked = [] if gate.condition is None else [_condition(gate.condition, values)]
+    if gate.teams is not None:
+        asked.append(f"(readers IS NULL OR readers && {_put(values, list(gate.teams), 'text[]')})")
+    return " AND ".join(asked) or "TRUE"
 
 
-def _condition(table: Table, condition: Filter) -> Any:
+def _put(values: list[Any], value: Any, type: str) -> str:
+    values.append(value)
+    return f"${len(values)}::{type}"
+
+
+def _condition(condition: Filter, values: list[Any]) -> str:
     match condition:
         case AllOf(all=inner):
-            return sa.and_(*(_condition(table, each) for each in inner))
+            return "(" + " AND ".join(_condition(each, values) for each in inner) + ")"
         case AnyOf(any=inner):
-            return sa.or_(*(_condition(table, each) for each in inner))
+            return "(" + " OR ".join(_condition(each, values) for each in inner) + ")"
         case NotThis(inner=one):
             # What is not known is not so: a document without a service is none of the service "checkout".
-            return sa.not_(func.coalesce(_condition(table, one), sa.false()))
+            return f"NOT coalesce({_condition(one, values)}, FALSE)"
         case _ if condition.facet in filters.COLUMNS:
-            return _of_column(getattr(table, condition.facet), condition)
+            return _of_column(condition, values)
         case _:
-            return _of_facet(table.facets, condition)
+            return _of_facet(condition, values)
 
 
-def _of_column(column: Any, condition: IsIn | Exists | Between) -> Any:
+def _of_column(condition: IsIn | Exists | Between, values: list[Any]) -> str:
+    column = condition.facet  # one of those that every document has: it is safe in SQL
+    is_time = column == "updated_at"
+    type = "timestamptz" if is_time else "text"
     match condition:
-        case IsIn(values=values):
-            return column.in_([str(value) for value in values])
+        case IsIn(values=given):
+            of = condition.instants if is_time else [str(value) for value in given]
+            return f"{column} = ANY({_put(values, of, f'{type}[]')})"
         case Exists(exists=exists):
-            return column.is_not(None) if exists else column.is_(None)
-    text_like = not isinstance(column.type, sa.DateTime)
-    return sa.and_(
-        *(
-            getattr(column, _COMPARE[name])(str(bound) if text_like else bound)
-            for name, bound in condition.bounds.items()
-        )
-    )
+            return f"{column} IS NOT NULL" if exists else f"{column} IS NULL"
+    compared = [
+        f"{column} {_COMPARE[name]} {_put(values, bound if is_time else str(bound), type)}"
+        for name, bound in condition.bounds.items()
+    ]
+    return " AND ".join(compared)
 
 
-def _of_facet(facets: Any, condition: IsIn | Exists | Between) -> Any:
+def _of_facet(condition: IsIn | Exists | Between, values: list[Any]) -> str:
     match condition:
-        case IsIn(facet=facet, values=values):
-            each = [facets.contains(value) for one in values for value in ({facet: one}, {facet: [one]})]
-            return sa.or_(*each)
+        case IsIn(facet=facet, values=given):
+            forms = [form for value in given for form in ({facet: value}, {facet: [value]})]
+            return "(" + " OR ".join(f"facets @> {_put(values, _json(form), 'jsonb')}" for form in forms) + ")"
         case Exists(facet=facet, exists=exists):
-            return facets.has_key(facet) if exists else sa.not_(facets.has_key(facet))
-    value = facets[condition.facet]
-    compared = []
-    for name, bound in condition.bounds.items():
-        compared += [
-            func.jsonb_typeof(value) == ("string" if isinstance(bound, str) else "number"),
-            getattr(value, _COMPARE[name])(cast(literal(bound, JSONB), JSONB)),
-        ]
-    return sa.and_(*compared)
+            return f"{'' if exists else 'NOT '}facets ? {_put(values, facet, 'text')}"
+    value = f"(facets -> {_put(values, condition.facet, 'text')})"
+    compared = [
+        f"jsonb_typeof({value}) = '{'string' if isinstance(bound, str) else 'number'}'"
+        f" AND {value} {_COMPARE[name]} {_put(values, _json(bound), 'jsonb')}"
+        for name, bound in condition.bounds.items()
+    ]
+    return " AND ".join(compared)
+
+
+def _json(value: Any) -> str:
+    return str(orjson.dumps(value), "utf-8")
 
 
 async def unknown_facets(session: AsyncSession, names: Sequence[str]) -> list[str]:
@@ -180,38 +182,30 @@ async def unknown_facets(session: AsyncSession, names: Sequence[str]) -> list[st
 async def probe(session: AsyncSession, gate: Gate, most: int | None = None) -> Versions:
     """The versions of what the filters let through, at most `most` of them, in no order."""
     # In two parts, each of which an index answers alone where it can.
-    readers = SearchDocument.readers
-    parts = [
-        (readers.is_(None), *conditions(SearchDocument, replace(gate, teams=None))),
-        (readers.is_not(None), *conditions(SearchDocument, gate)),
-    ]
-    some = (
-        sa.union_all(*(select(SearchDocument.version).where(~SearchDocument.deleted, *part) for part in parts))
-        .limit(most)
-        .subquery()
+    values: list[Any] = []
+    parts = (
+        f"readers IS NULL AND {where(replace(gate, teams=None), values)}",
+        f"readers IS NOT NULL AND {where(gate, values)}",
     )
-    packed = await session.execute(select(func.string_agg(func.int4send(some.c.version), sa.text("''::bytea"))))
-    return np.frombuffer(packed.scalar_one() or b"", ">i4").astype(np.int32)
+    asked = " UNION ALL ".join(f"SELECT version FROM search_documents WHERE NOT deleted AND {part}" for part in parts)
+    limit = "" if most is None else f" LIMIT {int(most)}"
+    packed = await db.fetch(
+        session, f"SELECT string_agg(int4send(version), '') FROM ({asked}{limit}) AS found", *values
+    )
+    return np.frombuffer(packed[0][0] or b"", ">i4").astype(np.int32)
 
 
 async def standing(session: AsyncSession, versions: Versions, gate: Gate) -> Standing:
     """State and time of the last change, by version, of those that documents have and the filters let through."""
-    if gate.condition is None:
-        values: list[Any] = [versions.tolist()]
-        if gate.teams is not None:
-            values.append(list(gate.teams))
-        shared = "" if gate.teams is None else " AND readers && $2::text[]"
-        rows: Sequence[Any] = await db.fetch(session, _STANDING.format(shared=shared), *values)
-    else:
-        table = SearchDocument.__table__.c
-        found = await session.execute(
-            select(table.version, table.state, table.updated_at).where(
-                table.version == func.any(cast(versions.tolist(), _VERSIONS)),
-                ~table.deleted,
-                *conditions(SearchDocument, gate),
-            )
-        )
-        rows = found.all()
+    if not len(versions):
+        return {}
+    values: list[Any] = [versions.tolist()]
+    parts = (
+        f"readers IS NULL AND {where(replace(gate, teams=None), values)}",
+        f"readers IS NOT NULL AND {where(gate, values)}",
+    )
+    asked = "SELECT version, state, updated_at FROM search_documents WHERE version = ANY($1::int[]) AND NOT deleted"
+    rows = await db.fetch(session, " UNION ALL ".join(f"{asked} AND {part}" for part in parts), *values)
     return {version: (state, updated_at) for version, state, updated_at in rows}
 
 
@@ -239,33 +233,28 @@ async def with_phrase(session: AsyncSession, versions: Versions, pattern: str) -
 
 async def facet_counts(session: AsyncSession, gate: Gate, facet: str, most: int) -> list[tuple[Any, int]]:
     """The most frequent values of `facet` among what the filters let through; each value of a list counts."""
-    where = (~SearchDocument.deleted, *conditions(SearchDocument, gate))
+    values: list[Any] = []
+    asked = f"NOT deleted AND {where(gate, values)}"
     if facet in filters.COLUMNS:
-        value: Any = func.to_jsonb(getattr(SearchDocument, facet))
-        source = select(value.label("value")).where(*where, getattr(SearchDocument, facet).is_not(None)).subquery()
+        each = f"SELECT to_jsonb({facet}) AS value FROM search_documents WHERE {asked} AND {facet} IS NOT NULL"
     else:
-        held = SearchDocument.facets[facet]
-        listed = sa.case((func.jsonb_typeof(held) == "array", held), else_=func.jsonb_build_array(held))
-        source = (
-            select(func.jsonb_array_elements(listed).label("value"))
-            .where(*where, SearchDocument.facets.has_key(facet))
-            .subquery()
+        name = _put(values, facet, "text")
+        held = f"facets -> {name}"
+        listed = f"CASE WHEN jsonb_typeof({held}) = 'array' THEN {held} ELSE jsonb_build_array({held}) END"
+        each = (
+            f"SELECT jsonb_array_elements({listed}) AS value FROM search_documents WHERE {asked} AND facets ? {name}"
         )
-    counted = func.count().label("counted")
-    rows = await session.execute(
-        select(source.c.value, counted).group_by(source.c.value).order_by(counted.desc(), source.c.value).limit(most)
-    )
-    return [(value, number) for value, number in rows]
+    counted = f"SELECT value::text, count(*) FROM ({each}) AS each GROUP BY value ORDER BY count(*) DESC, value"
+    rows = await db.fetch(session, f"{counted} LIMIT {int(most)}", *values)
+    return [(orjson.loads(value), number) for value, number in rows]
 
 
 async def passing_ids(session: AsyncSession, ids: Sequence[int], gate: Gate) -> list[int]:
     """Those of the documents `ids` that the filters let through, in their order."""
-    rows = await session.execute(
-        select(SearchDocument.id)
-        .where(SearchDocument.id.in_(ids), ~SearchDocument.deleted, *conditions(SearchDocument, gate))
-        .order_by(SearchDocument.id)
-    )
-    return list(rows.scalars())
+    values: list[Any] = [list(ids)]
+    asked = f"id = ANY($1::bigint[]) AND NOT deleted AND {where(gate, values)}"
+    rows = await db.fetch(session, f"SELECT id FROM search_documents WHERE {asked} ORDER BY id", *values)
+    return [row["id"] for row in rows]
 
 
 async def document(session: AsyncSession, id: UUID, teams: Sequence[str] | None) -> sa.Row[Any] | None:
@@ -293,20 +282,6 @@ async def whole(session: AsyncSession, versions: Sequence[int]) -> Sequence[sa.R
 # --- The vector leg -------------------------------------------------------------------------------------
 
 
-def _distance(index: Index, vector: Vector) -> Any:
-    of_size = HALFVEC(index.dimensions)
-    asked = select(cast(bindparam(None, vector.tolist(), ARRAY(REAL)), of_size)).scalar_subquery()
-    return cast(PASSAGES[index.slot].embedding, of_size).op("<#>", return_type=sa.Float)(asked)
-
-
-def _by_distance(index: Index, distance: Any, gate: Gate) -> Any:
-    """As the index on vectors of this size is asked."""
-    table = PASSAGES[index.slot]
-    asked = select(table.version, table.start, table.stop, distance.label("distance"))
-    size: sa.ColumnClause[int] = sa.literal_column(str(index.dimensions))
-    return asked.where(func.vector_dims(table.embedding) == size, *conditions(table, gate))
-
-
 def _is_in_autocommit(connection: sa.Connection) -> bool:
     return connection.get_execution_options().get("isolation_level") == "AUTOCOMMIT"
 
@@ -328,25 +303,23 @@ async def prepare(session: AsyncSession, most: int, *, filtered: bool) -> None:
 
 async def nearest(session: AsyncSession, index: Index, vector: Vector, gate: Gate, most: int) -> Nearest:
     """By the index: the nearest passages that the filters let through; some may be missed. `prepare` comes before."""
-    if gate.condition is None:
-        values: list[Any] = [vector.tolist()]
-        if gate.teams is not None:
-            values.append(list(gate.teams))
-        readable = "" if gate.teams is None else _READABLE
-        asked = _BY_INDEX.format(slot=index.slot, dimensions=index.dimensions, readable=readable)
-        # The limit stands in the text: of one that is a parameter the planner knows nothing.
-        return of_rows(await db.fetch(session, f"{asked} LIMIT {int(most)}", *values))
-    distance = _distance(index, vector)
-    filtered = _by_distance(index, distance, gate).order_by(distance).limit(most)
-    return of_rows((await session.execute(filtered)).all())
+    values: list[Any] = [vector.tolist()]
+    asked = _BY_DISTANCE.format(slot=index.slot, dimensions=index.dimensions, where=where(gate, values))
+    # The limit stands in the text: of one that is a parameter the planner knows nothing.
+    return of_rows(await db.fetch(session, f"{asked} ORDER BY {_distance(index)} LIMIT {int(most)}", *values))
 
 
 async def nearest_by_scan(session: AsyncSession, index: Index, vector: Vector, gate: Gate, most: int) -> Nearest:
     """The nearest passages that the filters let through, each compared."""
+    values: list[Any] = [vector.tolist()]
+    asked = _BY_DISTANCE.format(slot=index.slot, dimensions=index.dimensions, where=where(gate, values))
     # The sum is no expression of the index, so that the index is not asked.
-    distance = _distance(index, vector) + 0
-    asked = _by_distance(index, distance, gate).order_by(distance, PASSAGES[index.slot].version.desc()).limit(most)
-    return of_rows((await session.execute(asked)).all())
+    order = f"({_distance(index)}) + 0, version DESC"
+    return of_rows(await db.fetch(session, f"{asked} ORDER BY {order} LIMIT {int(most)}", *values))
+
+
+def _distance(index: Index) -> str:
+    return _DISTANCE.format(dimensions=index.dimensions)
 
 
 def of_rows(rows: Sequence[Any]) -> Nearest:
