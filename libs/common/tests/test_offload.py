@@ -6,6 +6,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+import uvloop
 from opentelemetry import context, trace
 from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags
 
@@ -90,3 +91,29 @@ async def test_threads_leave_the_loop_free() -> None:
         ticks += 1
         await asyncio.sleep(0.01)
     assert ticks > 5
+
+
+def test_long_messages_come_whole_on_the_loop_that_services_run_on() -> None:
+    """uvloop, unlike the tests' own loop, reads without waiting."""
+
+    async def echoed() -> None:
+        async with offload.ProcessPool(1) as pool:
+            for size in (100, 20_000, 200_000, 3_000_000):
+                assert await pool.run(bytes.upper, b"a" * size) == b"A" * size
+
+    uvloop.run(echoed())
+
+
+async def test_who_waits_when_the_pool_ends_is_told(tmp_path: Path) -> None:
+    note = tmp_path / "pid"
+    async with offload.ProcessPool(1) as pool:
+        task = asyncio.create_task(pool.run(exec, FOR_EVER.format(str(note))))
+        await asyncio.wait_for(started(note), 20)
+    with pytest.raises(offload.WorkerDied):
+        await asyncio.wait_for(task, 20)
+
+
+async def test_an_end_of_file_is_an_error_like_others(pool: offload.ProcessPool) -> None:
+    with pytest.raises(EOFError, match="of the work"):
+        await pool.run(exec, "raise EOFError('of the work')")
+    assert await pool.run(pow, 2, 2) == 4

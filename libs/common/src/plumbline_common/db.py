@@ -105,7 +105,11 @@ async def fetch(session: AsyncSession, statement: str, *values: Any) -> list[Any
         rows: list[Any] = await known[1].fetch(statement, *values)
         return rows
     except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
-        raise DBAPIError(statement, None, error) from error
+        is_dead = bool(known[1].is_closed())
+        if is_dead:
+            # The pool would hand it out again.
+            await (await session.connection()).invalidate()
+        raise DBAPIError(statement, None, error, connection_invalidated=is_dead) from error
 
 
 _DRIVER = "plumbline.driver"

@@ -46,7 +46,7 @@ class Turns:
 
 class WorkerDied(Unavailable):
     slug = "worker-died"
-    title = "The process that did this work ended in the middle of it"
+    title = "The process that was to do this work has ended"
 
 
 class ProcessPool:
@@ -121,11 +121,13 @@ class _Worker:
         self.process = spawning.Process(target=_serve, args=(theirs, os.getpid(), initializer), daemon=True)
         self.process.start()
         theirs.close()
+        self._answered: asyncio.Future[bytes] | None = None
 
     async def answer(self, call: bytes) -> bytes:
         """Raises `EOFError` where the process has ended."""
         loop = asyncio.get_running_loop()
         answered: asyncio.Future[bytes] = loop.create_future()
+        self._answered = answered
 
         def readable() -> None:
             loop.remove_reader(self._pipe)
@@ -136,8 +138,10 @@ class _Worker:
             except (EOFError, OSError) as error:
                 answered.set_exception(EOFError(str(error)))
 
-        loop.add_reader(self._pipe, readable)
         try:
+            loop.add_reader(self._pipe, readable)
+            # uvloop makes what it watches non-blocking: a message that comes in parts would then end in the middle.
+            os.set_blocking(self._pipe.fileno(), True)
             if len(call) <= _AT_ONCE:
                 self._pipe.send_bytes(call)
             else:
@@ -146,10 +150,13 @@ class _Worker:
         except OSError as error:
             raise EOFError(str(error)) from error
         finally:
-            loop.remove_reader(self._pipe)
+            if not self._pipe.closed:
+                loop.remove_reader(self._pipe)
 
     def kill(self) -> None:
         self.process.kill()
+        if self._answered is not None and not self._answered.done():
+            self._answered.set_exception(EOFError("it was ended"))
         self._pipe.close()
 
 
@@ -171,11 +178,10 @@ def _serve(pipe: Connection, parent: int, initializer: Callable[[], object] | No
     _begin(parent, initializer)
     with contextlib.suppress(EOFError, OSError):
         while True:
+            call = pipe.recv_bytes()
             outcome: tuple[bool, Any]
             try:
-                outcome = (True, _traced(*pickle.loads(pipe.recv_bytes())))  # noqa: S301 - of the process that began it
-            except EOFError:
-                return
+                outcome = (True, _traced(*pickle.loads(call)))  # noqa: S301 - of the process that began this one
             except Exception as error:
                 error.add_note(f"In the process that did the work:\n{traceback.format_exc()}")
                 outcome = (False, error)

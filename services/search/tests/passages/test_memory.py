@@ -81,7 +81,7 @@ async def test_a_search_reads_the_little_that_is_missing(
     for number in (3, 4, 5):
         await put(document(number), near(axis(0), number / 10, number))
     assert not await holds(memory, reading)
-    await memory._of(LIVE).keep_up(reading, LIVE)
+    await (await memory._of(LIVE)).keep_up(reading, LIVE)
     assert await holds(memory, reading)
     assert np.allclose((await memory.nearest(LIVE, axis(0), 2)).cosines, [0.5, 0.4], atol=0.01)
 
@@ -96,7 +96,7 @@ async def test_merges_change_nothing_and_what_is_gone_is_left_behind(
         await put(document(number), near(axis(0), number / 10, number))
         await merged(sessions)
         assert await holds(memory, reading)
-    held = memory._of(LIVE)
+    held = await memory._of(LIVE)
     await held.keep_up(reading, LIVE)
     assert len(held.store) == 8
     for number in range(1, 6):
@@ -138,6 +138,58 @@ async def test_another_index_has_a_memory_of_its_own(put: Put, reading: AsyncSes
     await put(document(1), near(axis(0), 0.5))
     memory = Memory(8)
     assert await holds(memory, reading)
-    assert len(memory._of(LIVE).store) == 1
+    assert len((await memory._of(LIVE)).store) == 1
     other = OneIndex().live.__class__(**{**LIVE.__dict__, "id": 2, "slot": 1})
-    assert len(memory._of(other).store) == 0
+    assert len((await memory._of(other)).store) == 0
+    # Searches that began before a swap find it as it was.
+    assert len((await memory._of(LIVE)).store) == 1
+
+
+async def test_a_document_that_is_repaired_is_found(
+    put: Put, reading: AsyncSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The check puts passages that were missing in under the version that the document has."""
+    for number in (1, 2):
+        await put(document(number), near(axis(0), number / 10, number))
+    kept = await reading.execute(text("SELECT * FROM search_passages_0 ORDER BY version LIMIT 1"))
+    lost = dict(kept.mappings().one())
+    await reading.execute(
+        text("DELETE FROM search_passages_0 WHERE version = :version"), {"version": lost["version"]}
+    )
+    memory = Memory(8)
+    every = await every_version(reading)
+    assert len((await compared(memory, reading, every)).versions) == 1
+    assert await holds(memory, reading)
+    columns = ", ".join(lost)
+    other = await reading.execute(text("SELECT version FROM search_passages_0"))
+    await reading.execute(
+        text(
+            f"INSERT INTO search_passages_0 ({columns}) SELECT"
+            f" {columns.replace('version', ':version', 1)} FROM search_passages_0 WHERE version = :other"
+        ),
+        {"version": lost["version"], "other": other.scalar_one()},
+    )
+    monkeypatch.setattr(memories, "LOOK_SECONDS", 0.0)
+    await (await memory._of(LIVE)).keep_up(reading, LIVE)
+    assert await holds(memory, reading)
+    assert len((await memory.nearest(LIVE, axis(0), 5)).versions) == 2
+
+
+async def test_when_all_fit_again_memory_is_used_again(
+    put: Put, sessions: db.Sessions, reading: AsyncSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    memory = Memory(0)
+    memory._bytes = 5 * bytes_of_passage(LIVE.dimensions)
+    for number in range(1, 8):
+        await put(document(number), near(axis(0), number / 10, number))
+    held = await memory._of(LIVE)
+    await held.keep_up(reading, LIVE)
+    assert not await holds(memory, reading)
+    for number in range(1, 5):
+        async with sessions.begin() as session:
+            await documents.bury(session, "requirement", UUID(int=number), 1, NOW)
+    await held.keep_up(reading, LIVE)
+    assert not await holds(memory, reading)
+    monkeypatch.setattr(memories, "LOOK_SECONDS", 0.0)
+    await held.keep_up(reading, LIVE)
+    assert await holds(memory, reading)

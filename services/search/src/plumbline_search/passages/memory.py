@@ -6,7 +6,9 @@ asks pgvector's index instead.
 """
 
 import asyncio
+import copy
 import logging
+import time
 
 import numpy as np
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -15,9 +17,9 @@ from plumbline_common import db, offload
 from plumbline_search.embedding.embedder import Vector
 from plumbline_search.indexes.repository import Index
 from plumbline_search.indexes.serving import Serving
-from plumbline_search.passages import repository
+from plumbline_search.passages import repository, scoring
 from plumbline_search.passages.scoring import Floats
-from plumbline_search.passages.store import Compared, Passages, Store, bytes_of_passage, joined
+from plumbline_search.passages.store import Compared, Store, bytes_of_passage, joined
 from plumbline_search.postings import repository as postings
 from plumbline_search.postings.repository import Known
 from plumbline_search.postings.scoring import Versions
@@ -35,40 +37,48 @@ DESERTED = 0.3
 _TOGETHER = 2_000
 """Documents that are read by one statement."""
 _TURNED_INLINE = 64
+LOOK_SECONDS = 60.0
+"""Now and then: whether removed documents are still without passages, and whether all fit again."""
+ROOMY = 0.8
 _PAUSE_SECONDS = 0.5
 _TOLD = 10_000
 """New passages that are worth a line in the log."""
 
 
 class Memory:
-    """At most `megabytes`."""
+    """At most `megabytes`, but for the moments in which what is gone is left behind."""
 
     def __init__(self, megabytes: int) -> None:
         self._bytes = megabytes * 1024 * 1024
-        self._held: _Held | None = None
+        self._held: dict[int, _Held] = {}
 
     async def run(self, sessions: db.Sessions, serving: Serving) -> None:
         """Until it is cancelled: read what searches would wait for."""
         while True:
             index = serving.live
+            held = await self._of(index)
             async with sessions() as session:
-                await self._of(index).keep_up(session, index)
+                await held.keep_up(session, index)
             await asyncio.sleep(_PAUSE_SECONDS)
 
-    def _of(self, index: Index) -> "_Held":
-        if self._held is None or self._held.index != index.id:
-            # Of the indexes only the live one is asked; the one before it is not asked again.
+    async def _of(self, index: Index) -> "_Held":
+        if index.id not in self._held:
+            # Seconds, for a model of another size.
+            await offload.in_thread(scoring.compile_all, index.dimensions)
             capacity = max(1, self._bytes // bytes_of_passage(index.dimensions))
-            self._held = _Held(index.id, Store(index.dimensions, capacity))
-        return self._held
+            self._held.setdefault(index.id, _Held(Store(index.dimensions, capacity)))
+            # Searches that began before a swap still ask the index before.
+            newest = sorted(self._held)[-2:]
+            self._held = {id: self._held[id] for id in {*newest, index.id}}
+        return self._held[index.id]
 
     async def holds(self, session: AsyncSession, index: Index, known: Known) -> bool:
         """Whether all of `known` is here, once the little that was missing has been read."""
-        return await self._of(index).has(session, index, known, LOADED_BY_SEARCH)
+        return await (await self._of(index)).has(session, index, known, LOADED_BY_SEARCH)
 
     async def nearest(self, index: Index, vector: Vector, most: int) -> Compared:
         """About the `most` nearest of the passages that are here, in order."""
-        store = self._of(index).store
+        store = (await self._of(index)).store
         turned = store.turned(vector)
         if len(store) <= INLINE:
             return store.nearest(turned, most)
@@ -79,7 +89,7 @@ class Memory:
     ) -> Compared:
         """The same of the passages of `versions`."""
         found = []
-        for store in await self._of(index).holding(session, index, versions):
+        for store in await (await self._of(index)).holding(session, index, versions):
             turned = store.turned(vector)
             if len(versions) <= INLINE_COMPARED:
                 found.append(store.compared(versions, turned).best(most))
@@ -93,7 +103,7 @@ class Memory:
         """Every passage of `versions` that the index has, and the vectors (n, d): in a basis of their own, with inner
         products among them as they were."""
         found, vectors = [], []
-        for store in await self._of(index).holding(session, index, versions):
+        for store in await (await self._of(index)).holding(session, index, versions):
             compared, kept = store.kept(versions, store.turned(vector))
             found.append(compared)
             vectors.append(kept)
@@ -101,15 +111,17 @@ class Memory:
 
 
 class _Held:
-    def __init__(self, index: int, store: Store) -> None:
-        self.index = index
+    """Of one index."""
+
+    def __init__(self, store: Store) -> None:
         self.store = store
         self._runs: set[int] = set()
         """Whose documents are here."""
         self._gone: set[int] = set()
-        """Versions without passages: their documents were removed, and they are still in a run."""
+        """Versions of the index without passages: their documents were removed, and they are still in a run."""
         self._loading = asyncio.Lock()
         self._told = False
+        self._looked_at = time.monotonic()
 
     async def has(self, session: AsyncSession, index: Index, known: Known, most: int | None) -> bool:
         """Whether all of `known` is here, once at most `most` documents have been read."""
@@ -127,8 +139,8 @@ class _Held:
         missing = self._missing(versions)
         if most is not None and len(missing) > most:
             return False
-        if len(missing):
-            await self.load(session, index, missing)
+        for start in range(0, len(missing), _TOGETHER):
+            self._gone |= await self._load(session, index, missing[start : start + _TOGETHER])
         return not self.store.forgotten
 
     def _missing(self, versions: Versions) -> Versions:
@@ -137,71 +149,75 @@ class _Held:
             return missing
         return np.array([version for version in missing.tolist() if version not in self._gone], np.int32)
 
-    async def load(self, session: AsyncSession, index: Index, versions: Versions) -> None:
-        """Read what is missing of `versions`."""
-        missing = self._missing(versions)
-        while len(missing):
-            async with self._loading:
-                part = self._missing(missing[:_TOGETHER])
-                if len(part):
-                    await self._put(part, await repository.all_passages(session, index, part))
-            missing = missing[_TOGETHER:]
+    async def _load(self, session: AsyncSession, index: Index, versions: Versions) -> set[int]:
+        """Read what is missing of `versions`. Returns those without passages."""
+        async with self._loading:
+            missing = self._missing(versions)
+            if not len(missing):
+                return set()
+            passages = await repository.all_passages(session, index, missing)
+            if len(passages.versions) <= _TURNED_INLINE:
+                self.store.put(passages)
+            else:
+                await offload.in_thread(self.store.put, passages)
+            return set(missing[~np.isin(missing, passages.versions)].tolist())
 
     async def holding(self, session: AsyncSession, index: Index, versions: Versions) -> list[Store]:
         """Stores that hold all passages of `versions` among them, each in one."""
-        await self.load(session, index, versions)
-        store = self.store
-        if not store.forgotten:
-            return [store]
-        # There is no room for all of them.
         missing = self._missing(versions)
-        stores = [store]
         for start in range(0, len(missing), _TOGETHER):
-            passages = await repository.all_passages(session, index, missing[start : start + _TOGETHER])
-            beside = Store(index.dimensions, len(passages.versions))
-            await offload.in_thread(beside.put, passages)
-            stores.append(beside)
+            # What has no passages may be about to be repaired: only of what the index has that is remembered.
+            await self._load(session, index, missing[start : start + _TOGETHER])
+        # As it is now: others may add to it, and forget.
+        stores = [copy.copy(self.store)]
+        if self.store.forgotten:
+            # There is no room for all of them.
+            missing = self._missing(versions)
+            for start in range(0, len(missing), _TOGETHER):
+                passages = await repository.all_passages(session, index, missing[start : start + _TOGETHER])
+                beside = Store(index.dimensions, len(passages.versions))
+                await offload.in_thread(beside.put, passages)
+                stores.append(beside)
         return stores
-
-    async def _put(self, versions: Versions, passages: Passages) -> None:
-        if len(passages.versions) <= _TURNED_INLINE:
-            self.store.put(passages)
-        else:
-            await offload.in_thread(self.store.put, passages)
-        self._gone.update(versions[~np.isin(versions, passages.versions)].tolist())
 
     async def keep_up(self, session: AsyncSession, index: Index) -> None:
         """Read all that is missing, and leave behind what is gone."""
-        known = await postings.known(session, index.slot)
-        before = len(self.store)
-        if not await self.has(session, index, known, None):
-            if self.store.forgotten and not self._told:
+        is_time = time.monotonic() - self._looked_at >= LOOK_SECONDS
+        if is_time:
+            self._looked_at = time.monotonic()
+            self._gone = set()
+        if self.store.forgotten:
+            if not self._told:
                 log.warning(
                     "%.0f MB do not hold the vectors of all passages: searches ask pgvector's index, which is slower;"
                     " raise PLUMBLINE_SEARCH_VECTORS_IN_MEMORY_MB",
                     self.store.megabytes,
                 )
                 self._told = True
+            if not is_time or await repository.count(session, index) > ROOMY * self.store.capacity:
+                return
+            async with self._loading:
+                self.store, self._runs, self._told = Store(index.dimensions, self.store.capacity), set(), False
+        before = self.store.versions()
+        known = await postings.known(session, index.slot)
+        if not await self.has(session, index, known, None):
             return
-        if len(self.store) - before > _TOLD:
+        if len(self.store) - len(before) > _TOLD:
             log.info("%d passages are in memory, %.0f MB", len(self.store), self.store.megabytes)
-        if gone := self._runs - set(known.runs):
-            self._runs -= gone
-            await self._leave_behind(session, known.fresh)
+        if self._runs - set(known.runs):
+            self._runs &= set(known.runs)
+            await self._leave_behind(session, before, known)
 
-    async def _leave_behind(self, session: AsyncSession, fresh: Versions) -> None:
-        """What is in no run any more."""
-        runs = set(self._runs)
-        parts = [await postings.versions_of_run(session, run) for run in runs]
+    async def _leave_behind(self, session: AsyncSession, before: Versions, known: Known) -> None:
+        """What was here `before` and is not `known` any more: a version does not come back."""
+        parts = [await postings.versions_of_run(session, run) for run in known.runs]
         there = [part for part in parts if part is not None]
-        if len(there) < len(runs):
+        if len(there) < len(parts):
             return  # they have been merged meanwhile
-        alive = np.concatenate([fresh, *there])
+        dead = before[~np.isin(before, np.concatenate([known.fresh, *there]))]
+        if len(dead) <= DESERTED * len(before):
+            return
         async with self._loading:
             versions = self.store.versions()
-            if np.count_nonzero(~np.isin(versions, alive)) > DESERTED * len(versions):
-                # Runs that a search has seen since are looked at again.
-                self._runs &= runs
-                self.store = await offload.in_thread(self.store.only, alive)
-                self._gone = set()
-                log.info("%d passages are in memory, %d before", len(self.store), len(versions))
+            self.store = await offload.in_thread(self.store.only, versions[~np.isin(versions, dead)])
+        log.info("%d passages are in memory, %d before", len(self.store), len(versions))

@@ -23,3 +23,9 @@ async def all_passages(session: AsyncSession, index: Index, versions: Versions) 
     numbers = np.array([(row["version"], row["start"], row["stop"]) for row in rows], np.int32).reshape(-1, 3)
     vectors = np.ascontiguousarray(packed).view(">f2").astype(np.float16)
     return Passages(numbers[:, 0], numbers[:, 1], numbers[:, 2], vectors)
+
+
+async def count(session: AsyncSession, index: Index) -> int:
+    """How many passages it has."""
+    [row] = await db.fetch(session, f"SELECT count(*) FROM search_passages_{int(index.slot)}")  # noqa: S608
+    return int(row["count"])

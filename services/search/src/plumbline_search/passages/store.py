@@ -244,6 +244,8 @@ class Store:
             parts.append(part)
             start += size
         together = np.concatenate(parts, out=ordered[: sum(map(len, parts))])
+        if not len(together):
+            return
         if len(together) > comparing:
             together.partition(len(together) - comparing)
         least = together[max(0, len(together) - comparing)]

@@ -18,7 +18,7 @@ _OVERHEAD = 500
 
 
 class Reader:
-    """Keeps what it has read of runs, which never change: 8 bytes a document, and the postings that were asked for
+    """Keeps what it has read of runs, which never change: 20 bytes a document, and the postings that were asked for
     last, at most `megabytes` of them."""
 
     def __init__(self, megabytes: int = 128) -> None:
@@ -51,22 +51,30 @@ class Reader:
             if known is None:
                 known = await repository.known(session, slot)
             # A merge may have ended between two statements: then the first is out of date.
-            if (postings := await self._postings(session, known.runs, terms)) is not None:
-                fresh = await self._fresh_ones(session, slot, known)
-                if fresh is not None:
-                    return [self._runs[id] for id in known.runs], postings, fresh
+            runs = await self._held(session, known.runs)
+            postings = None if runs is None else await self._postings(session, known.runs, terms)
+            fresh = None if postings is None else await self._fresh_ones(session, slot, known)
+            if runs is not None and postings is not None and fresh is not None:
+                return runs, postings, fresh
             known = None
+
+    async def _held(self, session: AsyncSession, ids: Sequence[int]) -> list[Run] | None:
+        """The runs `ids`; None where one of them is gone."""
+        if missing := [id for id in ids if id not in self._runs]:
+            read = await repository.runs(session, missing)
+            self._runs |= {run.id: run for run in read}
+            if not all(id in self._runs for id in ids):
+                return None
+            runs = [self._runs[id] for id in ids]
+            self._runs = {run.id: run for run in runs}
+            self._lists.keep(self._runs)
+            return runs
+        return [self._runs[id] for id in ids]
 
     async def _postings(
         self, session: AsyncSession, runs: Sequence[int], terms: Sequence[int]
     ) -> list[Postings] | None:
         """Of `terms` in `runs`; None where one of them is gone."""
-        if missing := [id for id in runs if id not in self._runs]:
-            self._runs |= {run.id: run for run in await repository.runs(session, missing)}
-            if not all(id in self._runs for id in runs):
-                return None
-            self._runs = {id: self._runs[id] for id in runs}
-            self._lists.keep(set(runs))
         wanted = [(run, term) for run in runs for term in terms]
         found = {key: kept for key in wanted if (kept := self._lists.get(key)) is not None}
         if unread := [key for key in wanted if key not in found]:
@@ -85,11 +93,13 @@ class Reader:
         if unread := [version for version in versions if (slot, version) not in self._fresh]:
             for each in await repository.fresh(session, slot, unread):
                 self._fresh[slot, each.version] = each
-            if not all((slot, version) in self._fresh for version in versions):
-                return None
-        if len(self._fresh) > 2 * len(versions):
-            self._fresh = {(slot, version): self._fresh[slot, version] for version in versions}
-        return [self._fresh[slot, version] for version in versions]
+        found = {(slot, version): self._fresh.get((slot, version)) for version in versions}
+        there = {key: each for key, each in found.items() if each is not None}
+        if len(there) < len(found):
+            return None
+        if len(self._fresh) > 2 * len(there):
+            self._fresh = there
+        return list(there.values())
 
 
 class _Lists:

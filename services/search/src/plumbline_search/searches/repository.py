@@ -1,7 +1,7 @@
 """SQL of a search: the vector leg, what the filters let through, and what a hit shows."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -62,7 +62,6 @@ _WHOLE: tuple[Any, ...] = (
     SearchDocument.body,
     SearchDocument.service,
 )
-Ints = npt.NDArray[np.int32]
 Standing = dict[int, tuple[str | None, datetime]]
 _VERSIONS = ARRAY(sa.Integer)
 _COMPARE = {"gt": ">", "gte": ">=", "lt": "<", "lte": "<="}
@@ -106,10 +105,20 @@ class Nearest:
 
 def where(gate: Gate, values: list[Any]) -> str:
     """What `gate` asks of a row of documents or of passages, in SQL. What it compares with is added to `values`."""
-    asked = [] if gate.condition is None else [_condition(gate.condition, values)]
-    if gate.teams is not None:
-        asked.append(f"(readers IS NULL OR readers && {_put(values, list(gate.teams), 'text[]')})")
-    return " AND ".join(asked) or "TRUE"
+    condition = "TRUE" if gate.condition is None else _condition(gate.condition, values)
+    if gate.teams is None:
+        return condition
+    return f"{condition} AND (readers IS NULL OR readers && {_put(values, list(gate.teams), 'text[]')})"
+
+
+def _in_two_parts(asked: str, gate: Gate, values: list[Any]) -> str:
+    """`asked` of what everyone may read, and of the rest: each of them an index answers alone where it can."""
+    condition = "TRUE" if gate.condition is None else _condition(gate.condition, values)
+    shared = "TRUE" if gate.teams is None else f"readers && {_put(values, list(gate.teams), 'text[]')}"
+    return (
+        f"{asked} AND readers IS NULL AND {condition}"
+        f" UNION ALL {asked} AND readers IS NOT NULL AND {shared} AND {condition}"
+    )
 
 
 def _put(values: list[Any], value: Any, type: str) -> str:
@@ -181,13 +190,8 @@ async def unknown_facets(session: AsyncSession, names: Sequence[str]) -> list[st
 
 async def probe(session: AsyncSession, gate: Gate, most: int | None = None) -> Versions:
     """The versions of what the filters let through, at most `most` of them, in no order."""
-    # In two parts, each of which an index answers alone where it can.
     values: list[Any] = []
-    parts = (
-        f"readers IS NULL AND {where(replace(gate, teams=None), values)}",
-        f"readers IS NOT NULL AND {where(gate, values)}",
-    )
-    asked = " UNION ALL ".join(f"SELECT version FROM search_documents WHERE NOT deleted AND {part}" for part in parts)
+    asked = _in_two_parts("SELECT version FROM search_documents WHERE NOT deleted", gate, values)
     limit = "" if most is None else f" LIMIT {int(most)}"
     packed = await db.fetch(
         session, f"SELECT string_agg(int4send(version), '') FROM ({asked}{limit}) AS found", *values
@@ -200,12 +204,8 @@ async def standing(session: AsyncSession, versions: Versions, gate: Gate) -> Sta
     if not len(versions):
         return {}
     values: list[Any] = [versions.tolist()]
-    parts = (
-        f"readers IS NULL AND {where(replace(gate, teams=None), values)}",
-        f"readers IS NOT NULL AND {where(gate, values)}",
-    )
     asked = "SELECT version, state, updated_at FROM search_documents WHERE version = ANY($1::int[]) AND NOT deleted"
-    rows = await db.fetch(session, " UNION ALL ".join(f"{asked} AND {part}" for part in parts), *values)
+    rows = await db.fetch(session, _in_two_parts(asked, gate, values), *values)
     return {version: (state, updated_at) for version, state, updated_at in rows}
 
 
@@ -244,7 +244,9 @@ async def facet_counts(session: AsyncSession, gate: Gate, facet: str, most: int)
         each = (
             f"SELECT jsonb_array_elements({listed}) AS value FROM search_documents WHERE {asked} AND facets ? {name}"
         )
-    counted = f"SELECT value::text, count(*) FROM ({each}) AS each GROUP BY value ORDER BY count(*) DESC, value"
+    counted = (
+        f"SELECT value::text AS shown, count(*) FROM ({each}) AS each GROUP BY value ORDER BY count(*) DESC, value"
+    )
     rows = await db.fetch(session, f"{counted} LIMIT {int(most)}", *values)
     return [(orjson.loads(value), number) for value, number in rows]
 

@@ -135,7 +135,7 @@ class SearchExplanation(Schema):
     matching: int | None
     """How many documents match the filters, where these are few enough to be counted."""
     selected_by: SelectedBy | None
-    """How the vector leg chose: by comparing each document that matches; by the codes of all passages in memory; by
+    """How the vector leg chose: by comparing the documents that match; by the codes of all passages in memory; by
     the database's index, where memory does not hold them; or by comparing after either had found too few. Null where
     it was not asked."""
     lexical_candidates: int

@@ -100,7 +100,7 @@ class Tools:
 class Scope:
     """What the filters let through. `allowed` are the versions of all of it where that is few; None where many.
 
-    Of few each is compared: the ranking is exact, and its pages fit together.
+    Of few each is compared, of up to 6,000 whatever is asked: the ranking is exact then, and its pages fit together.
     """
 
     index: Index
@@ -437,7 +437,7 @@ async def _proposed(
 async def _compared(
     session: AsyncSession, memory: Memory, vector: Vector, index: Index, versions: Versions, most: int
 ) -> repository.Nearest:
-    """The nearest passages of the documents `versions`, each compared."""
+    """The nearest passages of the documents `versions`."""
     near = await memory.nearest_of(session, index, versions, vector, most)
     return repository.Nearest.of(near, len(near.versions))
 
