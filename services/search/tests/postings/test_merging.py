@@ -1,4 +1,5 @@
 import asyncio
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -8,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from indexed import NOW, Put, document
 from plumbline_common import db
 from plumbline_search.documents import repository as documents
-from plumbline_search.postings import merging
+from plumbline_search.postings import merging, repository
 from plumbline_search.postings.merging import Merger
 from plumbline_search.postings.reading import Reader
 from plumbline_search.text import analysis
@@ -165,3 +166,22 @@ async def test_the_lexicon_has_every_term_of_a_run(put: Put, sessions: db.Sessio
     counted = dict(tuple(row) for row in rows)
     assert counted == {"kubepodcrashlooping": 4, "kube": 4, "pod": 4, "crash": 4, "loop": 4, "number0": 2,
                        "number1": 2, "number": 4, "0": 2, "1": 2}  # fmt: skip
+
+
+async def test_a_search_keeps_the_runs_that_it_began_with(
+    put: Put, sessions: db.Sessions, reading: AsyncSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another search, which knows of other runs, forgets those that are not its own."""
+    for number in range(1, 6):
+        await put(document(number, title=f"checkout {word(number)}", body=""))
+    await merged(sessions)
+    reader = Reader()
+    lists = repository.lists
+
+    async def meanwhile(*arguments: Any) -> Any:
+        found = await lists(*arguments)
+        reader._runs = {}
+        return found
+
+    monkeypatch.setattr(repository, "lists", meanwhile)
+    assert len(await titles(reading, "checkout", reader)) == 5
