@@ -245,62 +245,48 @@ class TestNeverFewerThanAskedFor:
             service = "rare" if rare else "common"
             await put(document(number, service=service, title=f"t{number}"), vector.astype(np.float32))
 
-    @pytest.mark.parametrize(
-        ("few", "widest", "loaded", "by"),
-        [
-            (3_000, 0, 500, "comparing"),
-            (5, 20_000, 1_000, "codes"),
-            (5, 100, 1_000, "codes, then comparing"),
-            (5, 0, -1, "index, then comparing"),
-        ],
-    )
-    async def test_by_meaning(
-        self,
-        crowd: None,
-        reading: AsyncSession,
-        monkeypatch: pytest.MonkeyPatch,
-        few: int,
-        widest: int,
-        loaded: int,
-        by: str,
-    ) -> None:
+    async def test_by_meaning(self, crowd: None, reading: AsyncSession, monkeypatch: pytest.MonkeyPatch) -> None:
         """Compared each; by what is in memory; and by the index, which gives up before it reaches any of them."""
-        monkeypatch.setattr(counting, "FEW", few)
-        monkeypatch.setattr(service, "WIDEST", widest)
-        monkeypatch.setattr(memories, "LOADED_BY_SEARCH", loaded)
         # The planner would choose the exact scan for so few rows: what is tried here is the index.
         for setting in ("enable_seqscan", "enable_bitmapscan", "enable_sort"):
             await reading.execute(text(f"SET {setting} = off"))
         await reading.execute(text("SET hnsw.max_scan_tuples = 50"))
         try:
-            for filters in ({"service": "rare"}, {"filter": {"not": {"facet": "service", "in": ["common"]}}}):
-                answer = await ask(reading, query="x", legs=["vector"], limit=25, explain=True, **filters)
-                assert answer.explanation is not None
-                assert answer.explanation.selected_by == by
-                assert len(answer.items) == 25
-                assert {hit.service for hit in answer.items} == {"rare"}
-                assert (answer.total, answer.total_is) == ((30, "exact") if few > 30 else (few, "at_least"))
+            for few, widest, loaded, by in (
+                (3_000, 0, 500, "comparing"),
+                (5, 20_000, 1_000, "codes"),
+                (5, 100, 1_000, "codes, then comparing"),
+                (5, 0, -1, "index, then comparing"),
+            ):
+                monkeypatch.setattr(counting, "FEW", few)
+                monkeypatch.setattr(service, "WIDEST", widest)
+                monkeypatch.setattr(memories, "LOADED_BY_SEARCH", loaded)
+                for filters in ({"service": "rare"}, {"filter": {"not": {"facet": "service", "in": ["common"]}}}):
+                    answer = await ask(reading, query="x", legs=["vector"], limit=25, explain=True, **filters)
+                    assert answer.explanation is not None
+                    assert answer.explanation.selected_by == by
+                    assert len(answer.items) == 25
+                    assert {hit.service for hit in answer.items} == {"rare"}
+                    assert (answer.total, answer.total_is) == ((30, "exact") if few > 30 else (few, "at_least"))
         finally:
             await reading.execute(text("RESET ALL"))
 
-    @pytest.mark.parametrize("few", [3_000, 5])
-    async def test_by_words(
-        self, crowd: None, reading: AsyncSession, monkeypatch: pytest.MonkeyPatch, few: int
+    async def test_by_words_and_page_after_page(
+        self, crowd: None, reading: AsyncSession, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(counting, "FEW", few)
-        answer = await ask(reading, query="payments", legs=["lexical"], service="rare", limit=25)
-        assert len(answer.items) == 25
-        assert {hit.service for hit in answer.items} == {"rare"}
-
-    @pytest.mark.parametrize("legs", [None, ["vector"], ["lexical"]])
-    async def test_page_after_page_every_document_comes_once(
-        self, crowd: None, reading: AsyncSession, legs: list[str] | None
-    ) -> None:
-        pages = [
-            await titles(reading, query="payments", legs=legs, skip=skip, limit=100) for skip in range(0, 700, 100)
-        ]
-        assert [len(page) for page in pages] == [100] * 6 + [0]
-        assert len({title for page in pages for title in page}) == 600
+        for few in (5, 3_000):
+            monkeypatch.setattr(counting, "FEW", few)
+            answer = await ask(reading, query="payments", legs=["lexical"], service="rare", limit=25)
+            assert len(answer.items) == 25
+            assert {hit.service for hit in answer.items} == {"rare"}
+        # Every document comes once.
+        for legs in (None, ["vector"], ["lexical"]):
+            pages = [
+                await titles(reading, query="payments", legs=legs, skip=skip, limit=100)
+                for skip in range(0, 700, 100)
+            ]
+            assert [len(page) for page in pages] == [100] * 6 + [0]
+            assert len({title for page in pages for title in page}) == 600
 
     async def test_though_documents_have_many_passages(self, put: Put, reading: AsyncSession) -> None:
         for number in range(1, 8):
