@@ -34,7 +34,7 @@ def test_bytes_give_the_cosine_to_three_digits(seed: int, number: int) -> None:
     exact = turned[1:] @ turned[0]
     rows = np.arange(number)[::-1].copy()
     assert np.allclose(scoring.compared(small, scales, rows, turned[0]), exact[::-1], atol=3e-3)
-    assert np.allclose(scoring.compared_first(small, scales, number, turned[0]), exact, atol=3e-3)
+    assert np.allclose(scoring.compared(small, scales, np.arange(number), turned[0]), exact, atol=3e-3)
 
 
 @given(seeds)

@@ -117,9 +117,7 @@ class _Block:
         return found
 
     def all_compared(self, turned: Floats) -> Compared:
-        size = self.size
-        cosines = scoring.compared_first(self.small, self.scales, size, turned)
-        return Compared(self.versions[:size], cosines, self.starts[:size], self.stops[:size])
+        return self.compared(np.arange(self.size), turned)
 
 
 @dataclass

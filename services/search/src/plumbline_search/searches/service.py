@@ -468,7 +468,7 @@ async def _fused(
     # Of each document its nearest passage; of what was deleted meanwhile none.
     order = np.lexsort((-cosines, held.versions))
     of, first = np.unique(held.versions[order], return_index=True)
-    best = order[first][np.isin(of, np.array(list(there), np.int32))]
+    best = order[first][np.isin(of, repository.versions_of(there))]
     cosines, known = cosines[best], held.versions[best].tolist()
     words = matches.of(held.versions[best])
     places = zip(held.starts[best].tolist(), held.stops[best].tolist(), strict=True)
@@ -511,8 +511,9 @@ async def _by_term(
     shown = np.array(list(versions), np.int32)
     found: dict[int, list[TermScore]] = {int(version): [] for version in shown}
     for term, often in words.items():
-        matches = await reader.matches(session, scope.index.slot, {analysis.term_id(term): float(often)})
-        for version, score in matches.only(shown).by_version().items():
+        weight = {analysis.term_id(term): float(often)}
+        matches = await reader.matches(session, scope.index.slot, weight, scope.known)
+        for version, score in matches.of(shown).items():
             found[version].append(TermScore(term=term, score=score))
     return found
 
