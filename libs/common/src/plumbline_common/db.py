@@ -96,7 +96,7 @@ async def fetch(session: AsyncSession, statement: str, *values: Any) -> list[Any
     """
     transaction = session.sync_session.get_transaction()
     known = session.info.get(_DRIVER)
-    if known is None or known[0] is not transaction or transaction is None:
+    if known is None or known[0] is not transaction:
         # While the transaction lasts, so does its connection.
         connection = await (await session.connection()).get_raw_connection()
         driver: Any = connection.driver_connection

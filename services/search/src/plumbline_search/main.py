@@ -12,7 +12,6 @@ from plumbline_search.arrivals.processing import Arrivals
 from plumbline_search.documents.router import BODY_LIMITS
 from plumbline_search.documents.router import router as documents
 from plumbline_search.embedding import models
-from plumbline_search.embedding.model_store import DIMENSIONS
 from plumbline_search.feedback.router import router as feedback
 from plumbline_search.indexes import repository as indexes
 from plumbline_search.indexes.serving import Serving
@@ -37,8 +36,10 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     async def resources(app: FastAPI) -> AsyncIterator[None]:
         state = app.state
         async with state.sessions() as session:
-            needed = {index.model for index in await indexes.every(session)}
-        await offload.in_thread(passages.compile_all, DIMENSIONS)
+            there = await indexes.every(session)
+        needed = {index.model for index in there}
+        for dimensions in {index.dimensions for index in there}:
+            await offload.in_thread(passages.compile_all, dimensions)
         await offload.in_thread(postings.compile_all)
         async with models.opened(chosen, needed) as state.models:
             await building.begin_where_due(state.sessions, state.models.configured)

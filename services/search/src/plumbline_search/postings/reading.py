@@ -40,9 +40,11 @@ class Reader:
             return scoring.score(query, runs, postings, fresh)
         return await offload.in_thread(scoring.score, query, runs, postings, fresh)
 
-    async def holding(self, session: AsyncSession, slot: int, terms: Collection[int]) -> Versions:
-        """What holds each of the terms, at least one."""
-        return scoring.holding(terms, *await self._read(session, slot, list(terms), None))
+    async def holding(
+        self, session: AsyncSession, slot: int, terms: Collection[int], known: Known | None = None
+    ) -> Versions:
+        """What holds each of the terms, at least one; `known` as for `matches`."""
+        return scoring.holding(terms, *await self._read(session, slot, list(terms), known))
 
     async def _read(
         self, session: AsyncSession, slot: int, terms: Sequence[int], known: Known | None

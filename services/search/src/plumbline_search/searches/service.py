@@ -254,13 +254,13 @@ async def _narrowed(session: AsyncSession, reader: Reader, asked: Question, scop
     """What the phrases and exclusions leave of `scope`; and the phrases that no document holds."""
     allowed, ignored = scope.allowed, []
     for phrase in asked.phrases:
-        held = await _holding(session, reader, scope.index, phrase)
+        held = await _holding(session, reader, scope, phrase)
         if not len(held):
             ignored.append(phrase)
             continue
         held = await repository.passing(session, held, scope.gate)
         allowed = held if allowed is None else np.intersect1d(allowed, held)
-    excluded = [await _holding(session, reader, scope.index, each) for each in asked.excluded]
+    excluded = [await _holding(session, reader, scope, each) for each in asked.excluded]
     if not excluded:
         return replace(scope, allowed=allowed), ignored
     gone = np.unique(np.concatenate(excluded)).astype(np.int32)
@@ -269,13 +269,13 @@ async def _narrowed(session: AsyncSession, reader: Reader, asked: Question, scop
     return replace(scope, allowed=allowed, excluded=gone), ignored
 
 
-async def _holding(session: AsyncSession, reader: Reader, index: Index, phrase: str) -> Versions:
+async def _holding(session: AsyncSession, reader: Reader, scope: Scope, phrase: str) -> Versions:
     """What holds the words of `phrase`, one after the other."""
     terms = {analysis.term_id(term) for term in analysis.terms(phrase)}
     pattern = question.pattern(phrase)
     if not terms or pattern is None:
         return np.empty(0, np.int32)
-    held = await reader.holding(session, index.slot, terms)
+    held = await reader.holding(session, scope.index.slot, terms, scope.known)
     return await repository.with_phrase(session, held, pattern) if len(phrase.split()) > 1 else held
 
 
