@@ -45,15 +45,19 @@ def test_estimates_are_the_formula_s(seed: int) -> None:
     codes = Codes.empty(32, DIMENSIONS)
     codes.put(0, small[:10], scales[:10], centre)
     codes.put(10, small[10:], scales[10:], centre)
-    found = np.empty(30, np.float32)
     asked = scoring.query(turned[3], centre)
-    scoring.estimated(codes, asked, found)
+    rows = np.random.default_rng(seed).permutation(30)
+    found = np.empty(30, np.float32)
+    found[rows] = scoring.estimated(codes, rows, asked)
     kept = small * scales[:, np.newaxis]
     rest, asked_rest = kept - centre, turned[3] - centre
     signs, asked_signs = np.where(rest > 0, 1, -1), np.where(asked_rest > 0, 1, -1)
     worth = (rest**2).sum(axis=1) / np.abs(rest).sum(axis=1)
     expected = worth * np.abs(asked_rest).mean() * (signs @ asked_signs) + kept @ centre
     assert np.allclose(found, expected, atol=1e-4)
+    least = float(np.sort(found)[12])
+    chosen = scoring.promising(codes, asked, least, np.empty(30, np.int64))
+    assert chosen.tolist() == np.flatnonzero(found >= least).tolist()
 
 
 def test_the_nearest_have_the_best_estimates() -> None:
@@ -67,10 +71,10 @@ def test_the_nearest_have_the_best_estimates() -> None:
     codes = Codes.empty(len(turned), DIMENSIONS)
     centre = turned.mean(axis=0)
     codes.put(0, small, scales, centre)
-    found = np.empty(len(turned), np.float32)
+    every = np.arange(len(turned))
     kept = []
     for asked in turned[:50]:
-        scoring.estimated(codes, scoring.query(asked, centre), found)
+        found = scoring.estimated(codes, every, scoring.query(asked, centre))
         nearest = np.argsort(-(turned @ asked))[:10]
         kept.append(len(np.intersect1d(nearest, np.argsort(-found)[:400])) / 10)
     assert np.mean(kept) > 0.97

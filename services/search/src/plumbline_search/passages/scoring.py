@@ -23,6 +23,7 @@ from plumbline_search.compiling import kernel
 Floats = npt.NDArray[np.float32]
 Bytes = npt.NDArray[np.int8]
 Words = npt.NDArray[np.uint64]
+Rows = npt.NDArray[np.int64]
 
 _TINY = np.float32(1e-12)
 
@@ -98,19 +99,37 @@ _bits_set: Any = intrinsic(_count)
 
 
 @lru_cache(maxsize=8)
-def _estimate(words: int) -> Any:
+def _kernels(words: int) -> tuple[Any, Any]:
     """For codes of so many words: a loop whose length is known is unrolled, and twice as quick."""
 
     @kernel()
-    def estimate(bits: Any, worth: Any, lean: Any, asked: Any, size: Any, found: Any) -> None:  # pragma: no cover
-        for row in range(len(found)):
+    def estimate(  # pragma: no cover
+        bits: Any, worth: Any, lean: Any, rows: Any, asked: Any, size: Any, found: Any
+    ) -> None:
+        for place in range(len(rows)):
+            row = rows[place]
             differing = np.uint64(0)
             for word in range(words):
                 differing += _bits_set(bits[row, word] ^ asked[word])
             agreeing = np.float32(64 * words - 2 * np.int64(differing))
-            found[row] = worth[row] * size * agreeing + lean[row]
+            found[place] = worth[row] * size * agreeing + lean[row]
 
-    return estimate
+    @kernel()
+    def select(  # pragma: no cover
+        bits: Any, worth: Any, lean: Any, asked: Any, size: Any, least: Any, chosen: Any
+    ) -> int:
+        number = 0
+        for row in range(len(chosen)):
+            differing = np.uint64(0)
+            for word in range(words):
+                differing += _bits_set(bits[row, word] ^ asked[word])
+            agreeing = np.float32(64 * words - 2 * np.int64(differing))
+            if worth[row] * size * agreeing + lean[row] >= least:
+                chosen[number] = row
+                number += 1
+        return number
+
+    return estimate, select
 
 
 @kernel(in_any_order=True)
@@ -123,13 +142,23 @@ def _compare(small: Any, scales: Any, rows: Any, asked: Any, found: Any) -> None
         found[place] = total * scales[row]
 
 
-def estimated(codes: Codes, asked: Query, found: Floats) -> None:
-    """About the cosine of each of the first vectors, into `found` float32 (n,): 0.6 ms for 100,000 at d = 384."""
-    words = codes.bits.shape[1]
-    _estimate(words)(codes.bits, codes.worth, codes.lean, asked.bits, asked.size, found)
+def estimated(codes: Codes, rows: Rows, asked: Query) -> Floats:
+    """About the cosine of the vectors at `rows` (m,), float32 (m,)."""
+    found = np.empty(len(rows), np.float32)
+    estimate, _ = _kernels(codes.bits.shape[1])
+    estimate(codes.bits, codes.worth, codes.lean, rows, asked.bits, asked.size, found)
+    return found
 
 
-def compared(small: Bytes, scales: Floats, rows: npt.NDArray[np.int64], turned: Floats) -> Floats:
+def promising(codes: Codes, asked: Query, least: float, chosen: Rows) -> Rows:
+    """Those of the first `len(chosen)` vectors whose estimate is at least `least`, in `chosen`: 0.4 ms for 100,000 at
+    d = 384."""
+    _, select = _kernels(codes.bits.shape[1])
+    number = select(codes.bits, codes.worth, codes.lean, asked.bits, asked.size, np.float32(least), chosen)
+    return chosen[:number]
+
+
+def compared(small: Bytes, scales: Floats, rows: Rows, turned: Floats) -> Floats:
     """The cosine of the vectors at `rows` (m,), float32 (m,)."""
     found = np.empty(len(rows), np.float32)
     _compare(small, scales, rows, turned, found)
@@ -142,6 +171,8 @@ def compile_all(dimensions: int) -> None:
     codes = Codes.empty(1, dimensions)
     small, scales = bytes_of(turned[np.newaxis])
     codes.put(0, small, scales, turned)
-    estimated(codes, query(turned, turned), np.empty(1, np.float32))
-    compared(small, scales, np.zeros(1, np.int64), turned)
+    row = np.zeros(1, np.int64)
+    estimated(codes, row, query(turned, turned))
+    promising(codes, query(turned, turned), 0.0, row)
+    compared(small, scales, row, turned)
     basis(dimensions)

@@ -12,17 +12,18 @@ import numpy as np
 import numpy.typing as npt
 
 from plumbline_search.passages import scoring
-from plumbline_search.passages.scoring import Bytes, Codes, Floats, Query
+from plumbline_search.passages.scoring import Bytes, Codes, Floats, Query, Rows
 from plumbline_search.postings.scoring import Versions
 
-Rows = npt.NDArray[np.int64]
 Ints = npt.NDArray[np.int32]
 
 CODED = 16_384
 """With fewer passages each is compared: codes would not be quicker."""
-COMPARED_LEAST = 1_500
+COMPARED_LEAST = 1_000
 """So many are compared at least of those whose estimates are the best. Measured in `docs/search.md`."""
 COMPARED_FOR_EACH = 20
+_SAMPLED = 128
+"""How many of these a sample has, by which the rest are judged."""
 _BLOCK_BYTES = 16 * 1024 * 1024
 _NOTHING: Ints = np.empty(0, np.int32)
 
@@ -230,37 +231,38 @@ class Store:
     def _promising(
         self, blocks: Sequence[tuple[_Block, int]], asked: Query, comparing: int, versions: Versions | None
     ) -> Iterator[Compared]:
-        estimates, ordered = _scratch(sum(size for _, size in blocks))
-        rows, parts = [], []
-        start = 0
-        for block, size in blocks:
-            part = estimates[start : start + size]
-            scoring.estimated(block.codes, asked, part)
-            if versions is not None:
-                rows.append(np.flatnonzero(np.isin(block.versions[:size], versions)))
-                part = part[rows[-1]]
-            parts.append(part)
-            start += size
-        together = np.concatenate(parts, out=ordered[: sum(map(len, parts))])
-        if not len(together):
+        if versions is not None:
+            held = [(block, np.flatnonzero(np.isin(block.versions[:size], versions))) for block, size in blocks]
+            estimates = [scoring.estimated(block.codes, rows, asked) for block, rows in held]
+            least = _nth(np.concatenate(estimates), comparing)
+            for (block, rows), part in zip(held, estimates, strict=True):
+                yield block.compared(rows[part >= least], asked.turned)
             return
-        if len(together) > comparing:
-            together.partition(len(together) - comparing)
-        least = together[max(0, len(together) - comparing)]
-        for place, ((block, _), part) in enumerate(zip(blocks, parts, strict=True)):
-            chosen = np.flatnonzero(part >= least)
-            yield block.compared(chosen if versions is None else rows[place][chosen], asked.turned)
+        # What the best have at least, by some of all.
+        step = max(1, comparing // _SAMPLED)
+        sample = [scoring.estimated(block.codes, np.arange(0, size, step), asked) for block, size in blocks]
+        least = _nth(np.concatenate(sample), comparing // step)
+        for block, size in blocks:
+            chosen = scoring.promising(block.codes, asked, least, _scratch(size))
+            yield block.compared(chosen, asked.turned)
+
+
+def _nth(estimates: Floats, most: int) -> float:
+    """What the best `most` have at least."""
+    if len(estimates) <= most:
+        return -np.inf
+    return float(np.partition(estimates, len(estimates) - most)[len(estimates) - most])
 
 
 _of_thread = threading.local()
 
 
-def _scratch(size: int) -> tuple[Floats, Floats]:
-    """Two float32 (size,) of this thread: fresh memory would cost as much as the estimates that are written there."""
-    kept: Floats | None = getattr(_of_thread, "floats", None)
-    if kept is None or kept.shape[1] < size:
-        kept = _of_thread.floats = np.empty((2, size + size // 4), np.float32)
-    return kept[0, :size], kept[1, :size]
+def _scratch(size: int) -> Rows:
+    """int64 (size,) of this thread: fresh memory would cost as much as what is written there."""
+    kept: Rows | None = getattr(_of_thread, "rows", None)
+    if kept is None or len(kept) < size:
+        kept = _of_thread.rows = np.empty(size, np.int64)
+    return kept[:size]
 
 
 def bytes_of_passage(dimensions: int) -> int:

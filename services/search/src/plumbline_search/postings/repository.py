@@ -2,15 +2,17 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
+import numpy.typing as npt
 import sqlalchemy as sa
 from sqlalchemy import bindparam, text
 from sqlalchemy.dialects.postgresql import ARRAY, BYTEA
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from plumbline_common import db
+from plumbline_search.indexes.repository import Index
 from plumbline_search.postings import scoring
 from plumbline_search.postings.scoring import Fresh, Postings, Run, Versions
 
@@ -19,9 +21,9 @@ _INTS = ARRAY(sa.Integer)
 
 # An index has the documents of its runs, and the fresh ones. One statement has one snapshot: a document is in one of
 # them, whatever a merge does meanwhile.
-_KNOWN = (
-    "SELECT (SELECT array_agg(id ORDER BY id) FROM search_runs WHERE slot = $1) AS runs,"
-    " (SELECT array_agg(version ORDER BY version) FROM search_fresh WHERE slot = $1) AS fresh"
+_HAS = (
+    "(SELECT string_agg(int4send(id), '' ORDER BY id) FROM search_runs WHERE slot = {slot}) AS runs,"
+    " (SELECT string_agg(int4send(version), '' ORDER BY version) FROM search_fresh WHERE slot = {slot}) AS fresh"
 )
 _LISTS = (
     "SELECT run, term, postings FROM search_postings WHERE term = ANY($1::bigint[]) AND run = ANY($2::int[])"
@@ -40,11 +42,77 @@ class Known:
 
     runs: Sequence[int]
     fresh: Versions
+    packed: tuple[bytes | None, bytes | None]
+
+    @classmethod
+    def of(cls, runs: bytes | None, fresh: bytes | None) -> Self:
+        """Of packed big-endian numbers, four bytes each."""
+        return cls(_numbers(runs).tolist(), _numbers(fresh), (runs, fresh))
+
+
+def _numbers(packed: bytes | None) -> npt.NDArray[np.int32]:
+    return np.frombuffer(packed or b"", ">i4").astype(np.int32)
 
 
 async def known(session: AsyncSession, slot: int) -> Known:
-    [row] = await db.fetch(session, _KNOWN, slot)
-    return Known(row["runs"] or (), np.array(row["fresh"] or (), np.int32))
+    [row] = await db.fetch(session, f"SELECT {_HAS.format(slot=int(slot))}")
+    return Known.of(row["runs"], row["fresh"])
+
+
+class Outdated(Exception):
+    """The index has something else than it was taken to have."""
+
+
+@dataclass
+class Look:
+    """What a search takes the index in `slot` to have.
+
+    Until it `is_checked` that is what another search saw. A statement that asks for `columns` besides what it is for
+    tells whether it is so still: none is needed for that alone.
+    """
+
+    slot: int
+    known: Known
+    is_checked: bool = True
+    was_right: bool = True
+
+    @property
+    def columns(self) -> str:
+        return _HAS.format(slot=int(self.slot))
+
+    def see(self, runs: bytes | None, fresh: bytes | None) -> None:
+        """From now on it is this."""
+        self.is_checked = True
+        if (runs, fresh) != self.known.packed:
+            self.known, self.was_right = Known.of(runs, fresh), False
+
+    def check(self, runs: bytes | None, fresh: bytes | None) -> None:
+        """The same for who has used what was taken to be there. Raises `Outdated`."""
+        self.see(runs, fresh)
+        if not self.was_right:
+            raise Outdated
+
+
+class Looks:
+    """What searches saw last, by index."""
+
+    def __init__(self) -> None:
+        self._last: dict[int, Look] = {}
+
+    async def look(self, session: AsyncSession, index: Index) -> Look:
+        """As it was seen last, to be checked; where that had just become wrong, as it is now."""
+        last = self._last.get(index.id)
+        if last is not None and last.was_right:
+            return Look(index.slot, last.known, is_checked=False)
+        look = Look(index.slot, await known(session, index.slot))
+        look.was_right = last is None or look.known.packed == last.known.packed
+        return look
+
+    def remember(self, index: Index, look: Look) -> None:
+        if look.is_checked:
+            self._last[index.id] = look
+            while len(self._last) > 2:
+                del self._last[min(self._last)]
 
 
 async def lists(
