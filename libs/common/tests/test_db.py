@@ -1,13 +1,24 @@
 """Statements of the driver's own, beside SQLAlchemy's pool."""
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from plumbline_common import db
 from plumbline_common.settings import ServiceSettings
+
+
+class Base(DeclarativeBase):
+    pass
+
+
+class Thing(Base):
+    __tablename__ = "things"
+    id: Mapped[int] = mapped_column(primary_key=True)
 
 
 @pytest.fixture
@@ -50,3 +61,62 @@ async def test_a_statement_that_is_wrong_leaves_the_connection(single: db.Sessio
             await db.fetch(session, "SELECT nothing_of_the_kind")
         assert not db.is_transient(failed.value)
         assert await backend(session) == pid
+
+
+async def test_a_kept_session_stays_at_its_connection_and_others_go_back(single: db.Sessions) -> None:
+    kept = db.Kept(single, 1)
+    async with kept.session() as session:
+        pid = await backend(session)
+    assert kept.idle == 1
+    async with kept.session() as again:
+        assert again is session
+        assert await backend(again) == pid
+        assert kept.idle == 0
+    await kept.close()
+    async with single() as other:  # the pool's only connection is free
+        assert await backend(other) == pid
+
+
+async def test_no_more_are_kept_than_may_be(single: db.Sessions) -> None:
+    kept = db.Kept(single, 0)
+    async with kept.session() as session:
+        await backend(session)
+    assert kept.idle == 0
+    async with single() as other:
+        await backend(other)
+
+
+async def test_a_session_in_which_something_failed_is_not_kept(single: db.Sessions) -> None:
+    kept = db.Kept(single, 1)
+    with pytest.raises(DBAPIError):
+        async with kept.session() as session:
+            await db.fetch(session, "SELECT nothing_of_the_kind")
+    assert kept.idle == 0
+    async with single() as other:
+        await backend(other)
+
+
+async def test_a_kept_session_whose_connection_died_is_replaced(
+    single: db.Sessions, settings: ServiceSettings
+) -> None:
+    kept = db.Kept(single, 1)
+    async with kept.session() as session:
+        pid = await backend(session)
+    engine = db.create_engine(settings, "plumbline-common-tests")
+    async with async_sessionmaker(engine)() as other:
+        await db.fetch(other, f"SELECT pg_terminate_backend({pid})")
+    await engine.dispose()
+    await asyncio.sleep(0.2)  # until the driver has heard
+    async with kept.session() as session:
+        assert await backend(session) != pid
+    await kept.close()
+
+
+async def test_what_a_kept_session_has_read_is_not_remembered(single: db.Sessions) -> None:
+    kept = db.Kept(single, 1)
+    async with kept.session() as session:
+        await backend(session)
+        session.add(Thing())
+    async with kept.session() as session:
+        assert not list(session.new)
+    await kept.close()

@@ -1,5 +1,8 @@
 """PostgreSQL through SQLAlchemy's AsyncSession on asyncpg. A service's role, schema and search path share a name."""
 
+import contextlib
+import time
+from collections.abc import AsyncIterator
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -64,7 +67,7 @@ def create_engine(settings: ServiceSettings, application: str, **options: Any) -
         pool_size=settings.database_pool_size,
         max_overflow=0,
         pool_timeout=5,
-        pool_recycle=1800,
+        pool_recycle=_RECYCLED_AFTER_SECONDS,
         json_serializer=lambda value: orjson.dumps(value).decode(),
         json_deserializer=orjson.loads,
         connect_args={
@@ -112,6 +115,64 @@ async def fetch(session: AsyncSession, statement: str, *values: Any) -> list[Any
         raise DBAPIError(statement, None, error, connection_invalidated=is_dead) from error
 
 
+class Kept:
+    """Sessions in autocommit that stay at their connections from one use to the next, at most `most` while nobody
+    uses them: to take a connection from the pool costs more than a small statement."""
+
+    def __init__(self, sessions: Sessions, most: int) -> None:
+        self._sessions = sessions
+        self._most = most
+        self._idle: list[tuple[AsyncSession, float]] = []
+
+    @property
+    def idle(self) -> int:
+        return len(self._idle)
+
+    @contextlib.asynccontextmanager
+    async def session(self) -> AsyncIterator[AsyncSession]:
+        session, began = await self._taken()
+        try:
+            yield session
+        except BaseException:
+            async with session:  # which closes it: whatever it is in the middle of
+                raise
+        session.expunge_all()
+        if self._is_usable(session, began) and len(self._idle) < self._most:
+            self._idle.append((session, began))
+        else:
+            await session.close()
+
+    async def _taken(self) -> tuple[AsyncSession, float]:
+        while self._idle:
+            session, began = self._idle.pop()
+            if self._is_usable(session, began):
+                return session, began
+            await self._closed(session)
+        return self._sessions(), time.monotonic()
+
+    async def close(self) -> None:
+        while self._idle:
+            await self._closed(self._idle.pop()[0])
+
+    @staticmethod
+    def _is_usable(session: AsyncSession, began: float) -> bool:
+        known = session.info.get(_DRIVER)
+        return (
+            known is not None
+            and known[0] is session.sync_session.get_transaction()
+            and not known[1].is_closed()
+            and time.monotonic() - began < _RECYCLED_AFTER_SECONDS
+        )
+
+    @staticmethod
+    async def _closed(session: AsyncSession) -> None:
+        known = session.info.get(_DRIVER)
+        if known is not None and known[1].is_closed():
+            await (await session.connection()).invalidate()
+        await session.close()
+
+
+_RECYCLED_AFTER_SECONDS = 1800
 _DRIVER = "plumbline.driver"
 _NO_CONNECTION = (asyncpg.OperatorInterventionError, asyncpg.InsufficientResourcesError)  # starting up; no slot left
 

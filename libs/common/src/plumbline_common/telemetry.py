@@ -41,6 +41,8 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from plumbline_common.db import Kept
+
 SECONDS: Final = (
     0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.75, 1.0, 2.5, 5.0, 10.0, 30.0,
 )  # fmt: skip
@@ -70,7 +72,7 @@ open_streams = meter.create_up_down_counter("plumbline.streams", "{stream}", "Ev
 
 span_of: WeakKeyDictionary[asyncio.Task[Any], trace.Span] = WeakKeyDictionary()
 """The span that a task works for: other threads cannot read a task's context."""
-_engines: dict[str, AsyncEngine] = {}
+_engines: dict[str, tuple[AsyncEngine, Kept]] = {}
 _set_up = False
 
 
@@ -170,13 +172,13 @@ def _views() -> list[View]:
     ]
 
 
-def observe_engine(engine: AsyncEngine, name: str) -> None:
-    """Show an engine's pool as `db.client.connection.count`, and its statements as spans where traces go out.
+def observe_engine(engine: AsyncEngine, name: str, kept: Kept) -> None:
+    """Show an engine's pool, and that `kept` are idle too, as `db.client.connection.count`; its statements as spans.
 
     By SQLAlchemy's own events: the contributed instrumentation does not take SQLAlchemy 2.1. A statement outside
     of any span, such as a relay's look for work, makes none.
     """
-    _engines[name] = engine
+    _engines[name] = (engine, kept)
     if exports("traces"):
         event.listen(engine.sync_engine, "before_cursor_execute", _statement_begins)
         event.listen(engine.sync_engine, "after_cursor_execute", _statement_ends)
@@ -231,9 +233,9 @@ def _statement_fails(error: Any) -> None:
 
 
 def _pools(options: CallbackOptions) -> Iterable[Observation]:
-    for name, engine in _engines.items():
+    for name, (engine, kept) in _engines.items():
         pool: Any = engine.pool
-        for state, count in (("used", pool.checkedout()), ("idle", pool.checkedin())):
+        for state, count in (("used", pool.checkedout() - kept.idle), ("idle", pool.checkedin() + kept.idle)):
             yield Observation(count, {"db.client.connection.pool.name": name, "db.client.connection.state": state})
 
 

@@ -43,7 +43,7 @@ async def open_session(request: Request) -> AsyncIterator[AsyncSession]:
 
 
 async def open_read_session(request: Request) -> AsyncIterator[AsyncSession]:
-    async with request.app.state.read_sessions() as session:
+    async with request.app.state.kept_sessions.session() as session:
         yield session
 
 
@@ -173,11 +173,13 @@ async def _start(
         await stack.enter_async_context(Watchdog(settings.watchdog_threshold))
     engine = db.create_engine(settings, f"plumbline-{name}")
     stack.push_async_callback(engine.dispose)
-    telemetry.observe_engine(engine, name)
     app.state.sessions = async_sessionmaker(engine, expire_on_commit=False)
     app.state.read_sessions = async_sessionmaker(
         engine.execution_options(isolation_level="AUTOCOMMIT"), expire_on_commit=False
     )
+    app.state.kept_sessions = db.Kept(app.state.read_sessions, max(1, settings.database_pool_size // 4))
+    stack.push_async_callback(app.state.kept_sessions.close)
+    telemetry.observe_engine(engine, name, app.state.kept_sessions)
     broker = bus.Broker(settings.nats_url, f"plumbline-{name}", settings.stream_replicas)
     app.state.checks |= {
         "database": lambda: _database_answers(app.state.read_sessions),

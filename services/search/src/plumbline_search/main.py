@@ -23,9 +23,9 @@ from plumbline_search.reindexing import building
 from plumbline_search.reindexing.building import Builder
 from plumbline_search.reindexing.router import router as reindexing
 from plumbline_search.saved.router import router as saved
+from plumbline_search.searches.legs import Tools
 from plumbline_search.searches.router import router as searches
 from plumbline_search.searches.router import similar_router as similar
-from plumbline_search.searches.service import Tools
 from plumbline_search.settings import Settings
 
 

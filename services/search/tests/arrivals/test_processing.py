@@ -17,7 +17,7 @@ from plumbline_search.arrivals.processing import Arrivals
 from plumbline_search.documents import indexing
 from plumbline_search.saved import service as saved
 from plumbline_search.saved.schemas import SavedSearchContent
-from plumbline_search.searches.service import Tools
+from plumbline_search.searches.legs import Tools
 
 EDITOR = UserInfo("ed", frozenset({"editor"}), frozenset({"storage"}))
 

@@ -28,8 +28,7 @@ async def every_version(session: AsyncSession) -> Versions:
 
 
 async def compared(memory: Memory, session: AsyncSession, versions: Versions) -> Compared:
-    found, _ = await memory.vectors(session, LIVE, versions, axis(0))
-    return found
+    return (await memory.kept(session, LIVE, versions, axis(0))).compared
 
 
 async def holds(memory: Memory, session: AsyncSession) -> bool:

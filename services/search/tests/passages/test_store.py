@@ -48,9 +48,11 @@ def test_each_version_is_held_whole_or_not_at_all(batches: Sequence[Sequence[int
         assert len(store) <= max(capacity, 3)
         asked = store.turned(vector(batch[0]))
         for version in range(1, 41):
-            found, vectors = store.kept(np.array([version], np.int32), asked)
+            kept = store.kept(np.array([version], np.int32), asked)
+            found = kept.compared
             assert sorted(found.starts.tolist()) in ([], list(range(number_of(version))))
-            assert np.allclose(vectors @ store.turned(vector(version)), 1, atol=0.01)
+            for at in range(len(found.starts)):
+                assert np.allclose(kept.like(at), 1, atol=0.01)
             assert np.allclose(found.cosines, vector(version) @ vector(batch[0]), atol=0.01)
         if not store.forgotten:
             assert not len(store.missing(np.array(batch, np.int32)))

@@ -24,9 +24,9 @@ from plumbline_search.indexes.repository import Index
 from plumbline_search.indexes.serving import NoIndex, Serving
 from plumbline_search.reindexing import building
 from plumbline_search.reindexing.building import Builder
-from plumbline_search.searches import service
+from plumbline_search.searches import legs, service
+from plumbline_search.searches.legs import Tools
 from plumbline_search.searches.schemas import SearchRequest, SearchResponse
-from plumbline_search.searches.service import Tools
 
 ALICE = UserInfo("alice", frozenset({"admin"}), frozenset())
 NEW = "another-model:256"
@@ -296,7 +296,7 @@ class TestAModelThatThisProcessDoesNotHave:
         assert [left.leg for left in answer.left_out] == ["vector"]
 
     async def test_is_refused_where_its_leg_alone_is_asked(self, reading: AsyncSession, without: Serving) -> None:
-        with pytest.raises(service.NoModel):
+        with pytest.raises(legs.NoModel):
             await asked(reading, without, query="checkout", legs=["vector"])
 
     async def test_is_not_written(self, without: Serving) -> None:

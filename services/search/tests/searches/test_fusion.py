@@ -49,7 +49,9 @@ def test_a_leg_whose_scores_are_all_equal_favours_none() -> None:
 
 def test_of_equals_the_one_that_is_like_the_best_comes_first() -> None:
     vectors = np.stack([axis(0), near(axis(0), 0.9), axis(5)])
-    scores = by_scores(np.array([9.0, 1.0, 1.0]), np.array([0.9, 0.5, 0.5]), vectors, 0.5)
+    scores = by_scores(
+        np.array([9.0, 1.0, 1.0]), np.array([0.9, 0.5, 0.5]), lambda best: vectors @ vectors[best], 0.5
+    )
     assert scores.argsort().tolist() == [2, 1, 0]
 
 
@@ -68,4 +70,4 @@ def test_state_and_age_decide_between_equals_and_no_more() -> None:
 
 def test_no_candidates_fuse_to_none() -> None:
     empty = np.empty(0)
-    assert by_scores(empty, empty, np.empty((0, 384), np.float32), 0.5).tolist() == []
+    assert by_scores(empty, empty, lambda best: empty, 0.5).tolist() == []

@@ -18,9 +18,9 @@ from plumbline_search.embedding.model_store import DIMENSIONS
 from plumbline_search.passages import memory as memories
 from plumbline_search.postings import merging
 from plumbline_search.postings.reading import Reader
-from plumbline_search.searches import counting, repository, service
+from plumbline_search.searches import counting, legs, repository, service
+from plumbline_search.searches.legs import Tools
 from plumbline_search.searches.schemas import SearchRequest, SearchResponse
-from plumbline_search.searches.service import Tools
 
 ASKED = axis(0)
 
@@ -259,7 +259,7 @@ class TestNeverFewerThanAskedFor:
                 (5, 0, -1, "index, then comparing"),
             ):
                 monkeypatch.setattr(counting, "FEW", few)
-                monkeypatch.setattr(service, "WIDEST", widest)
+                monkeypatch.setattr(legs, "WIDEST", widest)
                 monkeypatch.setattr(memories, "LOADED_BY_SEARCH", loaded)
                 for filters in ({"service": "rare"}, {"filter": {"not": {"facet": "service", "in": ["common"]}}}):
                     answer = await ask(reading, query="x", legs=["vector"], limit=25, explain=True, **filters)
@@ -280,9 +280,9 @@ class TestNeverFewerThanAskedFor:
             assert len(answer.items) == 25
             assert {hit.service for hit in answer.items} == {"rare"}
         # Every document comes once.
-        for legs in (None, ["vector"], ["lexical"]):
+        for asked in (None, ["vector"], ["lexical"]):
             pages = [
-                await titles(reading, query="payments", legs=legs, skip=skip, limit=100)
+                await titles(reading, query="payments", legs=asked, skip=skip, limit=100)
                 for skip in range(0, 700, 100)
             ]
             assert [len(page) for page in pages] == [100] * 6 + [0]

@@ -10,8 +10,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from indexed import OneIndex, Put, axis, document, near
 from plumbline_common.auth import UserInfo
 from plumbline_search.searches import similar
+from plumbline_search.searches.legs import Tools
 from plumbline_search.searches.schemas import SimilarPage
-from plumbline_search.searches.service import Tools
 
 ALICE = UserInfo("alice", frozenset({"viewer"}), frozenset({"payments"}))
 

@@ -22,8 +22,8 @@ from plumbline_search.saved.matching import Wanted
 from plumbline_search.searches import duplicates, similar
 from plumbline_search.searches import repository as searches
 from plumbline_search.searches.filters import AllOf, IsIn, NotThis
+from plumbline_search.searches.legs import Tools
 from plumbline_search.searches.repository import Gate
-from plumbline_search.searches.service import Tools
 
 log = logging.getLogger(__name__)
 

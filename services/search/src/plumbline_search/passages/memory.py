@@ -18,8 +18,7 @@ from plumbline_search.embedding.embedder import Vector
 from plumbline_search.indexes.repository import Index
 from plumbline_search.indexes.serving import Serving
 from plumbline_search.passages import repository, scoring
-from plumbline_search.passages.scoring import Floats
-from plumbline_search.passages.store import Compared, Store, bytes_of_passage, joined
+from plumbline_search.passages.store import Compared, Kept, Store, bytes_of_passage, joined, together
 from plumbline_search.postings import repository as postings
 from plumbline_search.postings.repository import Known
 from plumbline_search.postings.scoring import Versions
@@ -97,17 +96,10 @@ class Memory:
                 found.append(await offload.in_thread(store.nearest, turned, most, versions))
         return joined(found).best(most)
 
-    async def vectors(
-        self, session: AsyncSession, index: Index, versions: Versions, vector: Vector
-    ) -> tuple[Compared, Floats]:
-        """Every passage of `versions` that the index has, and the vectors (n, d): in a basis of their own, with inner
-        products among them as they were."""
-        found, vectors = [], []
-        for store in await (await self._of(index)).holding(session, index, versions):
-            compared, kept = store.kept(versions, store.turned(vector))
-            found.append(compared)
-            vectors.append(kept)
-        return joined(found), np.concatenate(vectors)
+    async def kept(self, session: AsyncSession, index: Index, versions: Versions, vector: Vector) -> Kept:
+        """Every passage of `versions` that the index has."""
+        stores = await (await self._of(index)).holding(session, index, versions)
+        return together([store.kept(versions, store.turned(vector)) for store in stores])
 
 
 class _Held:

@@ -6,6 +6,7 @@ The passages of a version never change, so nothing here is out of date: the data
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -22,9 +23,10 @@ CODED = 16_384
 COMPARED_LEAST = 1_000
 """So many are compared at least of those whose estimates are the best. Measured in `docs/search.md`."""
 COMPARED_FOR_EACH = 20
-_SAMPLED = 128
+_ADJACENT = 64
+_SAMPLED = 64
 """How many of these a sample has, by which the rest are judged."""
-_BLOCK_BYTES = 16 * 1024 * 1024
+_BLOCK_BYTES = 64 * 1024 * 1024
 _NOTHING: Ints = np.empty(0, np.int32)
 
 
@@ -109,8 +111,11 @@ class _Block:
         found: npt.NDArray[np.bool_] = known[at] == versions
         return found
 
+    def cosines(self, rows: Rows, turned: Floats) -> Floats:
+        return scoring.compared(self.small, self.scales, rows, turned)
+
     def compared(self, rows: Rows, turned: Floats) -> Compared:
-        cosines = scoring.compared(self.small, self.scales, rows, turned)
+        cosines = self.cosines(rows, turned)
         return Compared(self.versions[rows], cosines, self.starts[rows], self.stops[rows])
 
     def vectors(self, rows: Rows) -> Floats:
@@ -119,6 +124,25 @@ class _Block:
 
     def all_compared(self, turned: Floats) -> Compared:
         return self.compared(np.arange(self.size), turned)
+
+
+@dataclass(frozen=True)
+class Kept:
+    """Passages and their cosines with a query, in the order of `places`."""
+
+    compared: Compared
+    places: Sequence[tuple[_Block, Rows]]
+
+    def like(self, at: int) -> Floats:
+        """The cosine of each with the one at `at`."""
+        start = 0
+        for block, rows in self.places:
+            if at < start + len(rows):
+                [leader] = block.vectors(rows[at - start : at - start + 1])
+                parts = [each.cosines(others, leader) for each, others in self.places]
+                return np.concatenate(parts)
+            start += len(rows)
+        raise IndexError(at)
 
 
 @dataclass
@@ -208,13 +232,11 @@ class Store:
         wanted = np.sort(versions)
         return joined([block.compared(block.rows_of(wanted), turned) for block in self._blocks])
 
-    def kept(self, versions: Versions, turned: Floats) -> tuple[Compared, Floats]:
-        """The same, and their vectors (n, d), turned."""
+    def kept(self, versions: Versions, turned: Floats) -> "Kept":
+        """The same, to be compared with each other too."""
         wanted = np.sort(versions)
         places = [(block, block.rows_of(wanted)) for block in self._blocks]
-        vectors = [block.vectors(rows) for block, rows in places]
-        found = joined([block.compared(rows, turned) for block, rows in places])
-        return found, np.concatenate([np.empty((0, self.dimensions), np.float32), *vectors])
+        return Kept(joined([block.compared(rows, turned) for block, rows in places]), places)
 
     def nearest(self, turned: Floats, most: int, versions: Versions | None = None) -> Compared:
         """About the `most` nearest passages, of `versions` or of all, in order: the best estimates are compared."""
@@ -240,11 +262,19 @@ class Store:
             return
         # What the best have at least, by some of all.
         step = max(1, comparing // _SAMPLED)
-        sample = [scoring.estimated(block.codes, np.arange(0, size, step), asked) for block, size in blocks]
+        sample = [scoring.estimated(block.codes, _every(step, size), asked) for block, size in blocks]
         least = _nth(np.concatenate(sample), comparing // step)
         for block, size in blocks:
             chosen = scoring.promising(block.codes, asked, least, _scratch(size))
             yield block.compared(chosen, asked.turned)
+
+
+@lru_cache(maxsize=32)
+def _every(step: int, size: int) -> Rows:
+    """One of `step` rows, several that lie together at a time: the processor reads these at once."""
+    starts = np.arange(0, size, step * _ADJACENT)
+    rows = (starts[:, np.newaxis] + np.arange(_ADJACENT)).ravel()
+    return rows[rows < size]
 
 
 def _nth(estimates: Floats, most: int) -> float:
@@ -278,3 +308,7 @@ def joined(parts: Sequence[Compared]) -> Compared:
         np.concatenate([each.starts for each in parts]),
         np.concatenate([each.stops for each in parts]),
     )
+
+
+def together(parts: Sequence[Kept]) -> Kept:
+    return Kept(joined([each.compared for each in parts]), [place for each in parts for place in each.places])

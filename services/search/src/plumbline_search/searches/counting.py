@@ -2,9 +2,11 @@
 
 import time
 from collections import OrderedDict
+from dataclasses import dataclass
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from plumbline_search.postings.repository import Look
 from plumbline_search.postings.scoring import Versions
 from plumbline_search.searches import repository
 from plumbline_search.searches.repository import Gate
@@ -15,27 +17,43 @@ COUNTED = 3_000
 """Of those that hold a word of the query, so many are looked up to be counted."""
 _SECONDS = 10.0
 _REMEMBERED = 1_000
+_LEARNT = 0.2
+"""What a search counts for what filters let through, beside all before it."""
+
+
+@dataclass
+class _Many:
+    until: float
+    share: float = 1 / 8
 
 
 class Counter:
-    """Remembers for some seconds which filters let many through: these are not counted each time."""
+    """Remembers for some seconds which filters let many through: these are not counted each time. And what share of
+    the nearest passages they let through."""
 
     def __init__(self) -> None:
-        self._many: OrderedDict[object, float] = OrderedDict()
+        self._many: OrderedDict[object, _Many] = OrderedDict()
 
-    async def few(self, session: AsyncSession, gate: Gate) -> Versions | None:
-        """The versions of all that `gate` lets through; None where these are more than `FEW`."""
-        key = (
-            None if gate.condition is None else gate.condition.model_dump_json(),
-            None if gate.teams is None else tuple(gate.teams),
-        )
-        if self._many.get(key, 0.0) > time.monotonic():
+    async def few(self, session: AsyncSession, gate: Gate, look: Look | None = None) -> Versions | None:
+        """The versions of all that `gate` lets through; None where these are more than `FEW`. It may check `look`."""
+        key = gate.key
+        known = self._many.get(key)
+        if known is not None and known.until > time.monotonic():
             return None
-        versions = await repository.probe(session, gate, FEW + 1)
+        versions = await repository.probe(session, gate, FEW + 1, look)
         if len(versions) <= FEW:
             self._many.pop(key, None)
             return versions
-        self._many[key] = time.monotonic() + _SECONDS
+        self._many[key] = _Many(time.monotonic() + _SECONDS, _Many.share if known is None else known.share)
         while len(self._many) > _REMEMBERED:
             self._many.popitem(last=False)
         return None
+
+    def share(self, gate: Gate) -> float:
+        """Of the nearest passages, about, that `gate` lets through."""
+        known = self._many.get(gate.key)
+        return _Many.share if known is None else known.share
+
+    def learn(self, gate: Gate, share: float) -> None:
+        if (known := self._many.get(gate.key)) is not None:
+            known.share += _LEARNT * (share - known.share)

@@ -1,7 +1,8 @@
 """How two legs become one ranking. Pure numpy."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -27,23 +28,22 @@ STATES = {
 
 Scores = npt.NDArray[np.float64]
 """float64 (n,), one for each candidate."""
-Vectors = npt.NDArray[np.float32]
 
 
 def by_scores(
-    lexical: Scores, vector: Scores, vectors: Vectors | None, lexical_weight: float
+    lexical: Scores, vector: Scores, like: Callable[[int], npt.NDArray[Any]] | None, lexical_weight: float
 ) -> tuple[Scores, Scores]:
     """What each leg adds: its scores scaled to [0, 1] over the candidates (min-max) and weighed.
 
-    `lexical` is 0 where no word is there. `vectors` (n, dimensions), of length 1, let the likeness to the best
-    candidate count; None leaves it out. Both legs' scores of every candidate are known: one that a leg did not bring
+    `lexical` is 0 where no word is there. `like(i)` tells each one's cosine with candidate i: likeness to the best
+    counts; None leaves it out. Both legs' scores of every candidate are known: one that a leg did not bring
     is not taken for one that does not match.
     """
     words: Scores = lexical_weight * scaled(lexical)
     meaning: Scores = (1 - lexical_weight) * scaled(vector)
-    if vectors is None or not len(words):
+    if like is None or not len(words):
         return words, meaning
-    likeness = (vectors @ vectors[int(np.argmax(words + meaning))]).astype(np.float64)
+    likeness = like(int(np.argmax(words + meaning))).astype(np.float64)
     closer: Scores = (1 - lexical_weight) * scaled(vector + LEADER * likeness)
     return words, closer
 

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 from typing import Any
 from uuid import UUID
 
@@ -20,6 +21,7 @@ from plumbline_search.embedding.embedder import Vector
 from plumbline_search.indexes.repository import Index
 from plumbline_search.models import SearchDocument
 from plumbline_search.passages.store import Compared
+from plumbline_search.postings.repository import Look
 from plumbline_search.postings.scoring import Versions
 from plumbline_search.searches import filters
 from plumbline_search.searches.filters import AllOf, AnyOf, Between, Exists, Filter, IsIn, NotThis
@@ -48,8 +50,9 @@ _DESCRIBED = (
     "SELECT d.version, kind, entity_id, revision, key, title, service, team, state, facets::text, updated_at,"
     " external_id, url, left(body, $4::int) AS beginning,"
     " CASE WHEN stop > $4::int THEN substr(body, start + 1, stop - start) ELSE '' END AS passage"
-    " FROM unnest($1::int[], $2::int[], $3::int[]) AS given (version, start, stop)"
-    " JOIN search_documents d ON d.version = given.version WHERE NOT deleted"
+    " FROM unnest($1::int[], $2::int[], $3::int[]) WITH ORDINALITY AS given (version, start, stop, place)"
+    " JOIN search_documents d ON d.version = given.version WHERE NOT deleted AND {where}"
+    " ORDER BY place LIMIT {most}"
 )
 
 _WHOLE: tuple[Any, ...] = (
@@ -74,6 +77,12 @@ class Gate:
     condition: Filter | None = None
     teams: Sequence[str] | None = None
 
+    @cached_property
+    def key(self) -> tuple[str | None, tuple[str, ...] | None]:
+        """Equal for gates that let the same through."""
+        condition = None if self.condition is None else self.condition.model_dump_json()
+        return condition, None if self.teams is None else tuple(self.teams)
+
 
 @dataclass(frozen=True)
 class Nearest:
@@ -95,7 +104,9 @@ class Nearest:
         return cls(passages.versions[first], passages.cosines[first], starts, stops, looked_at)
 
     def without(self, versions: Versions) -> "Nearest":
-        kept = np.flatnonzero(~np.isin(self.versions, versions))
+        return self.at(np.flatnonzero(~np.isin(self.versions, versions)))
+
+    def at(self, kept: npt.NDArray[np.int64]) -> "Nearest":
         starts, stops = [self.starts[at] for at in kept], [self.stops[at] for at in kept]
         return Nearest(self.versions[kept], self.scores[kept], starts, stops, self.looked_at)
 
@@ -188,25 +199,60 @@ async def unknown_facets(session: AsyncSession, names: Sequence[str]) -> list[st
     return [name for name, there in zip(names, found, strict=True) if not there]
 
 
-async def probe(session: AsyncSession, gate: Gate, most: int | None = None) -> Versions:
-    """The versions of what the filters let through, at most `most` of them, in no order."""
+async def _fetched(
+    session: AsyncSession, asked: str, values: Sequence[Any], columns: int, look: Look | None
+) -> list[Any]:
+    """The rows of `asked`, of so many columns. Where `look` is not checked yet the same statement does it.
+
+    Raises `Outdated`.
+    """
+    if look is None or look.is_checked:
+        return await db.fetch(session, asked, *values)
+    rows = await db.fetch(
+        session,
+        f"SELECT found.*, NULL::bytea AS runs, NULL::bytea AS fresh FROM ({asked}) AS found"
+        f" UNION ALL SELECT {'NULL, ' * columns} {look.columns}",
+        *values,
+    )
+    last = rows.pop()
+    look.check(last["runs"], last["fresh"])
+    return rows
+
+
+async def check(session: AsyncSession, look: Look) -> None:
+    """Raises `Outdated`."""
+    if not look.is_checked:
+        [row] = await db.fetch(session, f"SELECT {look.columns}")
+        look.check(row["runs"], row["fresh"])
+
+
+async def probe(session: AsyncSession, gate: Gate, most: int | None = None, look: Look | None = None) -> Versions:
+    """The versions of what the filters let through, at most `most` of them, in no order; `look` is checked then."""
     values: list[Any] = []
     asked = _in_two_parts("SELECT version FROM search_documents WHERE NOT deleted", gate, values)
     limit = "" if most is None else f" LIMIT {int(most)}"
-    packed = await db.fetch(
-        session, f"SELECT string_agg(int4send(version), '') FROM ({asked}{limit}) AS found", *values
+    besides = "" if look is None or look.is_checked else f", {look.columns}"
+    [row] = await db.fetch(
+        session,
+        f"SELECT (SELECT string_agg(int4send(version), '') FROM ({asked}{limit}) AS found) AS versions{besides}",
+        *values,
     )
-    return np.frombuffer(packed[0][0] or b"", ">i4").astype(np.int32)
+    if besides and look is not None:
+        look.see(row["runs"], row["fresh"])
+    return np.frombuffer(row["versions"] or b"", ">i4").astype(np.int32)
 
 
-async def standing(session: AsyncSession, versions: Versions, gate: Gate) -> Standing:
-    """State and time of the last change, by version, of those that documents have and the filters let through."""
+async def standing(session: AsyncSession, versions: Versions, gate: Gate, look: Look | None = None) -> Standing:
+    """State and time of the last change, by version, of those that documents have and the filters let through.
+
+    Raises `Outdated` by `look`.
+    """
     if not len(versions):
         return {}
     values: list[Any] = [versions.tolist()]
     asked = "SELECT version, state, updated_at FROM search_documents WHERE version = ANY($1::int[]) AND NOT deleted"
-    rows = await db.fetch(session, _in_two_parts(asked, gate, values), *values)
-    return {version: (state, updated_at) for version, state, updated_at in rows}
+    rows = await _fetched(session, _in_two_parts(asked, gate, values), values, 3, look)
+    return {row[0]: (row[1], row[2]) for row in rows}
 
 
 async def passing(session: AsyncSession, versions: Versions, gate: Gate) -> Versions:
@@ -348,10 +394,21 @@ async def vectors_of(session: AsyncSession, index: Index, version: int, most: in
 
 
 async def described(
-    session: AsyncSession, versions: Sequence[int], starts: Sequence[int], stops: Sequence[int]
+    session: AsyncSession,
+    versions: Sequence[int],
+    starts: Sequence[int],
+    stops: Sequence[int],
+    gate: Gate | None = None,
+    most: int | None = None,
+    look: Look | None = None,
 ) -> dict[int, Any]:
-    """What a hit shows, by version: `beginning` of the body, and its `passage`. Deleted ones are missing."""
+    """What a hit shows, by version: `beginning` of the body, and its `passage`. Deleted ones are missing.
+
+    Of those that `gate` lets through the first `most`. Raises `Outdated` by `look`.
+    """
     if not versions:
         return {}
-    rows = await db.fetch(session, _DESCRIBED, list(versions), list(starts), list(stops), BODY_CHARACTERS)
-    return {row["version"]: row for row in rows}
+    values: list[Any] = [list(versions), list(starts), list(stops), BODY_CHARACTERS]
+    limit = len(versions) if most is None else int(most)
+    asked = _DESCRIBED.format(where=where(gate or Gate(), values), most=limit)
+    return {row["version"]: row for row in await _fetched(session, asked, values, 15, look)}

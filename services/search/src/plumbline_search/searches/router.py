@@ -7,20 +7,20 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 
 from plumbline_common import auth, web
 from plumbline_common.schemas import Name, Team
-from plumbline_search.searches import schemas, service, similar
+from plumbline_search.searches import legs, schemas, service, similar
 from plumbline_search.searches.schemas import DocumentKind, SearchRequest, SearchResponse, SimilarPage
 
 router = APIRouter(prefix="/api/v1/search", tags=["search"])
 similar_router = APIRouter(prefix="/api/v1/documents", tags=["search"])
 
 
-def tools_of(request: Request) -> service.Tools:
-    tools: service.Tools = request.app.state.search_tools
+def tools_of(request: Request) -> legs.Tools:
+    tools: legs.Tools = request.app.state.search_tools
     return tools
 
 
 Viewer = Annotated[auth.UserInfo, Depends(auth.require("viewer"))]
-Tools = Annotated[service.Tools, Depends(tools_of)]
+Tools = Annotated[legs.Tools, Depends(tools_of)]
 
 
 @router.post("", response_model=SearchResponse)

@@ -14,11 +14,12 @@ from plumbline_common.errors import NotFound
 from plumbline_search.documents import rules
 from plumbline_search.indexes.repository import Index
 from plumbline_search.postings import repository as postings
+from plumbline_search.postings.repository import Look
 from plumbline_search.searches import duplicates, repository
 from plumbline_search.searches.filters import AllOf, Filter, IsIn
+from plumbline_search.searches.legs import Scope, Tools, nearest
 from plumbline_search.searches.repository import Gate
 from plumbline_search.searches.schemas import DocumentKind, Ended, SimilarDocument, SimilarPage
-from plumbline_search.searches.service import Scope, Tools, nearest
 from plumbline_search.text import analysis, highlights
 
 PASSAGES = 8
@@ -48,10 +49,11 @@ async def alike(session: AsyncSession, tools: Tools, index: Index, version: int,
 
     Similarity is the cosine of the two nearest passages.
     """
-    scope = Scope(index, await postings.known(session, index.slot), gate, await tools.counter.few(session, gate))
+    look = Look(index.slot, await postings.known(session, index.slot))
+    scope = Scope(index, look, gate, await tools.counter.few(session, gate))
     found: dict[int, Alike] = {}
     for vector in await repository.vectors_of(session, index, version, PASSAGES):
-        near, _ = await nearest(session, tools.memory, vector, scope, MOST + 1)
+        near, _ = await nearest(session, tools, vector, scope, MOST + 1)
         rows = zip(near.versions.tolist(), near.scores.tolist(), near.starts, near.stops, strict=True)
         for other, score, start, stop in rows:
             if other != version and score >= LIKE and (other not in found or found[other].similarity < score):
