@@ -20,6 +20,7 @@ from sqlalchemy import (
     Uuid,
 )
 from sqlalchemy.dialects.postgresql import ARRAY, BYTEA, JSONB
+from sqlalchemy.dialects.postgresql.base import ischema_names
 from sqlalchemy.orm import DeclarativeBase, Mapped, declared_attr, mapped_column
 
 from plumbline_common import db, inbox, outbox
@@ -29,6 +30,17 @@ from plumbline_search.embedding.model_store import SIZES
 class Base(DeclarativeBase):
     metadata = db.metadata()
 
+
+class TransactionId(sa.types.UserDefinedType[int]):
+    """`xid8`: what PostgreSQL calls a transaction, and nothing else ever."""
+
+    cache_ok = True
+
+    def get_col_spec(self, **_: Any) -> str:
+        return "xid8"
+
+
+ischema_names["xid8"] = TransactionId  # so that a schema that has it can be read
 
 outbox.add_tables(Base.metadata)
 inbox.add_tables(Base.metadata)
@@ -76,6 +88,7 @@ class SearchDocument(Base):
         Index("ix_search_documents_team", "team"),
         Index("ix_search_documents_kind_state", "kind", "state"),
         Index("ix_search_documents_updated_at", "updated_at"),
+        Index("ix_search_documents_changed", "changed"),
         Index(
             "ix_search_documents_facets",
             "facets",
@@ -107,6 +120,8 @@ class SearchDocument(Base):
     """Where it is kept."""
     readers: Mapped[list[str] | None] = mapped_column(ARRAY(Text))
     """The teams that may read it; None: whoever may read at all."""
+    changed: Mapped[int | None] = mapped_column(TransactionId)
+    """The transaction that changed it last: a trigger writes it. None of what was there before the trigger."""
 
 
 class SearchIndex(Base):

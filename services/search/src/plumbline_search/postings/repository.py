@@ -23,7 +23,8 @@ _INTS = ARRAY(sa.Integer)
 # them, whatever a merge does meanwhile.
 _HAS = (
     "(SELECT string_agg(int4send(id), '' ORDER BY id) FROM search_runs WHERE slot = {slot}) AS runs,"
-    " (SELECT string_agg(int4send(version), '' ORDER BY version) FROM search_fresh WHERE slot = {slot}) AS fresh"
+    " (SELECT string_agg(int4send(version), '' ORDER BY version) FROM search_fresh WHERE slot = {slot}) AS fresh,"
+    " pg_current_snapshot()::text AS snapshot"
 )
 _LISTS = (
     "SELECT run, term, postings FROM search_postings WHERE term = ANY($1::bigint[]) AND run = ANY($2::int[])"
@@ -54,11 +55,6 @@ def _numbers(packed: bytes | None) -> npt.NDArray[np.int32]:
     return np.frombuffer(packed or b"", ">i4").astype(np.int32)
 
 
-async def known(session: AsyncSession, slot: int) -> Known:
-    [row] = await db.fetch(session, f"SELECT {_HAS.format(slot=int(slot))}")
-    return Known.of(row["runs"], row["fresh"])
-
-
 class Outdated(Exception):
     """The index has something else than it was taken to have."""
 
@@ -73,6 +69,8 @@ class Look:
 
     slot: int
     known: Known
+    snapshot: str
+    """PostgreSQL's: what was seen is as of it or later."""
     is_checked: bool = True
     was_right: bool = True
 
@@ -80,17 +78,27 @@ class Look:
     def columns(self) -> str:
         return _HAS.format(slot=int(self.slot))
 
-    def see(self, runs: bytes | None, fresh: bytes | None) -> None:
-        """From now on it is this."""
-        self.is_checked = True
-        if (runs, fresh) != self.known.packed:
-            self.known, self.was_right = Known.of(runs, fresh), False
+    def see(self, row: Any) -> None:
+        """From now on it is what a row with `columns` says."""
+        self.is_checked, self.snapshot = True, row["snapshot"]
+        if (row["runs"], row["fresh"]) != self.known.packed:
+            self.known, self.was_right = Known.of(row["runs"], row["fresh"]), False
 
-    def check(self, runs: bytes | None, fresh: bytes | None) -> None:
+    def check(self, row: Any) -> None:
         """The same for who has used what was taken to be there. Raises `Outdated`."""
-        self.see(runs, fresh)
+        self.see(row)
         if not self.was_right:
             raise Outdated
+
+
+async def look(session: AsyncSession, slot: int) -> Look:
+    """At what the index in `slot` has now."""
+    [row] = await db.fetch(session, f"SELECT {_HAS.format(slot=int(slot))}")
+    return Look(slot, Known.of(row["runs"], row["fresh"]), row["snapshot"])
+
+
+async def known(session: AsyncSession, slot: int) -> Known:
+    return (await look(session, slot)).known
 
 
 class Looks:
@@ -103,10 +111,10 @@ class Looks:
         """As it was seen last, to be checked; where that had just become wrong, as it is now."""
         last = self._last.get(index.id)
         if last is not None and last.was_right:
-            return Look(index.slot, last.known, is_checked=False)
-        look = Look(index.slot, await known(session, index.slot))
-        look.was_right = last is None or look.known.packed == last.known.packed
-        return look
+            return Look(index.slot, last.known, last.snapshot, is_checked=False)
+        found = await look(session, index.slot)
+        found.was_right = last is None or found.known.packed == last.known.packed
+        return found
 
     def remember(self, index: Index, look: Look) -> None:
         if look.is_checked:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from plumbline_search.postings.repository import Look
+from plumbline_search.postings.repository import Known, Look
 from plumbline_search.postings.scoring import Versions
 from plumbline_search.searches import repository
 from plumbline_search.searches.repository import Gate
@@ -15,10 +15,20 @@ FEW = 12_000
 """Documents that are counted, and compared each with the query: beyond, asking the index costs less."""
 COUNTED = 3_000
 """Of those that hold a word of the query, so many are looked up to be counted."""
+_KEPT_FROM = 500
+"""Versions that are worth keeping: fewer are listed in the time that it takes to ask whether they are still those."""
+_KEPT = 100
 _SECONDS = 10.0
 _REMEMBERED = 1_000
 _LEARNT = 0.2
 """What a search counts for what filters let through, beside all before it."""
+
+
+@dataclass(frozen=True)
+class _Few:
+    versions: Versions
+    known: Known
+    snapshot: str
 
 
 @dataclass
@@ -29,9 +39,10 @@ class _Many:
 
 class Counter:
     """Remembers for some seconds which filters let many through: these are not counted each time. And what share of
-    the nearest passages they let through."""
+    the nearest passages they let through. What few are it keeps as long as no document has changed."""
 
     def __init__(self) -> None:
+        self._few: OrderedDict[object, _Few] = OrderedDict()
         self._many: OrderedDict[object, _Many] = OrderedDict()
 
     async def few(self, session: AsyncSession, gate: Gate, look: Look | None = None) -> Versions | None:
@@ -40,9 +51,17 @@ class Counter:
         known = self._many.get(key)
         if known is not None and known.until > time.monotonic():
             return None
+        if (few := self._few.get(key)) is not None and look is not None and not look.is_checked:
+            if await repository.still(session, look, few.known, few.snapshot):
+                return few.versions
+            self._few.pop(key, None)
         versions = await repository.probe(session, gate, FEW + 1, look)
         if len(versions) <= FEW:
             self._many.pop(key, None)
+            if look is not None and len(versions) >= _KEPT_FROM:
+                self._few[key] = _Few(versions, look.known, look.snapshot)
+                if len(self._few) > _KEPT:
+                    self._few.popitem(last=False)
             return versions
         self._many[key] = _Many(time.monotonic() + _SECONDS, _Many.share if known is None else known.share)
         while len(self._many) > _REMEMBERED:

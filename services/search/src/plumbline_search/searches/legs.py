@@ -22,6 +22,7 @@ from plumbline_search.postings.reading import Reader
 from plumbline_search.postings.repository import Look, Looks
 from plumbline_search.postings.scoring import NOTHING, Matches, Versions
 from plumbline_search.searches import counting, fusion, repository
+from plumbline_search.searches.answers import Answers
 from plumbline_search.searches.clock import Clock
 from plumbline_search.searches.repository import Gate, Nearest, Standing
 from plumbline_search.searches.schemas import FusionParts, LeftOut, Leg, SearchRequest, SelectedBy
@@ -65,6 +66,7 @@ class Tools:
     counter: counting.Counter = field(default_factory=counting.Counter)
     memory: Memory = field(default_factory=lambda: Memory(64))
     looks: Looks = field(default_factory=Looks)
+    answers: Answers = field(default_factory=Answers)
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from plumbline_search.embedding.embedder import Vector
 from plumbline_search.indexes.repository import Index
 from plumbline_search.models import SearchDocument
 from plumbline_search.passages.store import Compared
-from plumbline_search.postings.repository import Look
+from plumbline_search.postings.repository import Known, Look
 from plumbline_search.postings.scoring import Versions
 from plumbline_search.searches import filters
 from plumbline_search.searches.filters import AllOf, AnyOf, Between, Exists, Filter, IsIn, NotThis
@@ -53,6 +53,11 @@ _DESCRIBED = (
     " FROM unnest($1::int[], $2::int[], $3::int[]) WITH ORDINALITY AS given (version, start, stop, place)"
     " JOIN search_documents d ON d.version = given.version WHERE NOT deleted AND {where}"
     " ORDER BY place LIMIT {most}"
+)
+# Of what this statement sees: a transaction that was not over at the snapshot shows later.
+_NONE_CHANGED = (
+    "NOT EXISTS (SELECT FROM search_documents WHERE changed >= pg_snapshot_xmin($1::text::pg_snapshot)"
+    " AND NOT pg_visible_in_snapshot(changed, $1::text::pg_snapshot))"
 )
 
 _WHOLE: tuple[Any, ...] = (
@@ -210,12 +215,11 @@ async def _fetched(
         return await db.fetch(session, asked, *values)
     rows = await db.fetch(
         session,
-        f"SELECT found.*, NULL::bytea AS runs, NULL::bytea AS fresh FROM ({asked}) AS found"
+        f"SELECT found.*, NULL::bytea AS runs, NULL::bytea AS fresh, NULL AS snapshot FROM ({asked}) AS found"
         f" UNION ALL SELECT {'NULL, ' * columns} {look.columns}",
         *values,
     )
-    last = rows.pop()
-    look.check(last["runs"], last["fresh"])
+    look.check(rows.pop())
     return rows
 
 
@@ -223,7 +227,14 @@ async def check(session: AsyncSession, look: Look) -> None:
     """Raises `Outdated`."""
     if not look.is_checked:
         [row] = await db.fetch(session, f"SELECT {look.columns}")
-        look.check(row["runs"], row["fresh"])
+        look.check(row)
+
+
+async def still(session: AsyncSession, look: Look, known: Known, snapshot: str) -> bool:
+    """Whether the index has what is `known`, and every document is as it was at `snapshot`. It checks `look`."""
+    [row] = await db.fetch(session, f"SELECT {look.columns}, {_NONE_CHANGED} AS none_changed", snapshot)
+    look.see(row)
+    return bool(row["none_changed"]) and look.known.packed == known.packed
 
 
 async def probe(session: AsyncSession, gate: Gate, most: int | None = None, look: Look | None = None) -> Versions:
@@ -238,7 +249,7 @@ async def probe(session: AsyncSession, gate: Gate, most: int | None = None, look
         *values,
     )
     if besides and look is not None:
-        look.see(row["runs"], row["fresh"])
+        look.see(row)
     return np.frombuffer(row["versions"] or b"", ">i4").astype(np.int32)
 
 

@@ -26,7 +26,7 @@ Tools = Annotated[legs.Tools, Depends(tools_of)]
 @router.post("", response_model=SearchResponse)
 async def search(request: SearchRequest, actor: Viewer, session: web.ReadSession, tools: Tools) -> Response:
     """Find requirements, anomalies and runbooks by words and by meaning."""
-    return _answer(await service.search(session, tools, request, actor))
+    return web.json_response(await service.answer(session, tools, request, actor))
 
 
 @router.get("", response_model=SearchResponse)
@@ -43,7 +43,7 @@ async def search_by_address(
 ) -> Response:
     """The same as POST, for a link that can be passed on."""
     request = SearchRequest(query=q, kinds=kind, service=service_name, team=team, skip=skip, limit=limit)
-    return _answer(await service.search(session, tools, request, actor))
+    return web.json_response(await service.answer(session, tools, request, actor))
 
 
 @similar_router.get("/{id:uuid}/similar")
@@ -59,8 +59,3 @@ async def similar_to(
 ) -> SimilarPage:
     """What is like a requirement, an anomaly, a runbook or a postmortem; past anomalies with how they ended."""
     return await similar.page(session, tools, id, kind, service_name, actor, skip, limit)
-
-
-def _answer(found: SearchResponse) -> Response:
-    """Written once: what made it has checked it."""
-    return web.json_response(found.model_dump_json().encode())

@@ -42,7 +42,28 @@ class UnknownFacet(Invalid):
     title = "No document has this facet"
 
 
-async def search(session: AsyncSession, tools: Tools, request: SearchRequest, actor: UserInfo) -> SearchResponse:
+async def answer(session: AsyncSession, tools: Tools, request: SearchRequest, actor: UserInfo) -> bytes:
+    """What `search` finds, as JSON. What was asked in words a moment ago need not be looked for again."""
+    clock, index = Clock(), tools.serving.live
+    look = await tools.looks.look(session, index)
+    teams = rules.teams_of(actor)
+    asked = (index.id, None if teams is None else tuple(teams), request.model_dump_json())
+    key = asked if request.vector is None else None
+    body = None if key is None else await tools.answers.get(session, key, look)
+    if body is None:
+        found = await search(session, tools, request, actor, look)
+        took, body = found.took_ms, found.model_dump_json(exclude={"took_ms"}).encode()
+        if key is not None and not found.left_out:
+            tools.answers.put(key, body, look)
+    else:
+        took = clock.took()
+        tools.looks.remember(index, look)
+    return body[:-1] + b',"took_ms":' + took.model_dump_json().encode() + b"}"
+
+
+async def search(
+    session: AsyncSession, tools: Tools, request: SearchRequest, actor: UserInfo, look: Look | None = None
+) -> SearchResponse:
     """The best documents by words and by meaning, of those that `actor` may read.
 
     The words are looked up while the query is embedded. What the index has is taken to be what the search before saw,
@@ -55,7 +76,7 @@ async def search(session: AsyncSession, tools: Tools, request: SearchRequest, ac
     asked = question.parsed(request.query or "")
     index = tools.serving.live
     async with _beside(legs.vector(tools.serving.embedder(index), index, request, asked.words, clock)) as vector:
-        look = await tools.looks.look(session, index)
+        look = look or await tools.looks.look(session, index)
         try:
             return await _found(session, tools, request, actor, asked, index, look, vector, clock)
         except Outdated:
@@ -216,6 +237,8 @@ async def _counts(session: AsyncSession, scope: Scope, facet: str) -> list[Searc
 async def _narrowed(session: AsyncSession, reader: Reader, asked: Question, scope: Scope) -> tuple[Scope, list[str]]:
     """What the phrases and exclusions leave of `scope`; and the phrases that no document holds."""
     allowed, ignored = scope.allowed, []
+    if asked.phrases or asked.excluded:
+        await repository.check(session, scope.look)
     for phrase in asked.phrases:
         held = await _holding(session, reader, scope, phrase)
         if not len(held):

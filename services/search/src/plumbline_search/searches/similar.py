@@ -14,7 +14,6 @@ from plumbline_common.errors import NotFound
 from plumbline_search.documents import rules
 from plumbline_search.indexes.repository import Index
 from plumbline_search.postings import repository as postings
-from plumbline_search.postings.repository import Look
 from plumbline_search.searches import duplicates, repository
 from plumbline_search.searches.filters import AllOf, Filter, IsIn
 from plumbline_search.searches.legs import Scope, Tools, nearest
@@ -49,7 +48,7 @@ async def alike(session: AsyncSession, tools: Tools, index: Index, version: int,
 
     Similarity is the cosine of the two nearest passages.
     """
-    look = Look(index.slot, await postings.known(session, index.slot))
+    look = await postings.look(session, index.slot)
     scope = Scope(index, look, gate, await tools.counter.few(session, gate))
     found: dict[int, Alike] = {}
     for vector in await repository.vectors_of(session, index, version, PASSAGES):
