@@ -175,20 +175,22 @@ async def merged(servers: harness.Servers) -> None:
     await connection.close()
 
 
-async def remembered(servers: harness.Servers) -> None:
-    """Wait until the service holds all passages in memory: it says so in its log."""
+async def remembered(servers: harness.Servers, documents: int, workers: int) -> None:
+    """Wait until each worker holds all passages in memory: it says so in its log."""
     log = servers.folder / "plumbline_search.log"
-    before = ""
-    while (now := "".join(line for line in log.read_text().splitlines() if "in memory" in line)) != before or not now:
-        before = now
-        await asyncio.sleep(5)
+    held = re.compile(r"(\d+) passages are in memory")
+    while sum(int(found[1]) >= documents for found in held.finditer(log.read_text())) < workers:
+        await asyncio.sleep(1)
 
 
 def resident(folder: Path) -> float:
-    """Megabytes of the service's own process that lie in memory."""
-    for status in Path("/proc").glob("[0-9]*/cmdline"):
+    """Megabytes of a worker of the service that lie in memory."""
+    status = {}
+    for process in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
-            if b"uvicorn\0plumbline_search" in status.read_bytes():
-                [line] = [line for line in (status.parent / "status").read_text().splitlines() if "VmRSS" in line]
-                return int(line.split()[1]) / 1024
+            lines = dict(line.split(":", 1) for line in (process / "status").read_text().splitlines())
+            status[process.name] = (lines["PPid"].strip(), lines.get("VmRSS", "0").split()[0])
+    for process in status:
+        if b"uvicorn\0plumbline_search" in Path(f"/proc/{process}/cmdline").read_bytes():
+            return max(int(size) for own, (parent, size) in status.items() if process in (own, parent)) / 1024
     raise RuntimeError(f"no service runs in {folder}")

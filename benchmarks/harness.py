@@ -131,12 +131,18 @@ async def process(
 
 @contextlib.asynccontextmanager
 async def uvicorn(
-    app: str, environment: Mapping[str, str], folder: Path, *, factory: bool = True, ready: str = "/readyz"
+    app: str,
+    environment: Mapping[str, str],
+    folder: Path,
+    *,
+    factory: bool = True,
+    ready: str = "/readyz",
+    workers: int = 1,
 ) -> AsyncIterator[str]:
-    """One uvicorn worker. Yields its URL once `ready` answers 200."""
+    """uvicorn with so many workers. Yields its URL once `ready` answers 200."""
     port = ports.choose()
     command = [sys.executable, "-m", "uvicorn", app, "--host", "127.0.0.1", "--port", str(port), "--no-access-log"]
-    command += ["--timeout-keep-alive", "75"]
+    command += ["--timeout-keep-alive", "75", "--workers", str(workers)]
     log = folder / f"{app.split(':')[0].split('.')[0]}.log"
     async with process(*command, *(["--factory"] if factory else []), environment=environment, log=log) as child:
         url = f"http://127.0.0.1:{port}"

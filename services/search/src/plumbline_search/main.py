@@ -4,6 +4,7 @@ import contextlib
 from collections.abc import AsyncIterator
 from functools import partial
 
+import threadpoolctl
 from fastapi import FastAPI
 
 from plumbline_common import bus, offload, web
@@ -31,6 +32,8 @@ from plumbline_search.settings import Settings
 
 def create_app(settings: Settings | None = None) -> FastAPI:
     chosen = settings or Settings()
+    # There is a worker for each processor: threads of BLAS beside them would wait for each other, up to 30 ms.
+    threadpoolctl.threadpool_limits(1, user_api="blas")
 
     @contextlib.asynccontextmanager
     async def resources(app: FastAPI) -> AsyncIterator[None]:

@@ -46,9 +46,7 @@ async def answer(session: AsyncSession, tools: Tools, request: SearchRequest, ac
     """What `search` finds, as JSON. What was asked in words a moment ago need not be looked for again."""
     clock, index = Clock(), tools.serving.live
     look = await tools.looks.look(session, index)
-    teams = rules.teams_of(actor)
-    asked = (index.id, None if teams is None else tuple(teams), request.model_dump_json())
-    key = asked if request.vector is None else None
+    key = _key(index, request, actor) if request.vector is None else None
     body = None if key is None else await tools.answers.get(session, key, look)
     if body is None:
         found = await search(session, tools, request, actor, look)
@@ -59,6 +57,12 @@ async def answer(session: AsyncSession, tools: Tools, request: SearchRequest, ac
         took = clock.took()
         tools.looks.remember(index, look)
     return body[:-1] + b',"took_ms":' + took.model_dump_json().encode() + b"}"
+
+
+def _key(index: Index, request: SearchRequest, actor: UserInfo) -> object:
+    """Equal for questions that have the same answer."""
+    teams = rules.teams_of(actor)
+    return index.id, None if teams is None else tuple(teams), request.model_dump_json()
 
 
 async def search(
