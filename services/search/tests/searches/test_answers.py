@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from indexed import NOW, OneIndex, Put, axis, document
+from indexed import LIVE, NOW, OneIndex, Put, axis, document
 from plumbline_common import db
 from plumbline_common.auth import UserInfo
 from plumbline_search.documents import indexing
@@ -133,7 +133,7 @@ async def test_after_a_while_it_is_made_anew(put: Put, asking: Asking, monkeypat
 
 async def test_no_more_is_kept_than_there_is_room_for(reading: AsyncSession) -> None:
     kept = Answers(1)
-    look = await postings.look(reading, 0)
+    look = await postings.look(reading, LIVE)
     for number in range(5):
         kept.put(number, bytes(400_000), look)
     found = [await kept.get(reading, number, look) is not None for number in range(5)]
@@ -179,7 +179,7 @@ async def test_versions_that_filters_let_through_are_listed_again_only_after_a_c
     gate = Gate(IsIn.model_validate({"facet": "service", "in": ["checkout"]}))
 
     async def few() -> int:
-        look = await postings.look(reading, 0)
+        look = await postings.look(reading, LIVE)
         look.is_checked = False
         versions = await counter.few(reading, gate, look)
         assert versions is not None

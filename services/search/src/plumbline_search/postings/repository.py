@@ -61,13 +61,13 @@ class Outdated(Exception):
 
 @dataclass
 class Look:
-    """What a search takes the index in `slot` to have.
+    """What a search takes `index` to have.
 
     Until it `is_checked` that is what another search saw. A statement that asks for `columns` besides what it is for
     tells whether it is so still: none is needed for that alone.
     """
 
-    slot: int
+    index: Index
     known: Known
     snapshot: str
     """PostgreSQL's: what was seen is as of it or later."""
@@ -76,7 +76,7 @@ class Look:
 
     @property
     def columns(self) -> str:
-        return _HAS.format(slot=int(self.slot))
+        return _HAS.format(slot=int(self.index.slot))
 
     def see(self, row: Any) -> None:
         """From now on it is what a row with `columns` says."""
@@ -91,14 +91,16 @@ class Look:
             raise Outdated
 
 
-async def look(session: AsyncSession, slot: int) -> Look:
-    """At what the index in `slot` has now."""
-    [row] = await db.fetch(session, f"SELECT {_HAS.format(slot=int(slot))}")
-    return Look(slot, Known.of(row["runs"], row["fresh"]), row["snapshot"])
+async def look(session: AsyncSession, index: Index) -> Look:
+    """At what `index` has now."""
+    [row] = await db.fetch(session, f"SELECT {_HAS.format(slot=int(index.slot))}")
+    return Look(index, Known.of(row["runs"], row["fresh"]), row["snapshot"])
 
 
 async def known(session: AsyncSession, slot: int) -> Known:
-    return (await look(session, slot)).known
+    """What the index in `slot` has now."""
+    [row] = await db.fetch(session, f"SELECT {_HAS.format(slot=int(slot))}")
+    return Known.of(row["runs"], row["fresh"])
 
 
 class Looks:
@@ -111,14 +113,14 @@ class Looks:
         """As it was seen last, to be checked; where that had just become wrong, as it is now."""
         last = self._last.get(index.id)
         if last is not None and last.was_right:
-            return Look(index.slot, last.known, last.snapshot, is_checked=False)
-        found = await look(session, index.slot)
+            return Look(index, last.known, last.snapshot, is_checked=False)
+        found = await look(session, index)
         found.was_right = last is None or found.known.packed == last.known.packed
         return found
 
-    def remember(self, index: Index, look: Look) -> None:
+    def remember(self, look: Look) -> None:
         if look.is_checked:
-            self._last[index.id] = look
+            self._last[look.index.id] = look
             while len(self._last) > 2:
                 del self._last[min(self._last)]
 

@@ -76,13 +76,16 @@ class Scope:
     Of few each is compared: the ranking is exact then, and its pages fit together.
     """
 
-    index: Index
     look: Look
     """What the index has: both legs look at that."""
     gate: Gate
     allowed: Versions | None
     excluded: Versions | None = None
     """What must not be found; `allowed` has none of it."""
+
+    @property
+    def index(self) -> Index:
+        return self.look.index
 
 
 Results = dict[int, tuple[float, int]]

@@ -44,9 +44,9 @@ class UnknownFacet(Invalid):
 
 async def answer(session: AsyncSession, tools: Tools, request: SearchRequest, actor: UserInfo) -> bytes:
     """What `search` finds, as JSON. What was asked in words a moment ago need not be looked for again."""
-    clock, index = Clock(), tools.serving.live
-    look = await tools.looks.look(session, index)
-    key = _key(index, request, actor) if request.vector is None else None
+    clock = Clock()
+    look = await tools.looks.look(session, tools.serving.live)
+    key = _key(look.index, request, actor) if request.vector is None else None
     body = None if key is None else await tools.answers.get(session, key, look)
     if body is None:
         found = await search(session, tools, request, actor, look)
@@ -55,7 +55,7 @@ async def answer(session: AsyncSession, tools: Tools, request: SearchRequest, ac
             tools.answers.put(key, body, look)
     else:
         took = clock.took()
-        tools.looks.remember(index, look)
+        tools.looks.remember(look)
     return body[:-1] + b',"took_ms":' + took.model_dump_json().encode() + b"}"
 
 
@@ -78,15 +78,15 @@ async def search(
     """
     clock = Clock()
     asked = question.parsed(request.query or "")
-    index = tools.serving.live
-    async with _beside(legs.vector(tools.serving.embedder(index), index, request, asked.words, clock)) as vector:
-        look = look or await tools.looks.look(session, index)
+    look = look or await tools.looks.look(session, tools.serving.live)
+    embedder = tools.serving.embedder(look.index)
+    async with _beside(legs.vector(embedder, look.index, request, asked.words, clock)) as vector:
         try:
-            return await _found(session, tools, request, actor, asked, index, look, vector, clock)
+            return await _found(session, tools, request, actor, asked, look, vector, clock)
         except Outdated:
-            return await _found(session, tools, request, actor, asked, index, look, vector, clock)
+            return await _found(session, tools, request, actor, asked, look, vector, clock)
         finally:
-            tools.looks.remember(index, look)
+            tools.looks.remember(look)
 
 
 Asked = Callable[[], Awaitable[tuple[Vector | None, list[LeftOut]]]]
@@ -109,7 +109,6 @@ async def _found(
     request: SearchRequest,
     actor: UserInfo,
     asked: Question,
-    index: Index,
     look: Look,
     embedded: Asked,
     clock: Clock,
@@ -117,7 +116,7 @@ async def _found(
     """Raises `Outdated` where the index has something else than `look` says, which then says it."""
     found, deepest = Found(), request.skip + request.limit
     words = analysis.counts(asked.words)
-    scope = await _scope(session, tools, look, index, request, actor)
+    scope = await _scope(session, tools, look, request, actor)
     scope, ignored = await _narrowed(session, tools.reader, asked, scope)
     with telemetry.tracer.start_as_current_span("search by words"), clock.phase("lexical"):
         matches, corrections = await legs.matches(session, tools.reader, request, asked, words, scope)
@@ -189,9 +188,7 @@ async def _rows(session: AsyncSession, page: Sequence[tuple[int, float]], found:
 # --- What the filters let through -----------------------------------------------------------------------
 
 
-async def _scope(
-    session: AsyncSession, tools: Tools, look: Look, index: Index, request: SearchRequest, actor: UserInfo
-) -> Scope:
+async def _scope(session: AsyncSession, tools: Tools, look: Look, request: SearchRequest, actor: UserInfo) -> Scope:
     teams = rules.teams_of(actor)
     parts: list[Filter] = []
     if request.kinds is not None:
@@ -205,7 +202,7 @@ async def _scope(
         parts.append(request.filter)
         await _check_facets(session, filters.facets_of(request.filter), "/filter")
     gate = Gate(AllOf.model_construct(all=parts) if parts else None, teams)
-    return Scope(index, look, gate, await tools.counter.few(session, gate, look))
+    return Scope(look, gate, await tools.counter.few(session, gate, look))
 
 
 def _is_in(facet: str, values: Sequence[str]) -> IsIn:
@@ -281,7 +278,7 @@ async def _suggestions(
     for name in ("kinds", "service", "team", "filter"):
         if getattr(request, name) is not None:
             wider = request.model_copy(update={name: None})
-            there = (await _scope(session, tools, scope.look, scope.index, wider, actor)).allowed
+            there = (await _scope(session, tools, scope.look, wider, actor)).allowed
             total, is_exact = (counting.FEW, False) if there is None else (len(there), True)
             if total:
                 found.append(Suggestion(without=name, total=total, total_is="exact" if is_exact else "at_least"))

@@ -48,8 +48,8 @@ async def alike(session: AsyncSession, tools: Tools, index: Index, version: int,
 
     Similarity is the cosine of the two nearest passages.
     """
-    look = await postings.look(session, index.slot)
-    scope = Scope(index, look, gate, await tools.counter.few(session, gate))
+    look = await postings.look(session, index)
+    scope = Scope(look, gate, await tools.counter.few(session, gate))
     found: dict[int, Alike] = {}
     for vector in await repository.vectors_of(session, index, version, PASSAGES):
         near, _ = await nearest(session, tools, vector, scope, MOST + 1)
