@@ -86,10 +86,49 @@ def test_merged_runs_score_as_their_living_documents_do(
     st.integers(1, 20),
 )
 def test_the_best_stand_in_order_and_of_equals_the_newest_first(found: list[tuple[int, float]], most: int) -> None:
-    versions = np.array([version for version, _ in found], np.int32)
-    best = Matches(versions, np.array([score for _, score in found], np.float32)).best(most)
+    run = Run(1, np.array([version for version, _ in found], np.int32), np.ones(len(found), np.int32))
+    best = Matches([(run, np.array([score for _, score in found], np.float32))]).best(most)
     expected = sorted(found, key=lambda each: (-each[1], -each[0]))[:most]
     assert list(zip(best.versions.tolist(), best.scores.tolist(), strict=True)) == expected
+
+
+def test_of_many_documents_the_best_are_those_of_all() -> None:
+    """However scores lie: all alike, few that have any, and the best in one run."""
+    made = np.random.default_rng(3)
+    size = scoring._SAMPLED
+    runs = [Run(id, np.arange(id * size, (id + 1) * size, dtype=np.int32), np.ones(size, np.int32)) for id in (1, 2)]
+    alike = np.full(size, 0.5, np.float32)
+    spread = made.random(size).astype(np.float32)
+    few = np.where(made.random(size) < 0.0005, spread, np.float32(0))
+    ascending = np.sort(spread)
+    for first, second in (
+        (alike, alike),
+        (spread, alike),
+        (few, few),
+        (few, np.zeros(size, np.float32)),
+        (ascending, few),
+    ):
+        matches = Matches([(runs[0], first), (runs[1], second)])
+        versions, scores = matches.versions, matches.scores
+        assert len(versions) == np.count_nonzero(first) + np.count_nonzero(second)
+        for most in (1, 125, 3_000):
+            best = matches.best(most)
+            order = np.lexsort((-versions, -scores))[:most]
+            assert best.versions.tolist() == versions[order].tolist()
+            assert best.scores.tolist() == scores[order].tolist()
+
+
+@given(texts, queries, st.sets(st.integers(1, 40)))
+def test_those_of_some_versions_are_found_without_the_rest(
+    texts: list[list[int]], query: dict[int, float], some: set[int]
+) -> None:
+    documents = [fresh(version, text) for version, text in enumerate(texts, 1)]
+    run, packed = scoring.run_of(1, documents[::2])
+    matches = scoring.score(query, [run], only(unpacked(run, packed), query), documents[1::2])
+    wanted = np.array(sorted(some), np.int32)
+    expected = {version: score for version, score in matches.by_version().items() if version in some}
+    assert matches.only(wanted).by_version() == expected == matches.of(wanted)
+    assert matches.without(wanted).only(wanted).by_version() == {}
 
 
 def test_counts_beyond_16_bits_and_empty_postings_travel() -> None:

@@ -38,6 +38,13 @@ class _Places:
         there = known[at] == versions
         return versions[there], order[at[there]]
 
+    def scored(self, sums: "Scores", versions: Versions) -> "tuple[Versions, Scores]":
+        """Those of `versions` that are here and have a score, and it."""
+        there, at = self.of(versions)
+        scores = sums[at]
+        kept = np.flatnonzero(scores)
+        return there[kept], scores[kept]
+
     @cached_property
     def _ordered(self) -> tuple[Versions, npt.NDArray[np.int64]]:
         order = np.argsort(self.versions)
@@ -51,6 +58,11 @@ class Run(_Places):
     id: int
     versions: Versions
     lengths: npt.NDArray[np.int32]
+
+    @cached_property
+    def terms(self) -> int:
+        """Of all documents."""
+        return int(self.lengths.sum())
 
 
 @dataclass(frozen=True)
@@ -73,49 +85,104 @@ class Postings:
     counts: npt.NDArray[np.uint16]
 
 
+Part = tuple[_Places, Scores]
+"""Documents, and the score of each: 0 of those that hold none of the terms."""
+
+
 @dataclass(frozen=True)
 class Matches:
     """The documents that hold any of the query's terms, in no order. Some may be gone by now."""
 
-    versions: Versions
-    scores: Scores
+    parts: Sequence[Part] = ()
     missing: frozenset[int] = frozenset()
     """Terms of the query that no document holds."""
-    parts: "Sequence[tuple[_Places, Scores]]" = ()
-    """The scores of all documents, 0 of those that hold none, by part of the index."""
+    _some: tuple[Versions, Scores] | None = None
+    """Where not all of `parts` are meant."""
+
+    @property
+    def versions(self) -> Versions:
+        return self._listed[0]
+
+    @property
+    def scores(self) -> Scores:
+        return self._listed[1]
+
+    @cached_property
+    def _listed(self) -> tuple[Versions, Scores]:
+        """O(documents): a page needs no more than `best`."""
+        return self._some or _over(self.parts, _LEAST)
 
     def best(self, most: int) -> "Matches":
         """The best, in order; equal scores by version, the newest first."""
-        versions, scores = self.versions, self.scores
+        versions, scores = self._some or _promising(self.parts, most)
         if len(scores) > most:
             worst = np.partition(scores, len(scores) - most)[len(scores) - most]
             kept = np.flatnonzero(scores >= worst)
             versions, scores = versions[kept], scores[kept]
         order = np.lexsort((-versions, -scores))[:most]
-        return Matches(versions[order], scores[order])
+        return replace(self, _some=(versions[order], scores[order]))
 
     def only(self, versions: Versions) -> "Matches":
-        """Those of `versions`."""
-        kept = np.flatnonzero(np.isin(self.versions, versions))
-        return replace(self, versions=self.versions[kept], scores=self.scores[kept])
+        """Those of `versions`, by version. O(versions log documents)."""
+        if self._some is not None:
+            kept = np.flatnonzero(np.isin(self.versions, versions))
+            return replace(self, _some=(self.versions[kept], self.scores[kept]))
+        found = [places.scored(scores, versions) for places, scores in self.parts]
+        there, sums = _joined_scores(found)
+        order = np.argsort(there, kind="stable")
+        return replace(self, _some=(there[order], sums[order]))
 
     def without(self, versions: Versions) -> "Matches":
         kept = np.flatnonzero(~np.isin(self.versions, versions))
-        return replace(self, versions=self.versions[kept], scores=self.scores[kept])
+        return replace(self, _some=(self.versions[kept], self.scores[kept]))
 
     def of(self, versions: Versions) -> dict[int, float]:
-        """The scores of those of `versions` that hold any of the terms. O(versions), unlike `only`."""
+        """The scores of those of `versions` that hold any of the terms."""
         found: dict[int, float] = {}
-        for places, scores in self.parts:
-            there, at = places.of(versions)
-            found |= dict(zip(there.tolist(), scores[at].tolist(), strict=True))
-        return {version: score for version, score in found.items() if score}
+        for places, sums in self.parts:
+            there, scores = places.scored(sums, versions)
+            found |= zip(there.tolist(), scores.tolist(), strict=True)
+        return found
 
     def by_version(self) -> dict[int, float]:
         return dict(zip(self.versions.tolist(), self.scores.tolist(), strict=True))
 
 
-NOTHING = Matches(np.empty(0, np.int32), np.empty(0, np.float32))
+NOTHING = Matches()
+_LEAST = float(np.finfo(np.float32).tiny)
+_STEP = 64
+_SAMPLED = 10_000
+"""With more documents some of them tell what the best have."""
+
+
+def _promising(parts: Sequence[Part], most: int) -> tuple[Versions, Scores]:
+    """At least the `most` best."""
+    if sum(len(scores) for _, scores in parts) > _SAMPLED:
+        # Twice as many as are wanted have what is taken for enough, about: a sample errs.
+        sample = np.concatenate([scores[::_STEP] for _, scores in parts])
+        rank = 2 * most // _STEP + 8
+        least = float(np.partition(sample, len(sample) - rank)[len(sample) - rank])
+        if least > 0:
+            versions, scores = _over(parts, least)
+            if len(versions) >= most:
+                return versions, scores
+    return _over(parts, _LEAST)
+
+
+def _over(parts: Sequence[Part], least: float) -> tuple[Versions, Scores]:
+    """All with that score at least."""
+    found = []
+    for places, scores in parts:
+        rows = np.empty(len(scores), np.int64)
+        rows = rows[: _rows_over(scores, np.float32(least), rows)]
+        found.append((places.versions[rows], scores[rows]))
+    return _joined_scores(found)
+
+
+def _joined_scores(parts: Sequence[tuple[Versions, Scores]]) -> tuple[Versions, Scores]:
+    if not parts:
+        return np.empty(0, np.int32), np.empty(0, np.float32)
+    return np.concatenate([versions for versions, _ in parts]), np.concatenate([scores for _, scores in parts])
 
 
 def pack(documents: npt.NDArray[np.int32], counts: npt.NDArray[np.uint16]) -> bytes:
@@ -140,7 +207,7 @@ def score(
     documents = sum(len(run.versions) for run in runs) + len(fresh)
     if not documents or not query:
         return NOTHING
-    total = sum(int(run.lengths.sum()) for run in runs) + sum(each.length for each in fresh)
+    total = sum(run.terms for run in runs) + sum(each.length for each in fresh)
     average = max(total / documents, 1.0)
     by_term: dict[int, list[Postings]] = {term: [] for term in query}
     for each in postings:
@@ -153,7 +220,7 @@ def score(
         if not frequency:
             missing.add(term)
         weights[term] = query[term] * math.log(1 + (documents - frequency + 0.5) / (frequency + 0.5))
-    versions, scores = [newest.versions], [newest.scored(weights, average)]
+    parts: list[Part] = [(newest, newest.sums(weights, average))]
     of_run: dict[int, list[Postings]] = {run.id: [] for run in runs}
     for found in by_term.values():
         for each in found:
@@ -163,12 +230,8 @@ def score(
         for each in of_run[run.id]:
             weight = np.float32(weights[each.term])
             _add(sums, each.documents, each.counts, run.lengths, weight, *_normal(average))
-        versions.append(run.versions)
-        scores.append(sums)
-    every, sums = np.concatenate(versions), np.concatenate(scores)
-    matching = np.flatnonzero(sums)
-    parts = list(zip([newest, *runs], scores, strict=True))
-    return Matches(every[matching], sums[matching], frozenset(missing), parts)
+        parts.append((run, sums))
+    return Matches(parts, frozenset(missing))
 
 
 @kernel()
@@ -180,10 +243,20 @@ def _add(  # pragma: no cover
         sums[documents[at]] += weight * often / (often + fixed + by_length * np.float32(lengths[documents[at]]))
 
 
+@kernel()
+def _rows_over(scores: Any, least: Any, rows: Any) -> int:  # pragma: no cover
+    number = 0
+    for row in range(len(scores)):
+        if scores[row] >= least:
+            rows[number] = row
+            number += 1
+    return number
+
+
 def compile_all() -> None:
     """Beforehand, so that no query waits for it."""
     run = Run(0, *(np.frombuffer(bytes(4), "<i4") for _ in range(2)))
-    score({0: 1.0}, [run], [unpack(0, 0, bytes(6))], [])
+    score({0: 1.0}, [run], [unpack(0, 0, bytes(6))], []).best(1)
 
 
 def holding(
@@ -214,7 +287,7 @@ class _Newest(_Places):
     terms: npt.NDArray[np.int64]
     counts: npt.NDArray[np.uint16]
 
-    def scored(self, weights: Mapping[int, float], average: float) -> Scores:
+    def sums(self, weights: Mapping[int, float], average: float) -> Scores:
         sums = np.zeros(len(self.versions), np.float32)
         for term, weight in weights.items():
             at = np.flatnonzero(self.terms == term)

@@ -132,7 +132,7 @@ async def matches(
     weights = {analysis.term_id(term): float(often) for term, often in words.items()}
     found = _within(await reader.matches(session, scope.index.slot, weights, scope.look.known), scope)
     corrections: dict[str, list[str]] = {}
-    if len(found.versions) < FEW_MATCHES:
+    if len(found.best(FEW_MATCHES).versions) < FEW_MATCHES:
         typed = {term: word[0] for word in analysis.words(asked.words) for term in analysis.terms_of_word(word[0])}
         misspelt = [term for term in words if analysis.term_id(term) in found.missing and len(term) >= SHORTEST]
         for term in misspelt[:CORRECTED]:
@@ -159,7 +159,7 @@ async def by_words(session: AsyncSession, matches: Matches, scope: Scope, most: 
 
 
 async def _best(session: AsyncSession, matches: Matches, scope: Scope, most: int, found: Found) -> Matches:
-    if scope.allowed is not None or not len(matches.versions):
+    if scope.allowed is not None:
         return matches.best(most)
     window = most + most // 4
     while True:
@@ -167,7 +167,7 @@ async def _best(session: AsyncSession, matches: Matches, scope: Scope, most: int
         passing = await repository.standing(session, first.versions, scope.gate, scope.look)
         found.standing |= passing
         kept = first.only(repository.versions_of(passing))
-        if len(kept.versions) >= most or window >= len(matches.versions):
+        if len(kept.versions) >= most or len(first.versions) < window:
             return kept.best(most)
         window *= 4
 

@@ -224,8 +224,8 @@ class LeftOut(Schema):
 
 
 class SearchTookMs(Schema):
-    """Milliseconds by phase. Embedding and the lexical leg run at the same time. Where the same was asked a moment ago
-    and nothing has changed since, the answer is given again: all are 0 then, but for the total."""
+    """Milliseconds by phase. Embedding and the lexical leg run at the same time. Where the same was asked a moment
+    ago and nothing has changed since, the answer is given again: all are 0 then, but for the total."""
 
     embedding: float
     lexical: float
