@@ -16,6 +16,8 @@ from plumbline_common.schemas import (
     AnomalySnapshot,
     BudgetAdjustmentSnapshot,
     BudgetRule,
+    BurnAlert,
+    Given,
     RequirementSnapshot,
     Schema,
     Slo,
@@ -265,7 +267,10 @@ class _AboutObjective(Event):
 
 
 class ObjectiveBurning(_AboutObjective):
+    """Told when an objective comes to be at risk, and again when its alert becomes one that pages."""
+
     subject = "analysis.objective.burning.v1"
+    alert: Given[BurnAlert] = None
 
 
 class ObjectiveExhausted(_AboutObjective):

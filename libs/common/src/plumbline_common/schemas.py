@@ -478,6 +478,32 @@ class VerdictState(StrEnum):
     NO_DATA = "NO_DATA"
 
 
+class AlertSeverity(StrEnum):
+    PAGE = "page"
+    """Somebody has to act at once."""
+    TICKET = "ticket"
+    """Somebody has to act within days."""
+
+
+class BurnAlert(Schema):
+    """That an error budget burns too fast: at this rate or faster over both windows."""
+
+    severity: AlertSeverity
+    rate: float
+    """1 spends the budget exactly within the SLO's window."""
+    long_seconds: float
+    short_seconds: float
+
+
+class Exhaustion(Schema):
+    """When the error budget is spent if it burns on as of late. Null where that is not within the SLO's window."""
+
+    expected_at: AwareDatetime | None
+    earliest_at: AwareDatetime
+    """With a chance of 10 % it comes even sooner, and with one of 10 % later than `latest_at`."""
+    latest_at: AwareDatetime | None
+
+
 class ObjectiveEvidence(Schema):
     """What one objective of one SLO came to over its window."""
 
@@ -494,6 +520,9 @@ class ObjectiveEvidence(Schema):
     """The part of the error budget that is left, 1 for all of it, below 0 when overspent."""
     burn_rate: float | None
     """Over the short alerting window: 1 spends the budget exactly within the SLO's window."""
+    alert: Given[BurnAlert] = None
+    """The most urgent alert that the burn rate raises."""
+    exhaustion: Given[Exhaustion] = None
     weight: Given[float] = None
     """Of an objective of a composite SLO, whose state follows from the weighted mean of the budgets that are left."""
     missing: Given[str] = None

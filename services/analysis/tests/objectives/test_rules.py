@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from plumbline_analysis.objectives import rules
 from plumbline_analysis.objectives.rules import BurnAlert, Counts, Standing, settle
-from plumbline_common.schemas import VerdictState
+from plumbline_common.schemas import AlertSeverity, VerdictState
 
 MET, AT_RISK, VIOLATED, NO_DATA = VerdictState.MET, VerdictState.AT_RISK, VerdictState.VIOLATED, VerdictState.NO_DATA
 DAY = 86_400.0
@@ -54,9 +54,16 @@ def test_budget_and_burn_rate_are_what_exact_arithmetic_says(slices: list[tuple[
 
 def test_thirty_days_have_the_windows_of_the_workbook() -> None:
     assert rules.burn_alerts(30 * DAY, short_floor=60, long_floor=300) == (
-        BurnAlert(3600, 300, 14.4),
-        BurnAlert(21_600, 1800, 6.0),
+        BurnAlert(3600, 300, 14.4, AlertSeverity.PAGE),
+        BurnAlert(21_600, 1800, 6.0, AlertSeverity.PAGE),
+        BurnAlert(DAY, 7200, 3.0, AlertSeverity.TICKET),
+        BurnAlert(3 * DAY, 21_600, 1.0, AlertSeverity.TICKET),
     )
+    # 2 %, 5 % and 10 % of the budget.
+    spent = [
+        alert.rate * alert.long / (30 * DAY) for alert in rules.burn_alerts(30 * DAY, short_floor=60, long_floor=300)
+    ]
+    assert spent == pytest.approx([0.02, 0.05, 0.1, 0.1])
 
 
 def test_shorter_windows_scale_down_to_the_floors_and_never_beyond_themselves() -> None:
@@ -64,14 +71,17 @@ def test_shorter_windows_scale_down_to_the_floors_and_never_beyond_themselves() 
     assert rules.burn_alerts(DAY, short_floor=60, long_floor=300) == (
         BurnAlert(300, 60, 14.4),
         BurnAlert(720, 60, 6.0),
+        BurnAlert(2880, 240, 3.0, AlertSeverity.TICKET),
+        BurnAlert(8640, 720, 1.0, AlertSeverity.TICKET),
     )
     assert rules.burn_alerts(120, short_floor=60, long_floor=300)[0] == BurnAlert(120, 60, 1.0)
 
 
 def test_a_floor_does_not_make_an_alert_wait_until_the_budget_is_gone() -> None:
-    for alert in rules.burn_alerts(120, short_floor=6, long_floor=20):
-        assert alert == BurnAlert(20, 6, 3.0)
-        assert alert.rate * alert.long / 120 == 0.5
+    page, _, _, ticket = rules.burn_alerts(120, short_floor=6, long_floor=20)
+    assert page == BurnAlert(20, 6, 3.0)
+    assert page.rate * page.long / 120 == 0.5
+    assert ticket == BurnAlert(20, 6, 1.0, AlertSeverity.TICKET)
 
 
 ALERT = BurnAlert(3600, 300, 14.4)

@@ -1,6 +1,6 @@
 """The evaluation as a whole, on a clock that the test turns: telemetry in, verdicts, anomalies and events out."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -54,8 +54,23 @@ async def test_errors_burn_the_budget_and_exhaust_it(world: Any) -> None:
     assert evidence["budget_remaining"] <= 0
     assert evidence["good"] < 0.9 * evidence["total"]
     told = [(subject, data) for subject, data in await world.events() if subject.startswith("objective.")]
-    assert [subject for subject, _ in told] == ["objective.burning", "objective.exhausted"]
-    assert told[1][1]["requirement_id"] == str(world.requirement_id)
+    # Told when it is at risk, and again when somebody has to act at once.
+    assert [subject for subject, _ in told] == ["objective.burning", "objective.burning", "objective.exhausted"]
+    assert [data["alert"]["severity"] for _, data in told[:2]] == ["ticket", "page"]
+    assert told[2][1]["requirement_id"] == str(world.requirement_id)
+
+
+async def test_while_the_budget_burns_the_evidence_says_when_it_will_be_spent(world: Any) -> None:
+    await world.keep(world.requirement(world.ratio_slo()))
+    await world.live(55)
+    evidence = (await world.current() or {})["objectives"][0]
+    assert ("alert" in evidence, "exhaustion" in evidence) == (False, False)
+    await world.live(3, errors=0.7)
+    evidence = (await world.current() or {})["objectives"][0]
+    assert (evidence["state"], evidence["alert"]["severity"], evidence["alert"]["rate"]) == ("AT_RISK", "ticket", 1.0)
+    spent = {name: datetime.fromisoformat(at) for name, at in evidence["exhaustion"].items() if at}
+    assert world.now - timedelta(minutes=1) < spent["earliest_at"] <= spent["expected_at"]
+    assert spent["expected_at"] < world.now + timedelta(seconds=120)
 
 
 async def test_the_evidence_counts_every_request_once(world: Any) -> None:

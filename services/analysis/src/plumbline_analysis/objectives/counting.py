@@ -97,7 +97,7 @@ async def _counted(session: AsyncSession, work: Work, slo: SloWork, index: int, 
 
 def _standing(stored: dict[str, Any]) -> Standing:
     state, candidate = (VerdictState(stored[name]) if stored[name] else None for name in ("state", "candidate"))
-    return Standing(state, candidate, stored["held"], stored.get("reached", 0.0))
+    return Standing(state, candidate, stored["held"], stored.get("reached", 0.0), stored.get("paged", False))
 
 
 def _totals(number: int, slo: SloWork, judged: Judged, index: int) -> list[Totals]:

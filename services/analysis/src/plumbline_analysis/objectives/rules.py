@@ -12,15 +12,21 @@ import numpy as np
 import numpy.typing as npt
 
 from plumbline_analysis.verdicts.rules import SEVERITY
-from plumbline_common.schemas import Objective, Operator, VerdictState
+from plumbline_common.schemas import AlertSeverity, Objective, Operator, VerdictState
 
 Float64 = npt.NDArray[np.float64]
 
 SECOND: Final = 1_000_000
 
-# Of a 30 day window: 2 % of the budget in 1 h, seen in the last 5 min, and 5 % in 6 h, seen in the last 30 min.
+# Of a 30 day window: 2 % of the budget in 1 h, seen in the last 5 min; 5 % in 6 h and 30 min; 10 % in 1 d and 2 h;
+# 10 % in 3 d and 6 h. The first two are for whoever is on call, at any hour.
 _THIRTY_DAYS = 30 * 86_400
-_ALERTS = ((3_600, 300, 14.4), (21_600, 1_800, 6.0))
+_ALERTS: Final[tuple[tuple[int, int, float, AlertSeverity], ...]] = (
+    (3_600, 300, 14.4, AlertSeverity.PAGE),
+    (21_600, 1_800, 6.0, AlertSeverity.PAGE),
+    (86_400, 7_200, 3.0, AlertSeverity.TICKET),
+    (259_200, 21_600, 1.0, AlertSeverity.TICKET),
+)
 
 
 @dataclass(frozen=True)
@@ -61,6 +67,7 @@ class BurnAlert:
     long: float
     short: float
     rate: float
+    severity: AlertSeverity = AlertSeverity.PAGE
 
 
 def burn_alerts(window: float, *, short_floor: float, long_floor: float) -> tuple[BurnAlert, ...]:
@@ -71,10 +78,10 @@ def burn_alerts(window: float, *, short_floor: float, long_floor: float) -> tupl
     down (never below 1), so that the alert still comes before half of the budget is gone.
     """
     found = []
-    for long_of_30d, short_of_30d, rate in _ALERTS:
+    for long_of_30d, short_of_30d, rate, severity in _ALERTS:
         long = min(max(long_of_30d * window / _THIRTY_DAYS, long_floor), window)
         short = min(max(short_of_30d * window / _THIRTY_DAYS, short_floor), window)
-        found.append(BurnAlert(long, short, min(rate, max(0.5 * window / long, 1.0))))
+        found.append(BurnAlert(long, short, min(rate, max(0.5 * window / long, 1.0)), severity))
     return tuple(found)
 
 
@@ -117,6 +124,8 @@ class Standing:
     held: int = 0
     reached: float = 0.0
     """Of the budget policy: the part spent of the last rule that applies, 0 where none does."""
+    paged: bool = False
+    """Whether it is at risk so that somebody was paged."""
 
 
 def settle(standing: Standing, seen: VerdictState, hold: int) -> Standing:

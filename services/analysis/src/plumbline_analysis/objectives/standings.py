@@ -3,19 +3,28 @@
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from plumbline_analysis.moments import micros, moment
-from plumbline_analysis.objectives import excused, measure, repository, rules, windows
+from plumbline_analysis.objectives import excused, forecast, measure, repository, rules, windows
 from plumbline_analysis.objectives.counting import Counted
 from plumbline_analysis.objectives.excused import Stretch
 from plumbline_analysis.objectives.measure import Unmeasured
-from plumbline_analysis.objectives.rules import BurnAlert, Counts, Standing
+from plumbline_analysis.objectives.rules import Counts, Standing
 from plumbline_analysis.settings import Settings
 from plumbline_common.events import Event, ObjectiveBurning, ObjectiveExhausted, ObjectiveRecovered, PolicyReached
-from plumbline_common.schemas import BudgetRule, Objective, ObjectiveEvidence, VerdictState
+from plumbline_common.schemas import (
+    AlertSeverity,
+    BudgetRule,
+    BurnAlert,
+    Exhaustion,
+    Objective,
+    ObjectiveEvidence,
+    VerdictState,
+)
 
 _EVENTS: dict[VerdictState, type[ObjectiveBurning | ObjectiveExhausted | ObjectiveRecovered]] = {
     VerdictState.AT_RISK: ObjectiveBurning,
@@ -49,12 +58,13 @@ async def assess(
 
 @dataclass(frozen=True)
 class _Window:
-    """In seconds: how long the whole window is, without what is excused of it, and how much of it has passed, with
-    that. A rolling one has passed. In microseconds: its `end`, and what is `excused` before it and after it."""
+    """In seconds: how long the whole window is, without what is excused of it; how much of it has passed, with that
+    (of a rolling one all); and what is `left` of a calendar's. In microseconds: its `end`, and what is `excused`."""
 
     length: float
     passed: float
-    alerts: tuple[BurnAlert, ...]
+    left: float | None
+    alerts: tuple[rules.BurnAlert, ...]
     end: int
     excused: Sequence[Stretch]
 
@@ -75,7 +85,8 @@ def _window(counted: Counted, settings: Settings, adjusted: Sequence[Stretch]) -
     )
     out = excused.on_slices(adjusted, _slice_seconds(counted, settings) * rules.SECOND)
     free = excused.length(excused.within(out, micros(begin), micros(until))) / rules.SECOND
-    return _Window(length - free, (end - begin).total_seconds(), alerts, counted.end, out)
+    left = None if counted.slo.time_window[0].calendar is None else (until - end).total_seconds()
+    return _Window(length - free, (end - begin).total_seconds(), left, alerts, counted.end, out)
 
 
 def _slice_seconds(counted: Counted, settings: Settings) -> int:
@@ -96,12 +107,18 @@ def _stand(
     if counted.last_point is not None:
         # Nobody listens to what is being maintained.
         silent = counted.end - max(counted.last_point, excused.last_end(window.excused, counted.end) or 0)
+    alert = next(
+        (
+            alert
+            for alert in window.alerts
+            if rules.burning(counts[alert.long], counts[alert.short], alert, target, minimum)
+        ),
+        None,
+    )
     seen = rules.objective_state(
         whole,
         target,
-        is_burning=any(
-            rules.burning(counts[alert.long], counts[alert.short], alert, target, minimum) for alert in window.alerts
-        ),
+        is_burning=alert is not None,
         minimum=minimum,
         stale=silent is None or silent > settings.stale_seconds * rules.SECOND,
         slices=slices,
@@ -110,7 +127,12 @@ def _stand(
     remaining = rules.budget_remaining(whole, target, slices)
     policy = _policy(counted)
     spent = None if remaining is None or whole.total < minimum else 1 - remaining
-    after = replace(after, reached=rules.reached(policy, spent, counted.standing.reached))
+    after = replace(
+        after,
+        reached=rules.reached(policy, spent, counted.standing.reached),
+        paged=after.state is VerdictState.AT_RISK
+        and (counted.standing.paged or (alert is not None and alert.severity is AlertSeverity.PAGE)),
+    )
     evidence = ObjectiveEvidence(
         slo=counted.slo.name,
         objective=counted.index,
@@ -121,11 +143,43 @@ def _stand(
         total=whole.total,
         budget_remaining=remaining,
         burn_rate=rules.burn_rate(counts[window.alerts[0].short], target),
+        alert=None if alert is None else _told(alert),
+        exhaustion=_exhaustion(after.state or seen, remaining, counts, window, target),
         weight=_weight(counted.objective),
         adjusted=left_out.total or None,
         policy=policy.get(after.reached),
     )
     return evidence, after
+
+
+def _told(alert: rules.BurnAlert) -> BurnAlert:
+    return BurnAlert(severity=alert.severity, rate=alert.rate, long_seconds=alert.long, short_seconds=alert.short)
+
+
+def _exhaustion(
+    state: VerdictState,
+    remaining: float | None,
+    counts: Mapping[float, Counts],
+    window: _Window,
+    target: float,
+) -> Exhaustion | None:
+    if remaining is None or state is VerdictState.NO_DATA:
+        return None
+    spans = {span: counts[span] for alert in window.alerts for span in (alert.long, alert.short)}
+    found = forecast.exhaustion(
+        remaining, spans, window.alerts[1].long, target, window=window.length, left=window.left
+    )
+    if found is None:
+        return None
+
+    def at(seconds: float) -> datetime:
+        return moment(window.end + round(seconds * rules.SECOND))
+
+    return Exhaustion(
+        expected_at=None if found.expected is None else at(found.expected),
+        earliest_at=at(found.earliest),
+        latest_at=None if found.latest is None else at(found.latest),
+    )
 
 
 def _policy(counted: Counted) -> dict[float, BudgetRule]:
@@ -169,7 +223,10 @@ def news(counted: Counted, evidence: ObjectiveEvidence, after: Standing) -> list
     }
     before, kind = counted.standing, _EVENTS.get(evidence.state)
     told: list[Event] = []
-    if kind is not None and after.state is not before.state and {after.state, before.state} & _TROUBLE:
+    changed = after.state is not before.state and {after.state, before.state} & _TROUBLE
+    if kind is ObjectiveBurning and (changed or (after.paged and not before.paged)):
+        told.append(ObjectiveBurning(**about, alert=evidence.alert))
+    elif kind is not None and changed:
         told.append(kind(**about))
     newly = [rule for spent, rule in _policy(counted).items() if before.reached < spent <= after.reached]
     return told + [PolicyReached(**about, rule=rule) for rule in newly]
