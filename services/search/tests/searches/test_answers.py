@@ -13,9 +13,8 @@ from plumbline_common import db
 from plumbline_common.auth import UserInfo
 from plumbline_search.documents import indexing
 from plumbline_search.postings import merging
-from plumbline_search.postings import repository as postings
 from plumbline_search.postings.merging import Merger
-from plumbline_search.searches import answers, counting, repository, service
+from plumbline_search.searches import answers, counting, looking, repository, service
 from plumbline_search.searches.answers import Answers
 from plumbline_search.searches.filters import IsIn
 from plumbline_search.searches.legs import Tools
@@ -133,7 +132,7 @@ async def test_after_a_while_it_is_made_anew(put: Put, asking: Asking, monkeypat
 
 async def test_no_more_is_kept_than_there_is_room_for(reading: AsyncSession) -> None:
     kept = Answers(1)
-    look = await postings.look(reading, LIVE)
+    look = await looking.look(reading, LIVE)
     for number in range(5):
         kept.put(number, bytes(400_000), look)
     found = [await kept.get(reading, number, look) is not None for number in range(5)]
@@ -179,7 +178,7 @@ async def test_versions_that_filters_let_through_are_listed_again_only_after_a_c
     gate = Gate(IsIn.model_validate({"facet": "service", "in": ["checkout"]}))
 
     async def few() -> int:
-        look = await postings.look(reading, LIVE)
+        look = await looking.look(reading, LIVE)
         look.is_checked = False
         versions = await counter.few(reading, gate, look)
         assert versions is not None

@@ -12,7 +12,6 @@ from sqlalchemy.dialects.postgresql import ARRAY, BYTEA
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from plumbline_common import db
-from plumbline_search.indexes.repository import Index
 from plumbline_search.postings import scoring
 from plumbline_search.postings.scoring import Fresh, Postings, Run, Versions
 
@@ -51,78 +50,19 @@ class Known:
         return cls(_numbers(runs).tolist(), _numbers(fresh), (runs, fresh))
 
 
+def columns(slot: int) -> str:
+    """What a statement selects to tell what the index in `slot` has: `runs` and `fresh`, packed, and `snapshot`."""
+    return _HAS.format(slot=int(slot))
+
+
 def _numbers(packed: bytes | None) -> npt.NDArray[np.int32]:
     return np.frombuffer(packed or b"", ">i4").astype(np.int32)
 
 
-class Outdated(Exception):
-    """The index has something else than it was taken to have."""
-
-
-@dataclass
-class Look:
-    """What a search takes `index` to have.
-
-    Until it `is_checked` that is what another search saw. A statement that asks for `columns` besides what it is for
-    tells whether it is so still: none is needed for that alone.
-    """
-
-    index: Index
-    known: Known
-    snapshot: str
-    """PostgreSQL's: what was seen is as of it or later."""
-    is_checked: bool = True
-    was_right: bool = True
-
-    @property
-    def columns(self) -> str:
-        return _HAS.format(slot=int(self.index.slot))
-
-    def see(self, row: Any) -> None:
-        """From now on it is what a row with `columns` says."""
-        self.is_checked, self.snapshot = True, row["snapshot"]
-        if (row["runs"], row["fresh"]) != self.known.packed:
-            self.known, self.was_right = Known.of(row["runs"], row["fresh"]), False
-
-    def check(self, row: Any) -> None:
-        """The same for who has used what was taken to be there. Raises `Outdated`."""
-        self.see(row)
-        if not self.was_right:
-            raise Outdated
-
-
-async def look(session: AsyncSession, index: Index) -> Look:
-    """At what `index` has now."""
-    [row] = await db.fetch(session, f"SELECT {_HAS.format(slot=int(index.slot))}")
-    return Look(index, Known.of(row["runs"], row["fresh"]), row["snapshot"])
-
-
 async def known(session: AsyncSession, slot: int) -> Known:
     """What the index in `slot` has now."""
-    [row] = await db.fetch(session, f"SELECT {_HAS.format(slot=int(slot))}")
+    [row] = await db.fetch(session, f"SELECT {columns(slot)}")
     return Known.of(row["runs"], row["fresh"])
-
-
-class Looks:
-    """What searches saw last, by index."""
-
-    def __init__(self) -> None:
-        self._last: dict[int, Look] = {}
-
-    async def look(self, session: AsyncSession, index: Index) -> Look:
-        """As it was seen last, to be checked; where that had just become wrong, as it is now."""
-        last = self._last.get(index.id)
-        if last is not None and last.was_right:
-            return Look(index, last.known, last.snapshot, is_checked=False)
-        found = await look(session, index)
-        found.was_right = last is None or found.known.packed == last.known.packed
-        return found
-
-    def remember(self, look: Look) -> None:
-        if look.is_checked:
-            self._last[look.index.id] = look
-            while len(self._last) > 2:
-                del self._last[min(self._last)]
 
 
 async def lists(

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from plumbline_search.postings.repository import Known, Look
+from plumbline_search.postings.repository import Known
 from plumbline_search.searches import repository
+from plumbline_search.searches.looking import Look
 
 _SECONDS = 60.0
 """Ages of documents count in days, and other processes may repair an index."""

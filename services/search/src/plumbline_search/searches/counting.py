@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from plumbline_search.postings.repository import Known, Look
+from plumbline_search.postings.repository import Known
 from plumbline_search.postings.scoring import Versions
 from plumbline_search.searches import repository
+from plumbline_search.searches.looking import Look
 from plumbline_search.searches.repository import Gate
 
 FEW = 12_000

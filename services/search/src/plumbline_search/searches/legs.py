@@ -19,11 +19,11 @@ from plumbline_search.indexes.serving import Serving
 from plumbline_search.passages.memory import Memory
 from plumbline_search.postings import repository as postings
 from plumbline_search.postings.reading import Reader
-from plumbline_search.postings.repository import Look, Looks
 from plumbline_search.postings.scoring import NOTHING, Matches, Versions
 from plumbline_search.searches import counting, fusion, repository
 from plumbline_search.searches.answers import Answers
 from plumbline_search.searches.clock import Clock
+from plumbline_search.searches.looking import Look, Looks
 from plumbline_search.searches.repository import Gate, Nearest, Standing
 from plumbline_search.searches.schemas import FusionParts, LeftOut, Leg, SearchRequest, SelectedBy
 from plumbline_search.text import analysis

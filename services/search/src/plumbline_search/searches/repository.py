@@ -21,10 +21,11 @@ from plumbline_search.embedding.embedder import Vector
 from plumbline_search.indexes.repository import Index
 from plumbline_search.models import SearchDocument
 from plumbline_search.passages.store import Compared
-from plumbline_search.postings.repository import Known, Look
+from plumbline_search.postings.repository import Known
 from plumbline_search.postings.scoring import Versions
 from plumbline_search.searches import filters
 from plumbline_search.searches.filters import AllOf, AnyOf, Between, Exists, Filter, IsIn, NotThis
+from plumbline_search.searches.looking import Look
 from plumbline_search.searches.schemas import DocumentKind
 
 EF_SEARCH = 28

@@ -16,12 +16,12 @@ from plumbline_search.documents import rules
 from plumbline_search.embedding.embedder import Vector
 from plumbline_search.indexes.repository import Index
 from plumbline_search.postings.reading import Reader
-from plumbline_search.postings.repository import Look, Outdated
 from plumbline_search.postings.scoring import Matches, Versions
 from plumbline_search.searches import counting, filters, hits, legs, repository
 from plumbline_search.searches.clock import Clock
 from plumbline_search.searches.filters import AllOf, Filter, IsIn
 from plumbline_search.searches.legs import CANDIDATES, Found, Scope, Tools
+from plumbline_search.searches.looking import Look, Outdated
 from plumbline_search.searches.repository import Gate
 from plumbline_search.searches.schemas import (
     LeftOut,

@@ -13,8 +13,7 @@ from plumbline_common.auth import UserInfo
 from plumbline_common.errors import NotFound
 from plumbline_search.documents import rules
 from plumbline_search.indexes.repository import Index
-from plumbline_search.postings import repository as postings
-from plumbline_search.searches import duplicates, repository
+from plumbline_search.searches import duplicates, looking, repository
 from plumbline_search.searches.filters import AllOf, Filter, IsIn
 from plumbline_search.searches.legs import Scope, Tools, nearest
 from plumbline_search.searches.repository import Gate
@@ -48,7 +47,7 @@ async def alike(session: AsyncSession, tools: Tools, index: Index, version: int,
 
     Similarity is the cosine of the two nearest passages.
     """
-    look = await postings.look(session, index)
+    look = await looking.look(session, index)
     scope = Scope(look, gate, await tools.counter.few(session, gate))
     found: dict[int, Alike] = {}
     for vector in await repository.vectors_of(session, index, version, PASSAGES):
