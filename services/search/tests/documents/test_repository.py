@@ -66,7 +66,7 @@ class TestBury:
             assert await repository.bury(session, "requirement", UUID(int=1), 1, NOW)
         row = (await reading.execute(text("SELECT * FROM search_documents"))).mappings().one()
         kept = {name for name, value in row.items() if value not in (None, "", {})}
-        assert kept == {"id", "version", "kind", "entity_id", "revision", "deleted", "updated_at"}
+        assert kept == {"id", "version", "kind", "entity_id", "revision", "deleted", "updated_at", "changed"}
         assert [await rows(reading, table) for table in ("search_passages_0", "search_fresh")] == [0, 0]
 
     async def test_a_late_event_does_not_revive_what_was_deleted(
