@@ -191,6 +191,8 @@ def resident(folder: Path) -> float:
             lines = dict(line.split(":", 1) for line in (process / "status").read_text().splitlines())
             status[process.name] = (lines["PPid"].strip(), lines.get("VmRSS", "0").split()[0])
     for process in status:
-        if b"uvicorn\0plumbline_search" in Path(f"/proc/{process}/cmdline").read_bytes():
+        started = Path(f"/proc/{process}")
+        is_uvicorn = b"uvicorn\0plumbline_search" in (started / "cmdline").read_bytes()
+        if is_uvicorn and (started / "fd" / "1").readlink().is_relative_to(folder):
             return max(int(size) for own, (parent, size) in status.items() if process in (own, parent)) / 1024
     raise RuntimeError(f"no service runs in {folder}")
