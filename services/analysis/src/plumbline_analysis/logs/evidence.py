@@ -7,6 +7,7 @@ to take there; neither occurs in a line.
 import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from operator import eq
 
 from plumbline_analysis.logs.masking import MASK
 
@@ -102,8 +103,12 @@ def folded(masked: bytes) -> list[bytes]:
     tokens = masked.split()
     if MASK not in masked:
         return tokens
-    bare = [token.rstrip(b",;") for token in tokens] if b"," in masked or b";" in masked else tokens
-    if len(set(bare)) == len(bare):
+    bare = masked.replace(b", ", b" ").replace(b"; ", b" ").rstrip(b",;").split()
+    if len(bare) != len(tokens):  # one of them was nothing but punctuation
+        bare = tokens
+    if len(set(bare)) == len(bare) or not any(
+        b"\x01" * length in bytes(map(eq, bare[length:], bare)) for length in range(1, _MOST_REPEATED + 1)
+    ):
         return tokens
     kept: list[bytes] = []
     seen: list[bytes] = []

@@ -343,6 +343,48 @@ def _mask_lines(buffer: Bytes, offsets: Offsets, out: Bytes, ends: Offsets) -> N
         ends[line] = _mask_line(buffer, offsets[line], offsets[line + 1], out)
 
 
+@kernel
+def _distinct(out: Bytes, starts: Offsets, ends: Offsets, longest: int, first: Offsets, which: Offsets) -> int:
+    """Number the different lines in their order: `first` is where each comes first, `which` what each line is.
+
+    Returns how many there are. A table with open addressing, by FNV-1a; lines of one hash are compared.
+    """
+    size = 16
+    while size < 2 * len(starts):
+        size *= 2
+    table = np.full(size, -1, np.int64)
+    number = 0
+    for line in range(len(starts)):
+        start, end = starts[line], ends[line]
+        if end - start > longest:
+            first[number] = line
+            which[line] = number
+            number += 1
+            continue
+        value = np.uint64(14695981039346656037)
+        for at in range(start, end):
+            value = (value ^ np.uint64(out[at])) * np.uint64(1099511628211)
+        slot = np.int64((value ^ (value >> np.uint64(32))) & np.uint64(size - 1))
+        while table[slot] >= 0:
+            other = first[table[slot]]
+            begin = starts[other]
+            if ends[other] - begin == end - start:
+                same = True
+                for at in range(end - start):
+                    if out[begin + at] != out[start + at]:
+                        same = False
+                        break
+                if same:
+                    break
+            slot = (slot + 1) & (size - 1)
+        if table[slot] < 0:
+            table[slot] = number
+            first[number] = line
+            number += 1
+        which[line] = table[slot]
+    return number
+
+
 def cut(line: str | bytes) -> bytes:
     """The bytes of a line that are looked at; characters that UTF-8 cannot hold become question marks."""
     if isinstance(line, str):
@@ -353,14 +395,35 @@ def cut(line: str | bytes) -> bytes:
 
 def mask(lines: Sequence[str | bytes]) -> list[bytes]:
     """The masked lines, one for each line and never longer than it. O(bytes); never raises for any content."""
+    out, starts, ends = _masked(lines)
+    masked = out.tobytes()
+    return [masked[start:end] for start, end in zip(starts.tolist(), ends.tolist(), strict=True)]
+
+
+def mask_distinct(lines: Sequence[str | bytes], longest: int) -> tuple[list[bytes], list[int], Offsets]:
+    """The different masked lines in their order, where each comes first, and which of them each line is.
+
+    Masked lines of more than `longest` bytes are not compared: each is a different one.
+    """
+    out, starts, ends = _masked(lines)
+    first = np.empty(len(lines), np.int64)
+    which = np.empty(len(lines), np.int64)
+    first = first[: _distinct(out, starts, ends, longest, first, which)]
+    return (
+        [out[start:end].tobytes() for start, end in zip(starts[first].tolist(), ends[first].tolist(), strict=True)],
+        first.tolist(),
+        which,
+    )
+
+
+def _masked(lines: Sequence[str | bytes]) -> tuple[Bytes, Offsets, Offsets]:
     joined, lengths = _joined(lines)
     offsets = np.zeros(len(lines) + 1, np.int64)
     np.cumsum(lengths, out=offsets[1:])
     out = np.empty(len(joined), np.uint8)
     ends = np.empty(len(lines), np.int64)
     _mask_lines(np.frombuffer(joined, np.uint8), offsets, out, ends)
-    masked = out.tobytes()
-    return [masked[start:end] for start, end in zip(offsets.tolist(), ends.tolist(), strict=False)]
+    return out, offsets[:-1], ends
 
 
 def _joined(lines: Sequence[str | bytes]) -> tuple[bytes, Offsets]:

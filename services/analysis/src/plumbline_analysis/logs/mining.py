@@ -13,7 +13,6 @@ neither on how they were split into batches nor on whether the miner was saved a
 
 import json
 import zlib
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -23,7 +22,7 @@ import numpy.typing as npt
 
 from plumbline_analysis.logs.compiling import kernel
 from plumbline_analysis.logs.evidence import ANY, Needed, differences, folded, is_constant, is_variable, joined, takes
-from plumbline_analysis.logs.masking import MASK, cut, mask
+from plumbline_analysis.logs.masking import MASK, cut, mask, mask_distinct
 
 VERSION = 1
 WILDCARD = "<*>"
@@ -73,14 +72,13 @@ class _Group:
 
 
 @kernel
-def _near(rows: Hashes, number: int, row: Hashes, most: int) -> tuple[Hashes, Hashes]:
-    """The places of those of the first `number` rows that differ from `row` at `most` places, and at how many.
+def _near(rows: Hashes, number: int, row: Hashes, most: int, found: Hashes) -> int:
+    """Which of the first `number` rows differ from `row` at `most` places; returns how many do.
 
-    A place where either has 0 does not differ. O(number x tokens).
+    For each, `found` is given 256 times its place and, in the last byte, at how many places it differs. A place where
+    either row has 0 does not differ. O(number x tokens).
     """
-    places = np.empty(number, np.int64)
-    distances = np.empty(number, np.int64)
-    found = 0
+    near = 0
     for place in range(number):
         differing = 0
         for token in range(len(row)):
@@ -90,10 +88,9 @@ def _near(rows: Hashes, number: int, row: Hashes, most: int) -> tuple[Hashes, Ha
                 if differing > most:
                     break
         if differing <= most:
-            places[found] = place
-            distances[found] = differing
-            found += 1
-    return places[:found], distances[:found]
+            found[near] = 256 * place + differing
+            near += 1
+    return near
 
 
 class _Length:
@@ -103,19 +100,19 @@ class _Length:
         self.tokens = tokens
         self.ids: list[int] = []
         self._rows = np.zeros((8, tokens), np.int64)
+        self._found = np.zeros(8, np.int64)
 
     def near(self, row: Hashes) -> list[tuple[int, int]]:
         """The templates that differ from a row at half of its places at most: at how many, and the id."""
         if not self.ids:
             return []
-        places, distances = _near(self._rows, len(self.ids), row, self.tokens // 2)
-        return [
-            (distance, self.ids[place]) for distance, place in zip(distances.tolist(), places.tolist(), strict=True)
-        ]
+        near = _near(self._rows, len(self.ids), row, min(self.tokens // 2, 255), self._found)
+        return [(found & 255, self.ids[found >> 8]) for found in self._found[:near].tolist()]
 
     def add(self, id: int, row: Hashes) -> None:
         if len(self.ids) == len(self._rows):
             self._rows = np.concatenate((self._rows, np.zeros_like(self._rows)))
+            self._found = np.zeros(len(self._rows), np.int64)
         self._rows[len(self.ids)] = row
         self.ids.append(id)
 
@@ -138,9 +135,6 @@ class Miner:
         self._joined: dict[int, int] = {}
         self._next = 1
         self._lines = 0
-        self._batch: list[int] = []
-        self._counted = 0
-        """So many of the batch are in the templates' counts already."""
 
     @property
     def lines(self) -> int:
@@ -157,22 +151,30 @@ class Miner:
         A line may be anything: it is decoded with replacement, control characters count as spaces, and what lies
         beyond `masking.LONGEST` bytes is cut off. Never raises for any content.
         """
-        known, ids = self._known, self._batch
-        ids.clear()
-        self._counted = 0
-        get, put = known.get, ids.append
-        for place, masked in enumerate(mask(lines)):
-            id = get(masked)
-            if id is None:
-                id = self._place(masked, lines[place])
-                if len(masked) <= self.config.remembered_bytes:
-                    if len(known) >= self.config.remembered:
-                        known.clear()
-                    known[masked] = id
-            put(id)
-        self._count()
-        now = {id: self.current(id) for id in set(ids)}
-        return [now[id] for id in ids]
+        config = self.config
+        distinct, first, which = mask_distinct(lines, config.remembered_bytes)
+        number = len(distinct)
+        if (
+            len(self._known) + number > config.remembered
+            or len(self._groups) + number > config.templates
+            or len(self._joined) + len(self._groups) + number > config.redirects
+        ):
+            # Something may be forgotten in between, which equal lines would then find differently.
+            slowly = [self._one(masked, line) for masked, line in zip(mask(lines), lines, strict=True)]
+            now = {id: self.current(id) for id in set(slowly)}
+            return [now[id] for id in slowly]
+        found = [
+            self._placed(masked, lines[place], self._lines + place)
+            for masked, place in zip(distinct, first, strict=True)
+        ]
+        counts = np.bincount(which, minlength=number).tolist()
+        last = np.zeros(number, np.int64)
+        last[which] = np.arange(len(lines))
+        for id, count, place in zip(found, counts, last.tolist(), strict=True):
+            self._count(id, count, self._lines + place)
+        self._lines += len(lines)
+        ids: list[int] = np.array([self.current(id) for id in found], np.int64)[which].tolist()
+        return ids
 
     def current(self, id: int) -> int:
         """The id that the template with this id has now. An id that was forgotten is its own."""
@@ -195,19 +197,31 @@ class Miner:
 
     # --- Lines --------------------------------------------------------------------------------------------
 
-    def _count(self) -> None:
-        """Take the lines of the batch that are not counted yet into their templates' counts."""
-        ids = self._batch[self._counted :]
-        number = self._lines
-        for id, count in Counter(ids).items():
-            self._groups[self.current(id)].count += count
-        for id, last in dict(zip(ids, range(number, number + len(ids)), strict=True)).items():
-            group = self._groups[self.current(id)]
-            group.last = max(group.last, last)
-        self._lines += len(ids)
-        self._counted = len(self._batch)
+    def _one(self, masked: bytes, line: str | bytes) -> int:
+        """Take one line in."""
+        id = self._placed(masked, line, self._lines)
+        self._count(id, 1, self._lines)
+        self._lines += 1
+        return id
 
-    def _place(self, masked: bytes, line: str | bytes) -> int:
+    def _count(self, id: int, count: int, last: int) -> None:
+        """Take lines into their template's count; `last` is the number of the last of them."""
+        group = self._groups[self.current(id)]
+        group.count += count
+        group.last = max(group.last, last)
+
+    def _placed(self, masked: bytes, line: str | bytes, number: int) -> int:
+        """The template's id of the line with this number, by heart or by what it is."""
+        id = self._known.get(masked)
+        if id is None:
+            id = self._place(masked, line, number)
+            if len(masked) <= self.config.remembered_bytes:
+                if len(self._known) >= self.config.remembered:
+                    self._known.clear()
+                self._known[masked] = id
+        return id
+
+    def _place(self, masked: bytes, line: str | bytes, number: int) -> int:
         """The template that takes a masked line, or a new one."""
         tokens = self._tokens(masked)
         row = _row(tokens)
@@ -223,13 +237,14 @@ class Miner:
                 near = length.near(row)
             id = self._next
             self._next += 1
-            number = self._lines + len(self._batch) - self._counted
             self._groups[id] = _Group(tokens, 0, number, number, [])
             length.add(id, row)
             id = self._join(length, id, near)
         examples = self._groups[id].examples
         if len(examples) < self.config.examples:
-            examples.append(cut(line).decode("utf-8", "replace")[: self.config.example_characters])
+            if not (isinstance(line, str) and line.isascii()):
+                line = cut(line).decode("utf-8", "replace")
+            examples.append(line[: self.config.example_characters])
         return id
 
     def _tokens(self, masked: bytes) -> list[bytes]:
@@ -302,8 +317,7 @@ class Miner:
         self._groups[ids[0]] = first
         length.add(ids[0], _row(first.tokens))
         if len(self._joined) > self.config.redirects:
-            # What still speaks of the oldest ids must not outlive them.
-            self._count()
+            # What is known by heart must not speak of ids that nobody knows any more.
             self._known.clear()
             for id in list(self._joined)[: len(self._joined) // 2]:
                 del self._joined[id]
@@ -311,7 +325,6 @@ class Miner:
 
     def _forget(self) -> None:
         """Forget the eighth of the templates that was seen longest ago."""
-        self._count()
         oldest = sorted(self._groups, key=lambda each: (self._groups[each].last, each))
         gone = set(oldest[: max(len(oldest) // 8, 1)])
         for id in gone:
@@ -364,11 +377,10 @@ class Miner:
 
 def _row(tokens: Sequence[bytes]) -> Hashes:
     """A hash of each token, 0 where it holds `ANY`. That others may have the same makes them candidates only."""
-    hashes = list(map(zlib.crc32, tokens))
-    for place, token in enumerate(tokens):
-        if ANY in token:
-            hashes[place] = 0
-    return np.array(hashes, np.int64)
+    row = np.fromiter(map(zlib.crc32, tokens), np.int64, len(tokens))
+    if ANY in b"".join(tokens):
+        row[[ANY in token for token in tokens]] = 0
+    return row
 
 
 def _take(template: Sequence[bytes], tokens: Sequence[bytes]) -> bool:
