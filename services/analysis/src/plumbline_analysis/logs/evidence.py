@@ -72,9 +72,8 @@ def is_variable(values: Collection[bytes], place: int, before: Sequence[bytes], 
         return True
     if len(values) < 2:
         return False
-    different = differences(values)
-    if all(map(_is_id, different)) or _names_follow(before):
-        return len(values) >= needed.ids
+    if len(values) >= needed.ids and (_names_follow(before) or _are_ids(values)):
+        return True
     if place == 0 and not all(MASK in value or _DOTTED.search(value) for value in values):
         return len(values) >= needed.first
     return len(values) >= needed.values
@@ -86,9 +85,11 @@ def differences(values: Collection[bytes]) -> list[bytes]:
     return [value[len(before) : len(value) - len(after)] for value in values]
 
 
-def _is_id(difference: bytes) -> bool:
-    """Whether it looks like "node<*>", not like a label with its value: "uid=<*>", "uid:<*>", "uid....<*>"."""
-    return MASK in difference and not _LABEL.search(difference)
+def _are_ids(values: Collection[bytes]) -> bool:
+    """Whether they look like "node<*>", not like a label with its value: "uid=<*>", "uid:<*>", "uid....<*>"."""
+    return all(MASK in value for value in values) and all(
+        MASK in each and not _LABEL.search(each) for each in differences(values)
+    )
 
 
 def _names_follow(before: Sequence[bytes]) -> bool:

@@ -4,6 +4,7 @@ The rules are applied in one pass over the bytes, by a compiled kernel; docs/log
 A masked line is bytes: one space between tokens, none at the ends, no control characters but `MASK`.
 """
 
+import contextlib
 from collections.abc import Sequence
 
 import numpy as np
@@ -430,10 +431,10 @@ def _joined(lines: Sequence[str | bytes]) -> tuple[bytes, Offsets]:
     """The bytes of all lines, one after the other, and how many each line has."""
     lengths = np.fromiter(map(len, lines), np.int64, len(lines))
     if len(lines) and lengths.max() <= LONGEST:
-        # Plain ASCII is the rule, and joining first is then three times as fast.
-        try:
+        # All of them bytes, or plain ASCII, is the rule, and joining first is then three times as fast.
+        with contextlib.suppress(TypeError):
+            return b"".join(lines), lengths  # type: ignore[arg-type]
+        with contextlib.suppress(TypeError, UnicodeEncodeError):
             return "".join(lines).encode("ascii"), lengths  # type: ignore[arg-type]
-        except (TypeError, UnicodeEncodeError):
-            pass
     raw = [cut(line) for line in lines]
     return b"".join(raw), np.fromiter(map(len, raw), np.int64, len(raw))

@@ -255,13 +255,10 @@ class Miner:
 
     def _taking(self, tokens: list[bytes], near: list[tuple[int, int]]) -> int | None:
         """The template with the most constant tokens that takes the line; of several, the oldest."""
-        found: list[tuple[int, int]] = []
-        for distance, id in near:
-            if not distance:
-                mine = self._groups[id].tokens
-                if _take(mine, tokens):
-                    found.append((sum(ANY in token for token in mine), id))
-        return min(found)[1] if found else None
+        found = [id for distance, id in near if not distance and _take(self._groups[id].tokens, tokens)]
+        if len(found) > 1:
+            return min(found, key=lambda each: (sum(ANY in token for token in self._groups[each].tokens), each))
+        return found[0] if found else None
 
     # --- Joining ------------------------------------------------------------------------------------------
 
@@ -287,12 +284,13 @@ class Miner:
         return []
 
     def _is_one(self, tokens: list[bytes], places: tuple[int, ...], others: list[int]) -> bool:
-        words = 0
+        columns = []
         for place in places:
             values = {tokens[place], *(self._groups[other].tokens[place] for other in others)}
             if not is_variable(values, place, tokens[:place], self.config.needed):
                 return False
-            words += not all(MASK in each for each in differences(values))
+            columns.append(values)
+        words = sum(not all(MASK in each for each in differences(values)) for values in columns)
         left = sum(is_constant(token) for place, token in enumerate(tokens) if place not in places)
         # Of a template that says less than it leaves open, nobody knows what it is about.
         return not places or left >= (1 if words <= 1 else 2 * words)
@@ -385,9 +383,10 @@ def _row(tokens: Sequence[bytes]) -> Hashes:
 
 def _take(template: Sequence[bytes], tokens: Sequence[bytes]) -> bool:
     """Whether a template takes a line of as many tokens."""
-    return all(
-        mine == other or (ANY in mine and takes(mine, other)) for mine, other in zip(template, tokens, strict=True)
-    )
+    for mine, other in zip(template, tokens, strict=True):
+        if mine != other and not (ANY in mine and takes(mine, other)):
+            return False
+    return True
 
 
 def _differing(one: Sequence[bytes], other: Sequence[bytes]) -> tuple[int, ...] | None:
