@@ -75,6 +75,17 @@ def test_a_file_that_is_not_there_is_told(tmp_path: Path) -> None:
     assert not out.exists()
 
 
+def test_where_nothing_can_be_written_it_is_told(tmp_path: Path) -> None:
+    file = tmp_path / "app.log"
+    file.write_text("cart 7 paid\n")
+    for out, reason in ((tmp_path / "none" / "mined.csv", "no such folder"), (tmp_path, "Is a directory")):
+        result = run(str(file), "--out", str(out))
+        assert result.exit_code == 2
+        assert reason in result.stderr.replace("\n", "")
+    assert run(str(file), "--out", "/dev/null").exit_code == 0
+    assert Path("/dev/null").is_char_device()
+
+
 def test_the_logs_of_the_stack_are_still_shown(tmp_path: Path) -> None:
     (tmp_path / "logs").mkdir()
     (tmp_path / "logs" / "search.log").write_text("ready\n")

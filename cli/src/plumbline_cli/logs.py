@@ -63,6 +63,8 @@ def mine(
     """
     from plumbline_analysis.logs.mining import Miner
 
+    if str(out) != "-" and not out.parent.is_dir():
+        fail(f"{out.parent}: there is no such folder", Code.USAGE)
     miner = Miner()
     ids, known = array("q"), dict[int, str]()
     with telling(), contextlib.ExitStack() as opened:
@@ -71,7 +73,7 @@ def mine(
         for batch in _batches(source, size):
             ids.extend(miner.add(batch))
             _remember(miner, ids[-len(batch) :], known)
-        with files.target(None if str(out) == "-" else out) as to:
+        with _target(out) as to:
             _write(to, miner, ids, known)
     errors.print(f"{many(len(ids), 'line')}, {many(len(miner), 'template')}")
 
@@ -81,6 +83,20 @@ def _opened(file: Path) -> IO[bytes]:
         return file.open("rb")
     except OSError as error:
         fail(f"{file}: {error.strerror}", Code.USAGE)
+
+
+@contextlib.contextmanager
+def _target(out: Path) -> Iterator[IO[bytes]]:
+    """Standard output, a pipe or device as it is, or a file that appears when it is complete."""
+    try:
+        if str(out) != "-" and out.exists() and not out.is_file():
+            with out.open("wb") as to:
+                yield to
+        else:
+            with files.target(None if str(out) == "-" else out) as to:
+                yield to
+    except OSError as error:
+        fail(f"{out}: {error.strerror}", Code.USAGE)
 
 
 def _batches(source: IO[bytes], size: int | None) -> Iterator[list[str | bytes]]:
