@@ -30,14 +30,14 @@ def download(
                     shown.update(f"{size / 1e6:.1f} MB")
         return size, last
 
-    with _target(out) as to:
+    with target(out) as to:
         size, last = asyncio.run(fetch(to))
         if not whole(last.decode(errors="replace")):
             raise Told(f"the answer broke off after {size} bytes; try again")
 
 
 @contextmanager
-def _target(out: Path | None) -> Iterator[IO[bytes]]:
+def target(out: Path | None) -> Iterator[IO[bytes]]:
     """Standard output, or a file that appears under its name only when it is complete."""
     if out is None:
         yield sys.stdout.buffer

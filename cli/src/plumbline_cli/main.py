@@ -13,6 +13,7 @@ from plumbline_cli import (
     coverage,  # noqa: F401 - adds its command to those of requirements
     draw,
     interchange,  # noqa: F401 - likewise
+    logs,
     requirements,
     search,
     shell,
@@ -31,6 +32,7 @@ app.add_typer(requirements.app, name="requirements")
 app.add_typer(slo.app, name="slo")
 app.add_typer(audit.app, name="audit")
 app.add_typer(search.app, name="search")
+app.add_typer(logs.app, name="logs")
 
 
 # --- The embedded stack ---------------------------------------------------------------------------------
@@ -91,17 +93,6 @@ def _catalog(file: Path) -> list[dict[str, Any]]:
 def status(folder: Folder = HERE) -> None:
     """What runs, where, since when."""
     stack().status(folder, console)
-
-
-@app.command()
-def logs(
-    service: Annotated[str | None, typer.Argument(help="requirements, search, analysis, gateway, …")] = None,
-    folder: Folder = HERE,
-    lines: Annotated[int, typer.Option("--lines", "-n", min=1)] = 40,
-    follow: Annotated[bool, typer.Option("--follow", "-f")] = False,
-) -> None:
-    """The last lines that one part of the stack, or each, has logged."""
-    stack().logs(folder, service, lines, follow, console)
 
 
 @app.command()

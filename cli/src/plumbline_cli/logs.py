@@ -1,0 +1,164 @@
+"""`plumbline logs`: what the parts of the local stack have logged, and the templates of any log file."""
+
+import contextlib
+import csv
+import io
+import json
+import sys
+from array import array
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
+from typer.core import TyperGroup
+
+from plumbline_cli import files
+from plumbline_cli.shell import HERE, Code, Folder, console, errors, fail, many, stack, telling
+
+if TYPE_CHECKING:
+    from plumbline_analysis.logs.mining import Miner
+
+BATCH = 4096
+LONGEST_LINE = 16 * 2**20
+"""Bytes of a line that are read; what comes after them up to the line's end is left out."""
+MESSAGES = ("body", "message", "msg")
+"""Where a line is a JSON object, the first of these that it has is its message."""
+
+
+class _ShownByDefault(TyperGroup):
+    """`plumbline logs analysis` is `plumbline logs show analysis`, and `plumbline logs` is `plumbline logs show`."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        if not args or (args[0] not in self.commands and args[0] not in ("--help", *ctx.help_option_names)):
+            args = ["show", *args]
+        rest: list[str] = super().parse_args(ctx, args)
+        return rest
+
+
+app = typer.Typer(cls=_ShownByDefault, help="The logs of the local stack, and the templates of any log file.")
+
+
+@app.command()
+def show(
+    service: Annotated[str | None, typer.Argument(help="requirements, search, analysis, gateway, …")] = None,
+    folder: Folder = HERE,
+    lines: Annotated[int, typer.Option("--lines", "-n", min=1)] = 40,
+    follow: Annotated[bool, typer.Option("--follow", "-f")] = False,
+) -> None:
+    """The last lines that one part of the stack, or each, has logged."""
+    stack().logs(folder, service, lines, follow, console)
+
+
+@app.command()
+def mine(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A log file, or - for standard input")],
+    out: Annotated[Path, typer.Option("--out", help="The CSV to write, or - for standard output")],
+) -> None:
+    """Find the templates of a log file, without a server: CSV with line, template_id and template.
+
+    A line is a message, or a JSON object with the message in body, message or msg. Each line is given the template
+    that it has after the last one.
+    """
+    from plumbline_analysis.logs.mining import Miner
+
+    if str(out) != "-" and not out.parent.is_dir():
+        fail(f"{out.parent}: there is no such folder", Code.USAGE)
+    miner = Miner()
+    ids, known = array("q"), dict[int, str]()
+    with telling(), contextlib.ExitStack() as opened:
+        source = sys.stdin.buffer if str(file) == "-" else opened.enter_context(_opened(file))
+        size = None if str(file) == "-" else file.stat().st_size
+        for batch in _batches(source, size):
+            ids.extend(miner.add(batch))
+            _remember(miner, ids[-len(batch) :], known)
+        with _target(out) as to:
+            _write(to, miner, ids, known)
+    errors.print(f"{many(len(ids), 'line')}, {many(len(miner), 'template')}")
+
+
+def _opened(file: Path) -> IO[bytes]:
+    try:
+        return file.open("rb")
+    except OSError as error:
+        fail(f"{file}: {error.strerror}", Code.USAGE)
+
+
+@contextlib.contextmanager
+def _target(out: Path) -> Iterator[IO[bytes]]:
+    """Standard output, a pipe or device as it is, or a file that appears when it is complete."""
+    try:
+        if str(out) != "-" and out.exists() and not out.is_file():
+            with out.open("wb") as to:
+                yield to
+        else:
+            with files.target(None if str(out) == "-" else out) as to:
+                yield to
+    except OSError as error:
+        fail(f"{out}: {error.strerror}", Code.USAGE)
+
+
+def _batches(source: IO[bytes], size: int | None) -> Iterator[list[str | bytes]]:
+    """The messages of a file, so many at a time; how far it is read is told on standard error."""
+    columns = (TextColumn("mines"), BarColumn(), DownloadColumn())
+    with Progress(*columns, console=errors, transient=True, disable=not errors.is_terminal) as shown:
+        task = shown.add_task("", total=size)
+        batch: list[str | bytes] = []
+        read = 0
+        while line := source.readline(LONGEST_LINE):
+            read += len(line)
+            if not line.endswith(b"\n"):
+                read += _rest(source)
+            batch.append(message(line))
+            if len(batch) == BATCH:
+                yield batch
+                batch = []
+                shown.update(task, completed=read)
+        if batch:
+            yield batch
+
+
+def _rest(source: IO[bytes]) -> int:
+    """Leave out what is left of a line, and give its bytes."""
+    left_out = 0
+    while part := source.readline(LONGEST_LINE):
+        left_out += len(part)
+        if part.endswith(b"\n"):
+            break
+    return left_out
+
+
+def message(line: bytes) -> str | bytes:
+    """What a line says: itself, or its message where it is a JSON object that has one."""
+    if line.lstrip()[:1] != b"{":
+        return line
+    try:
+        entry = json.loads(line)
+    except (ValueError, RecursionError):
+        return line
+    for name in MESSAGES if isinstance(entry, dict) else ():
+        said = entry.get(name)
+        if isinstance(said, dict):  # OTLP's AnyValue
+            said = said.get("stringValue")
+        if isinstance(said, str):
+            return said
+    return line
+
+
+def _remember(miner: "Miner", ids: "array[int]", known: dict[int, str]) -> None:
+    """Keep the texts of templates: the miner may forget them before the file is written."""
+    for id in set(ids):
+        if template := miner.template(id):
+            known[id] = template.text
+
+
+def _write(to: IO[bytes], miner: "Miner", ids: "array[int]", known: dict[int, str]) -> None:
+    now = {id: miner.current(id) for id in set(ids)}
+    texts = {id: template.text if (template := miner.template(id)) else known.get(id, "") for id in now}
+    text = io.TextIOWrapper(to, encoding="utf-8", newline="", write_through=False)
+    rows = csv.writer(text, lineterminator="\n")
+    rows.writerow(("line", "template_id", "template"))
+    rows.writerows((number, now[id], texts[id]) for number, id in enumerate(ids, 1))
+    text.flush()
+    text.detach()
