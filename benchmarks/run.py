@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 HERE = Path(__file__).parent
-BENCHES = ("crud", "events", "ingest", "watchdog", "requirements", "search", "nab")
+BENCHES = ("crud", "events", "ingest", "watchdog", "requirements", "search", "detection", "nab")
 LONG = ("requirements", "search")
 
 

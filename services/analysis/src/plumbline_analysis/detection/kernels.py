@@ -63,13 +63,13 @@ FEATURES = 11
 difference's mean over two spans; short mean less long mean."""
 
 ORIGIN, MIDDLE, PREVIOUS, INTERVAL, DRIFT, LIMIT, BAND = 0, 1, 2, 3, 4, 5, 6
-QUICK_DIFFERENCE, STEADY_DIFFERENCE, USUAL_DIFFERENCE = 7, 8, 9
-ERROR = 10  # three: of the plain, the daily and the weekly baseline, while the daily one can be judged
-SCALE = 13  # three: the mean absolute residual of each
-MEANS = 16  # three
-DEVIATIONS = 19  # three
-ROUGHNESS = 22  # two
-LOW = 24
+QUICK_DIFFERENCE, STEADY_DIFFERENCE, USUAL_DIFFERENCE, ALARMS = 7, 8, 9, 10
+ERROR = 11  # three: of the plain, the daily and the weekly baseline, while the daily one can be judged
+SCALE = 14  # three: the mean absolute residual of each
+MEANS = 17  # three
+DEVIATIONS = 20  # three
+ROUGHNESS = 23  # two
+LOW = 25
 HIGH = LOW + FEATURES
 CENTRE = HIGH + FEATURES
 SPREAD = CENTRE + FEATURES
@@ -110,7 +110,11 @@ SURPRISE_MOST = 6.0
 """-log10 p beyond one in a million is said of no member: no history here is long enough for it."""
 NOVELTY_WEIGHT, NOVELTY_MOST = 2.0, 4.0
 ALARM = 5.5
-"""The sum of the members' surprises at which the score is 1; how it was chosen stands in docs/detection.md."""
+"""The sum of the members' surprises at which the score is 1, on a series that has not alarmed yet: on noise about one
+alarm in a week of 5 minutes. How it was chosen stands in docs/detection.md."""
+WARY, EXPECTED_ALARMS, FORGET_ALARMS = 2.0, 4.0, 8000.0
+"""With n alarms in about the last month the bar is higher by 2 * log10(1 + n / 4): one a week is expected. It makes
+series of heavy tails, which surprise all members at once, alarm hardly more often than others."""
 AGAIN = 1.2
 HALF_LIFE = 150.0
 """After an alarm only what exceeds it by a fifth is new; that limit halves every 150 points."""
@@ -355,16 +359,21 @@ def advance(
             variation = 0.5 * improbability(counts, row, QUICK * BINS, points, bin_quick)
             variation += 0.5 * improbability(counts, row, STEADY * BINS, points, bin_steady)
             new = min(NOVELTY_WEIGHT * new, NOVELTY_MOST)
-            members[index, DEPARTURE] = departure / ALARM
-            members[index, LEVEL] = level / ALARM
-            members[index, VARIATION] = variation / ALARM
-            members[index, NOVELTY] = new / ALARM
-            score = (departure + level + variation + new) / ALARM
+            alarms = numbers[row, ALARMS] * (1.0 - 1.0 / FORGET_ALARMS)
+            unit = 1.0 / (ALARM + WARY * LOG10_2 * log2(1.0 + alarms / EXPECTED_ALARMS))
+            members[index, DEPARTURE] = departure * unit
+            members[index, LEVEL] = level * unit
+            members[index, VARIATION] = variation * unit
+            members[index, NOVELTY] = new * unit
+            score = (departure + level + variation + new) * unit
             figures[index, 0] = score
             figures[index, 1] = 0.0
             if score > limit:
                 figures[index, 1] = score
                 limit = AGAIN * score
+                if score >= 1.0:
+                    alarms += 1.0
+            numbers[row, ALARMS] = alarms
             if seen % 64 == 0 or numbers[row, BAND] == 0.0:
                 begin, above, excess = tail(counts, row, 0, points)
                 share = max(above / (points + 8.0), OUTSIDE)
