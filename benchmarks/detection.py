@@ -4,7 +4,6 @@
 own, which uv makes, on the same series.
 """
 
-import contextlib
 import json
 import shutil
 import subprocess
@@ -49,16 +48,21 @@ ADTK = """
 import json, sys, time, warnings
 warnings.filterwarnings("ignore")
 import pandas
-from adtk.detector import PersistAD
+from adtk.detector import SeasonalAD
 values = json.load(sys.stdin)
 series = pandas.Series(values, index=pandas.date_range("2024-01-01", periods=len(values), freq="5min"))
 began = time.process_time()
-PersistAD().fit_detect(series)
+SeasonalAD(freq=288).fit_detect(series)
 print(time.process_time() - began)
 """
 PEERS = {
-    "river": (200.0, RIVER, ["river==0.26.0"], "river's HalfSpaceTrees (its defaults), score_one and learn_one"),
-    "adtk": (10.0, ADTK, ["adtk==0.6.2", "pandas<2", "numpy<2", "scikit-learn<1.6"], "ADTK's PersistAD, fit_detect"),
+    "river": (200.0, RIVER, ["river==0.22.0"], "river's HalfSpaceTrees (its defaults), score_one and learn_one"),
+    "adtk": (
+        10.0,
+        ADTK,
+        ["adtk==0.6.2", "pandas<2", "numpy<2", "scikit-learn<1.6"],
+        "ADTK's SeasonalAD, told the season, fit_detect",
+    ),
 }
 
 
@@ -135,7 +139,7 @@ def peers() -> None:
         command = [uv, "run", "--quiet", "--no-project", "--isolated", "--python", "3.11"]
         for package in packages:
             command += ["--with", package]
-        with contextlib.suppress(OSError, subprocess.CalledProcessError):
+        try:
             output = subprocess.run(
                 [*command, "python", "-c", program],
                 input=json.dumps(given.tolist()), capture_output=True, text=True, check=True,
@@ -145,8 +149,8 @@ def peers() -> None:
                 "detection", f"stream_vs_{name}", own, "points/s", against=against, ratio=ratio, bar=bar,
                 ok=ratio >= bar,
             )  # fmt: skip
-            continue
-        harness.say(f"{name} is left out: it could not be run by uv ({uv})")
+        except (OSError, subprocess.CalledProcessError) as error:
+            harness.say(f"{name} is left out, uv could not run it: {getattr(error, 'stderr', '') or error}")
 
 
 def main() -> None:

@@ -5,7 +5,8 @@ The state of a series is a row in each of four arrays (`streams.State`):
 - `numbers`, float64 (NUMBERS,): means, scales and ranges, in the unit of the series, relative to its first value;
 - `profile`, float64 (SLOTS,): the usual value by quarter of an hour of the day, then by hour of the week;
 - `visits`, uint16 (SLOTS,): how often each was seen, in 1/1024 visits;
-- `counts`, uint16 (CALIBRATED * BINS,): the histograms that turn a surprise into a probability, in 1/8 points;
+- `counts`, uint16 (CALIBRATED * BINS,): the histograms that turn a surprise into a probability, each
+  bin with all above it, in 1/8 points;
 - `clock`, int64 (CLOCKS,): time of the last point in microseconds, and counters.
 
 All means are exponentially weighted: `m += (x - m) / min(n, span)` is the plain mean of the first `span` points and
@@ -41,9 +42,8 @@ def kernel(function: Function) -> Function:
 
 # --- What is kept of a series --------------------------------------------------------------------------------
 
-LAST, SEEN, MISSING, LATE, HELD, CLOCKS = 0, 1, 2, 3, 4, 5
-"""Columns of `clock`: the last point's time; points that were learned from, that were missing, that came late; what
-each histogram holds."""
+LAST, SEEN, MISSING, LATE, CLOCKS = 0, 1, 2, 3, 4
+"""Columns of `clock`: the last point's time; points that were learned from, that were missing, that came late."""
 
 DAY_SLOTS, WEEK_SLOTS = 96, 168
 SLOTS = DAY_SLOTS + WEEK_SLOTS
@@ -118,6 +118,8 @@ series of heavy tails, which surprise all members at once, alarm hardly more oft
 AGAIN = 1.2
 HALF_LIFE = 150.0
 """After an alarm only what exceeds it by a fifth is new; that limit halves every 150 points."""
+UP_TO = np.where(np.arange(BINS) <= np.arange(BINS)[:, None], 8, 0).astype(np.uint16)
+"""What a point adds to each bin, by its own."""
 OUTSIDE = 0.001
 """One point in a thousand is expected outside the band."""
 PAUSE = 12.0
@@ -167,36 +169,46 @@ def place(surprise: float) -> float:
 
 
 @kernel
-def tail(counts: UInt16, row: int, first: int, points: int) -> tuple[int, float, float]:
+def tail(counts: UInt16, row: int, first: int) -> tuple[int, float, float]:
     """Of the histogram that starts at `first`: the bin in which the tail of 2 % begins, the count in and above it,
     and its mean excess in bins. O(BINS)."""
-    begin, above = BINS - 1, 0
-    while begin > 0 and above + counts[row, first + begin] <= TAIL * points:
-        above += counts[row, first + begin]
+    begin, most = BINS - 1, TAIL * counts[row, first]
+    while begin > 0 and counts[row, first + begin] <= most:
         begin -= 1
-    above += counts[row, first + begin]
-    excess = 0.0
-    for index in range(begin, BINS):
-        excess += counts[row, first + index] * (index + 0.5 - begin)
+    above = float(counts[row, first + begin])
+    excess = 0.5 * above
+    for index in range(begin + 1, BINS):
+        excess += counts[row, first + index]
     # One point at two bins beyond is added, so that an empty tail has a slope.
-    return begin, float(above), max((excess + 16.0) / (above + 8.0), 0.5)
+    return begin, above, max((excess + 16.0) / (above + 8.0), 0.5)
 
 
 @kernel
-def improbability(counts: UInt16, row: int, first: int, points: int, where: float) -> float:
+def improbability(counts: UInt16, row: int, first: int, where: float) -> float:
     """-log10 of the share of the past points that were at least as surprising, by the histogram that starts at
-    `first` and holds `points` eighths of points. O(BINS)."""
+    `first`. O(1), in the tail O(BINS)."""
     index = int(where)
-    above = np.uint32(0)
-    for other in range(BINS):
-        # Multiplied, not skipped: so the loop is compiled to a few vector instructions.
-        above += np.uint32(counts[row, first + other]) * np.uint32(other > index)
-    share = (above + counts[row, first + index] * (1.0 - (where - index)) + 4.0) / (points + 8.0)
+    points = counts[row, first] + 8.0
+    here = float(counts[row, first + index])
+    above = float(counts[row, first + index + 1]) if index < BINS - 1 else 0.0
+    share = (here + (above - here) * (where - index) + 4.0) / points
     result = -LOG10_2 * log2(share)
     if share < TAIL:
-        begin, count, excess = tail(counts, row, first, points)
-        result = max(result, -LOG10_2 * log2(count / (points + 8.0)) + LOG10_E * (where - begin) / excess)
+        begin, count, excess = tail(counts, row, first)
+        result = max(result, -LOG10_2 * log2(count / points) + LOG10_E * (where - begin) / excess)
     return min(max(result, 0.0), SURPRISE_MOST)
+
+
+@kernel
+def remember_surprise(counts: UInt16, row: int, first: int, where: float) -> None:
+    """Count a point in all bins up to its own; halve them where the histogram is full. O(BINS), vectorised."""
+    index = int(where)
+    own, step = counts[row, first : first + BINS], UP_TO[index]
+    for other in range(BINS):
+        own[other] += step[other]
+    if counts[row, first] >= FULL:
+        for other in range(BINS):
+            counts[row, first + other] >>= 1
 
 
 @kernel
@@ -205,43 +217,56 @@ def capped(value: float, most: float) -> float:
 
 
 @kernel
-def novelty(numbers: Float64, row: int, feature: int, x: float, forget: float, settled: bool) -> float:
-    """How far x lies outside the range of its feature's own history: log(1 + distance / (0.3 * range + mean absolute
-    deviation)). The range then takes x in and shrinks towards its centre."""
-    low, high = numbers[row, LOW + feature], numbers[row, HIGH + feature]
-    centre, spread = numbers[row, CENTRE + feature], numbers[row, SPREAD + feature]
-    outside = max(x - high, low - x)
-    result = 0.0
-    if outside > 0.0 and settled:
-        unit = RANGE_WEIGHT * (high - low) + spread + 1e-12 * abs(x) + TINY
-        result = math.log1p(min(outside / unit, 1e9))
-    if forget == 1.0:
-        low, high = x, x
-    numbers[row, LOW + feature] = min(x, low + (centre - low) * SHRINK)
-    numbers[row, HIGH + feature] = max(x, high - (high - centre) * SHRINK)
-    centre += forget * (x - centre)
-    numbers[row, CENTRE + feature] = centre
-    numbers[row, SPREAD + feature] = spread + forget * (abs(x - centre) - spread)
-    return result
-
-
-@kernel
-def newness(numbers: Float64, row: int, x: float, difference: float, young: float, settled: bool) -> float:
-    """The sum of the features' novelties. `young`: 1 / points seen. O(FEATURES)."""
-    forget = max(young, 1.0 / FORGET_SCALE)
-    result = novelty(numbers, row, 0, x, forget, settled)
+def observe(numbers: Float64, features: Float64, row: int, x: float, difference: float, young: float) -> None:
+    """Bring the means up to date that the novelty member looks at, and write its features, shape (FEATURES,).
+    `young`: 1 / points seen."""
+    features[0] = x
     for number, span in enumerate(MEAN_SPANS):
         weight = max(young, 1.0 / span)
         off = x - numbers[row, MEANS + number]
-        numbers[row, MEANS + number] += weight * off
-        numbers[row, DEVIATIONS + number] += weight * (abs(off) - numbers[row, DEVIATIONS + number])
-        result += novelty(numbers, row, 1 + number, numbers[row, MEANS + number], forget, settled)
-        result += novelty(numbers, row, 4 + number, numbers[row, DEVIATIONS + number], forget, settled)
-    result += novelty(numbers, row, 7, difference, forget, settled)
+        mean = numbers[row, MEANS + number] + weight * off
+        deviation = numbers[row, DEVIATIONS + number]
+        deviation += weight * (abs(off) - deviation)
+        numbers[row, MEANS + number] = features[1 + number] = mean
+        numbers[row, DEVIATIONS + number] = features[4 + number] = deviation
+    features[7] = difference
     for number, span in enumerate(ROUGHNESS_SPANS):
-        numbers[row, ROUGHNESS + number] += max(young, 1.0 / span) * (difference - numbers[row, ROUGHNESS + number])
-        result += novelty(numbers, row, 8 + number, numbers[row, ROUGHNESS + number], forget, settled)
-    return result + novelty(numbers, row, 10, numbers[row, MEANS] - numbers[row, MEANS + 2], forget, settled)
+        roughness = numbers[row, ROUGHNESS + number]
+        roughness += max(young, 1.0 / span) * (difference - roughness)
+        numbers[row, ROUGHNESS + number] = features[8 + number] = roughness
+    features[10] = features[1] - features[3]
+
+
+@kernel
+def novelty(numbers: Float64, features: Float64, row: int, young: float) -> float:
+    """How far the features, shape (FEATURES,), lie outside the ranges of their own histories. O(FEATURES).
+
+    The sum over them of log(1 + distance / (0.3 * range + mean absolute deviation)). The ranges then take the point
+    in and shrink towards their centres.
+    """
+    result = 0.0
+    if young < 1.0 / SETTLING:
+        for feature in range(FEATURES):
+            x, low, high = features[feature], numbers[row, LOW + feature], numbers[row, HIGH + feature]
+            outside = max(x - high, low - x)
+            if outside > 0.0:
+                unit = RANGE_WEIGHT * (high - low) + numbers[row, SPREAD + feature] + 1e-12 * abs(x) + TINY
+                result += math.log1p(min(outside / unit, 1e9))
+    weight = max(young, 1.0 / FORGET_SCALE)
+    keep = 0.0 if young == 1.0 else 1.0
+    for feature in range(FEATURES):
+        x, centre = features[feature], numbers[row, CENTRE + feature]
+        # The first point is both ends of its range.
+        low = x + keep * (numbers[row, LOW + feature] - x)
+        high = x + keep * (numbers[row, HIGH + feature] - x)
+        low += (centre - low) * SHRINK
+        high -= (high - centre) * SHRINK
+        numbers[row, LOW + feature] = low if low < x else x
+        numbers[row, HIGH + feature] = high if high > x else x
+        centre += weight * (x - centre)
+        numbers[row, CENTRE + feature] = centre
+        numbers[row, SPREAD + feature] += weight * (abs(x - centre) - numbers[row, SPREAD + feature])
+    return result
 
 
 @kernel
@@ -264,7 +289,6 @@ def forget(numbers: Float64, profile: Float64, visits: UInt16, counts: UInt16, c
     visits[row] = 0
     counts[row] = 0
     clock[row, SEEN] = 0
-    clock[row, HELD] = 0
 
 
 @kernel
@@ -274,6 +298,7 @@ def advance(
     visits: UInt16,
     counts: UInt16,
     clock: Int64,
+    features: Float64,
     row: int,
     at: int,
     value: float,
@@ -283,9 +308,10 @@ def advance(
 ) -> None:
     """Judge one point by what its series did before, then learn from it.
 
-    The first five hold the states as described above, `row` is the series'. `at` in microseconds. Writes row `index`
-    of `figures`, shape (n, 5): score, fresh, expected, lower, upper; and of `members`, shape (n, MEMBERS): what each
-    adds to the score. They are NaN before: what is learning or not judged stays NaN.
+    The first five hold the states as described above, `features` is scratch of shape (FEATURES,), `row` the series'.
+    `at` in microseconds. Writes row `index` of `figures`, shape (n, 5): score, fresh, expected, lower, upper; and of
+    `members`, shape (n, MEMBERS): what each adds to the score. They are NaN before: what is learning or not judged
+    stays NaN.
     """
     if not abs(value) <= LARGEST:
         clock[row, MISSING] += 1
@@ -343,7 +369,8 @@ def advance(
     drift = numbers[row, DRIFT]
     drift += max(young, 1.0 / SPAN_DRIFT) * (modest - drift)
     numbers[row, DRIFT] = drift
-    new = newness(numbers, row, x, difference, young, settled)
+    observe(numbers, features, row, x, difference, young)
+    new = novelty(numbers, features, row, young)
     limit = numbers[row, LIMIT] * WANE
     if settled:
         least, most = 0.05 * usual + floor, 1.05 * usual + floor
@@ -352,12 +379,11 @@ def advance(
         bin_level = place(abs(drift) * per_scale)
         bin_quick = place(abs(log2((quick + least) / most)) * LN_2)
         bin_steady = place(abs(log2((steady + least) / most)) * LN_2)
-        points = clock[row, HELD]
         if seen > LEARNING:
-            departure = improbability(counts, row, 0, points, bin_departure)
-            level = improbability(counts, row, BINS, points, bin_level)
-            variation = 0.5 * improbability(counts, row, QUICK * BINS, points, bin_quick)
-            variation += 0.5 * improbability(counts, row, STEADY * BINS, points, bin_steady)
+            departure = improbability(counts, row, 0, bin_departure)
+            level = improbability(counts, row, BINS, bin_level)
+            variation = 0.5 * improbability(counts, row, QUICK * BINS, bin_quick)
+            variation += 0.5 * improbability(counts, row, STEADY * BINS, bin_steady)
             new = min(NOVELTY_WEIGHT * new, NOVELTY_MOST)
             alarms = numbers[row, ALARMS] * (1.0 - 1.0 / FORGET_ALARMS)
             unit = 1.0 / (ALARM + WARY * LOG10_2 * log2(1.0 + alarms / EXPECTED_ALARMS))
@@ -375,25 +401,17 @@ def advance(
                     alarms += 1.0
             numbers[row, ALARMS] = alarms
             if seen % 64 == 0 or numbers[row, BAND] == 0.0:
-                begin, above, excess = tail(counts, row, 0, points)
-                share = max(above / (points + 8.0), OUTSIDE)
+                begin, above, excess = tail(counts, row, 0)
+                share = max(above / (counts[row, 0] + 8.0), OUTSIDE)
                 numbers[row, BAND] = 2.0 ** ((begin + excess * math.log(share / OUTSIDE)) / PER_OCTAVE + LOWEST)
             width = numbers[row, BAND] * scale
             figures[index, 2] = value - residual
             figures[index, 3] = value - residual - width
             figures[index, 4] = value - residual + width
-        counts[row, int(bin_departure)] += 8
-        counts[row, BINS + int(bin_level)] += 8
-        counts[row, QUICK * BINS + int(bin_quick)] += 8
-        counts[row, STEADY * BINS + int(bin_steady)] += 8
-        points += 8
-        if points >= FULL:
-            points = 0
-            for place_ in range(CALIBRATED * BINS):
-                counts[row, place_] >>= 1
-                points += counts[row, place_]
-            points //= CALIBRATED
-        clock[row, HELD] = points
+        remember_surprise(counts, row, 0, bin_departure)
+        remember_surprise(counts, row, BINS, bin_level)
+        remember_surprise(counts, row, QUICK * BINS, bin_quick)
+        remember_surprise(counts, row, STEADY * BINS, bin_steady)
     numbers[row, LIMIT] = limit
 
     # What is learned from it.
@@ -439,9 +457,21 @@ def tick(
 ) -> None:
     """`advance` over arrivals in their order. The state as in the module's head with a leading axis for the series;
     `series`, `at` and `values` of shape (n,); `figures` (n, 5) and `members` (n, MEMBERS) full of NaN."""
+    features = np.empty(FEATURES)
     for index in range(len(series)):
         ahead = min(index + AHEAD, len(series) - 1)
         fetch(numbers, profile, visits, counts, clock, series[ahead], at[ahead])
         advance(
-            numbers, profile, visits, counts, clock, series[index], at[index], values[index], figures, members, index
+            numbers,
+            profile,
+            visits,
+            counts,
+            clock,
+            features,
+            series[index],
+            at[index],
+            values[index],
+            figures,
+            members,
+            index,
         )
