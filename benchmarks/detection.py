@@ -21,9 +21,9 @@ from plumbline_analysis.detection.streams import Engine
 
 SERIES = 10_000
 LEARNT = 150
-BATCHES = 60
+BATCHES = 10
 """Batches of one arrival a series, in an order of their own each; measured after LEARNT of them."""
-ROUNDS = 3
+ROUNDS = 20
 LIVE = 100_000
 PEER_POINTS = 20_000
 START = 1_700_000_000_000_000
