@@ -4,7 +4,7 @@ UV := $(or $(shell command -v uv 2>/dev/null),.uv/bin/uv)
 RUN := .venv/bin/
 NAME ?=
 # Each suite is a process with servers of its own, two at a time, the longest first: much of their time is waiting.
-SUITES := tests/e2e services/requirements services/analysis services/search cli libs/stack libs/common
+SUITES := tests/e2e services/requirements services/analysis services/search cli libs/stack libs/common tests/benches
 export UV_PYTHON_DOWNLOADS = never
 export UV_COMPILE_BYTECODE = 1
 
@@ -52,7 +52,7 @@ strictdoc: .venv/.synced ## ReqIF exports, opened by StrictDoc in an environment
 e2e: .venv/.synced ## the journeys and the one trace, through the gateway only
 	$(RUN)pytest tests/e2e $(ARGS)
 
-bench: .venv/.synced ## the benches (NAME=crud, events, ingest, watchdog, requirements, search, logs), one JSON line a figure
+bench: .venv/.synced ## the benches (NAME=crud, events, ingest, watchdog, requirements, search, logs, detection, nab), one JSON line a figure
 	@$(RUN)python benchmarks/run.py $(NAME)
 
 specs: .venv/.synced ## write openapi.json and asyncapi.json of each service and of the gateway
