@@ -1,6 +1,6 @@
 """The streaming engine's arithmetic: one point of one series at a time, O(1), no allocation. See `docs/detection.md`.
 
-The state of a series is a row in each of four arrays (`streams.State`):
+The state of a series is a row in each of five arrays (`streams.Engine`):
 
 - `numbers`, float64 (NUMBERS,): means, scales and ranges, in the unit of the series, relative to its first value;
 - `profile`, float64 (SLOTS,): the usual value by quarter of an hour of the day, then by hour of the week;
@@ -14,31 +14,17 @@ forgets afterwards. No step squares a value, so that nothing overflows up to LAR
 """
 
 import math
-from collections.abc import Callable
-from typing import Any, TypeVar, cast
 
-import numba
 import numpy as np
 import numpy.typing as npt
 
+from plumbline_analysis.compiling import kernel
 from plumbline_analysis.detection.prefetch import prefetch
 
 Float64 = npt.NDArray[np.float64]
 Float32 = npt.NDArray[np.float32]
 Int64 = npt.NDArray[np.int64]
 UInt16 = npt.NDArray[np.uint16]
-
-
-Function = TypeVar("Function", bound=Callable[..., Any])
-
-
-def kernel(function: Function) -> Function:
-    """Compile without the interpreter's lock. What was compiled is kept beside the program, or in NUMBA_CACHE_DIR."""
-    try:
-        return cast("Function", numba.njit(nogil=True, cache=True, error_model="numpy")(function))
-    except RuntimeError:  # neither can be written
-        return cast("Function", numba.njit(nogil=True, cache=False, error_model="numpy")(function))
-
 
 # --- What is kept of a series --------------------------------------------------------------------------------
 

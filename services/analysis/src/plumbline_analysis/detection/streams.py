@@ -2,7 +2,7 @@
 
 A point's `score` says how unusual it is: 1 is reached by chance about once in a week of five-minute points, on every
 series alike. `fresh` is the score where an event begins or grows, and 0 where it only goes on, so that one event
-alarms once. The state of a series is 3.6 KB, whatever its history. `docs/detection.md` has the formulas.
+alarms once. The state of a series is 3.7 KB, whatever its history. `docs/detection.md` has the formulas.
 """
 
 import struct

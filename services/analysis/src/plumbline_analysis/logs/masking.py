@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from plumbline_analysis.logs.compiling import kernel
+from plumbline_analysis.compiling import kernel
 
 MASK = b"\x01"
 """Stands for one masked value. Control characters of a line count as spaces, so no line holds it."""

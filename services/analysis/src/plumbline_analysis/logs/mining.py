@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from plumbline_analysis.logs.compiling import kernel
+from plumbline_analysis.compiling import kernel
 from plumbline_analysis.logs.evidence import ANY, Needed, differences, folded, is_constant, is_variable, joined, takes
 from plumbline_analysis.logs.masking import MASK, cut, mask, mask_distinct
 
