@@ -17,9 +17,7 @@ A score of 1 or more is anomalous. A change is told once, and again only after i
 baseline for each of the `templates` that came last, and the last `memory` divergences.
 """
 
-import json
 import math
-import zlib
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -27,6 +25,7 @@ from statistics import median
 from typing import Any, Literal
 
 from plumbline_analysis.logs.mining import Miner
+from plumbline_analysis.logs.state import packed, unpacked
 from plumbline_analysis.logs.surprise import band, divergence, log10_silence, log10_tail, predictive
 
 VERSION = 1
@@ -319,7 +318,7 @@ class Watch:
                 del self._baselines[id]
 
     def to_bytes(self) -> bytes:
-        """The whole state: a byte for the version, then JSON, deflated."""
+        """The whole state."""
         state = {
             "config": asdict(self.config),
             "interval": self.interval,
@@ -329,17 +328,12 @@ class Watch:
                 [id, *(getattr(each, name) for name in _Baseline.__slots__)] for id, each in self._baselines.items()
             ],
         }
-        return bytes([VERSION]) + zlib.compress(json.dumps(state, separators=(",", ":")).encode(), 1)
+        return packed(VERSION, state)
 
     @classmethod
     def from_bytes(cls, data: bytes) -> "Watch":
         """Raises `ValueError` for another version or a broken state: the stream then has to be learned anew."""
-        if data[:1] != bytes([VERSION]):
-            raise ValueError(f"not a log watch's state of version {VERSION}")
-        try:
-            return cls._loaded(json.loads(zlib.decompress(data[1:])))
-        except (zlib.error, KeyError, TypeError, UnicodeError) as error:
-            raise ValueError("a broken state of a log watch") from error
+        return unpacked(data, VERSION, "a log watch", cls._loaded)
 
     @classmethod
     def _loaded(cls, state: dict[str, Any]) -> "Watch":

@@ -11,7 +11,6 @@ State is bounded by `Config`, whatever comes. What a line gives depends on the l
 neither on how they were split into batches nor on whether the miner was saved and loaded in between.
 """
 
-import json
 import zlib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
@@ -23,6 +22,7 @@ import numpy.typing as npt
 from plumbline_analysis.compiling import kernel
 from plumbline_analysis.logs.evidence import ANY, Needed, differences, folded, is_constant, is_variable, joined, takes
 from plumbline_analysis.logs.masking import MASK, cut, mask, mask_distinct
+from plumbline_analysis.logs.state import packed, unpacked
 
 VERSION = 1
 WILDCARD = "<*>"
@@ -335,7 +335,7 @@ class Miner:
     # --- Persistence --------------------------------------------------------------------------------------
 
     def to_bytes(self) -> bytes:
-        """The whole state: a byte for the version, then JSON, deflated."""
+        """The whole state."""
         state = {
             "config": asdict(self.config),
             "lines": self._lines,
@@ -347,17 +347,12 @@ class Miner:
             ],
             "known": [[masked.decode("latin-1"), id] for masked, id in self._known.items()],
         }
-        return bytes([VERSION]) + zlib.compress(json.dumps(state, separators=(",", ":")).encode(), 1)
+        return packed(VERSION, state)
 
     @classmethod
     def from_bytes(cls, data: bytes) -> "Miner":
         """Raises `ValueError` for another version or a broken state: the templates have to be mined anew."""
-        if data[:1] != bytes([VERSION]):
-            raise ValueError(f"not a log miner's state of version {VERSION}")
-        try:
-            return cls._loaded(json.loads(zlib.decompress(data[1:])))
-        except (zlib.error, KeyError, TypeError, UnicodeError) as error:
-            raise ValueError("a broken state of a log miner") from error
+        return unpacked(data, VERSION, "a log miner", cls._loaded)
 
     @classmethod
     def _loaded(cls, state: dict[str, Any]) -> "Miner":

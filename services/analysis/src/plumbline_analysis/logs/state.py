@@ -1,0 +1,23 @@
+"""A state as bytes: one for the version, then JSON, deflated."""
+
+import json
+import zlib
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+def packed(version: int, state: dict[str, Any]) -> bytes:
+    """`version` is at most 255."""
+    return bytes([version]) + zlib.compress(json.dumps(state, separators=(",", ":")).encode(), 1)
+
+
+def unpacked(data: bytes, version: int, whose: str, load: Callable[[dict[str, Any]], T]) -> T:
+    """What `load` makes of the state. Raises `ValueError` for another version or a broken state of `whose`."""
+    if data[:1] != bytes([version]):
+        raise ValueError(f"not {whose}'s state of version {version}")
+    try:
+        return load(json.loads(zlib.decompress(data[1:])))
+    except (zlib.error, KeyError, TypeError, UnicodeError) as error:
+        raise ValueError(f"a broken state of {whose}") from error
