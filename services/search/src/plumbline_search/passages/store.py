@@ -55,13 +55,7 @@ class Compared:
         if len(first) > most:
             first = np.flatnonzero(self.cosines >= np.partition(self.cosines, -most)[-most])
         first = first[np.lexsort((-self.versions[first], -self.cosines[first]))][:most]
-        return self._at(first)
-
-    def only(self, versions: Versions) -> "Compared":
-        return self._at(np.flatnonzero(np.isin(self.versions, versions)))
-
-    def _at(self, places: Rows) -> "Compared":
-        return Compared(self.versions[places], self.cosines[places], self.starts[places], self.stops[places])
+        return Compared(self.versions[first], self.cosines[first], self.starts[first], self.stops[first])
 
 
 class _Block:
@@ -229,10 +223,9 @@ class Store:
 
     def compared(self, versions: Versions, turned: Floats) -> Compared:
         """All passages of `versions` that are here."""
-        wanted = np.sort(versions)
-        return joined([block.compared(block.rows_of(wanted), turned) for block in self._blocks])
+        return self.kept(versions, turned).compared
 
-    def kept(self, versions: Versions, turned: Floats) -> "Kept":
+    def kept(self, versions: Versions, turned: Floats) -> Kept:
         """The same, to be compared with each other too."""
         wanted = np.sort(versions)
         places = [(block, block.rows_of(wanted)) for block in self._blocks]

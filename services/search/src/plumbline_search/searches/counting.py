@@ -46,20 +46,20 @@ class Counter:
         self._few: OrderedDict[object, _Few] = OrderedDict()
         self._many: OrderedDict[object, _Many] = OrderedDict()
 
-    async def few(self, session: AsyncSession, gate: Gate, look: Look | None = None) -> Versions | None:
+    async def few(self, session: AsyncSession, gate: Gate, look: Look) -> Versions | None:
         """The versions of all that `gate` lets through; None where these are more than `FEW`. It may check `look`."""
         key = gate.key
         known = self._many.get(key)
         if known is not None and known.until > time.monotonic():
             return None
-        if (few := self._few.get(key)) is not None and look is not None and not look.is_checked:
+        if (few := self._few.get(key)) is not None and not look.is_checked:
             if await repository.still(session, look, few.known, few.snapshot):
                 return few.versions
             self._few.pop(key, None)
-        versions = await repository.probe(session, gate, FEW + 1, look)
+        versions = await repository.probe(session, gate, look, FEW + 1)
         if len(versions) <= FEW:
             self._many.pop(key, None)
-            if look is not None and len(versions) >= _KEPT_FROM:
+            if len(versions) >= _KEPT_FROM:
                 self._few[key] = _Few(versions, look.known, look.snapshot)
                 if len(self._few) > _KEPT:
                     self._few.popitem(last=False)

@@ -132,9 +132,9 @@ async def matches(
     weights = {analysis.term_id(term): float(often) for term, often in words.items()}
     found = _within(await reader.matches(session, scope.index.slot, weights, scope.look.known), scope)
     corrections: dict[str, list[str]] = {}
-    if len(found.best(FEW_MATCHES).versions) < FEW_MATCHES:
+    misspelt = [term for term in words if analysis.term_id(term) in found.missing and len(term) >= SHORTEST]
+    if misspelt and len(found.best(FEW_MATCHES).versions) < FEW_MATCHES:
         typed = {term: word[0] for word in analysis.words(asked.words) for term in analysis.terms_of_word(word[0])}
-        misspelt = [term for term in words if analysis.term_id(term) in found.missing and len(term) >= SHORTEST]
         for term in misspelt[:CORRECTED]:
             if alike := await postings.like(session, scope.index.slot, term, ALIKE):
                 corrections[typed.get(term, term)] = alike
@@ -287,7 +287,7 @@ async def _proposed(
             return replace(near.at(passing), looked_at=documents), "codes"
         # As many as may bring enough, judged by how many these have brought.
         window = max(2 * window, 2 * window * most // max(documents, 1))
-    versions = await repository.probe(session, scope.gate, look=scope.look)
+    versions = await repository.probe(session, scope.gate, scope.look)
     return await _compared(session, tools.memory, vector, scope.index, versions, most), "codes, then comparing"
 
 

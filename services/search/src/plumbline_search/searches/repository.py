@@ -238,18 +238,18 @@ async def still(session: AsyncSession, look: Look, known: Known, snapshot: str) 
     return bool(row["none_changed"]) and look.known.packed == known.packed
 
 
-async def probe(session: AsyncSession, gate: Gate, most: int | None = None, look: Look | None = None) -> Versions:
+async def probe(session: AsyncSession, gate: Gate, look: Look, most: int | None = None) -> Versions:
     """The versions of what the filters let through, at most `most` of them, in no order; `look` is checked then."""
     values: list[Any] = []
     asked = _in_two_parts("SELECT version FROM search_documents WHERE NOT deleted", gate, values)
     limit = "" if most is None else f" LIMIT {int(most)}"
-    besides = "" if look is None or look.is_checked else f", {look.columns}"
+    besides = "" if look.is_checked else f", {look.columns}"
     [row] = await db.fetch(
         session,
         f"SELECT (SELECT string_agg(int4send(version), '') FROM ({asked}{limit}) AS found) AS versions{besides}",
         *values,
     )
-    if besides and look is not None:
+    if besides:
         look.see(row)
     return np.frombuffer(row["versions"] or b"", ">i4").astype(np.int32)
 

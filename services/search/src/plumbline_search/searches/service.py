@@ -226,8 +226,9 @@ async def _total(session: AsyncSession, request: SearchRequest, scope: Scope, ma
         return max(0, counting.FEW - (0 if scope.excluded is None else len(scope.excluded))), False
     if scope.allowed is not None:
         return len(matches.versions), True
-    first = await repository.passing(session, matches.best(counting.COUNTED).versions, scope.gate)
-    return len(first), len(matches.versions) <= counting.COUNTED
+    best = matches.best(counting.COUNTED + 1).versions
+    first = await repository.passing(session, best[: counting.COUNTED], scope.gate)
+    return len(first), len(best) <= counting.COUNTED
 
 
 async def _counts(session: AsyncSession, scope: Scope, facet: str) -> list[SearchFacetCount]:

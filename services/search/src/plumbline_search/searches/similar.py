@@ -48,7 +48,7 @@ async def alike(session: AsyncSession, tools: Tools, index: Index, version: int,
     Similarity is the cosine of the two nearest passages.
     """
     look = await looking.look(session, index)
-    scope = Scope(look, gate, await tools.counter.few(session, gate))
+    scope = Scope(look, gate, await tools.counter.few(session, gate, look))
     found: dict[int, Alike] = {}
     for vector in await repository.vectors_of(session, index, version, PASSAGES):
         near, _ = await nearest(session, tools, vector, scope, MOST + 1)
