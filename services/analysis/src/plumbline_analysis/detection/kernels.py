@@ -18,8 +18,8 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-from plumbline_analysis.compiling import kernel
 from plumbline_analysis.detection.prefetch import prefetch
+from plumbline_common.compiling import kernel
 
 Float64 = npt.NDArray[np.float64]
 Float32 = npt.NDArray[np.float32]
@@ -121,7 +121,7 @@ MONDAY_US = 4 * 86_400_000_000
 """The epoch began on a Thursday."""
 
 
-@kernel
+@kernel()
 def fetch(
     numbers: Float64, profile: Float64, visits: UInt16, counts: UInt16, clock: Int64, row: int, at: int
 ) -> None:
@@ -140,7 +140,7 @@ def fetch(
     prefetch(clock, row * CLOCKS)
 
 
-@kernel
+@kernel()
 def log2(x: float) -> float:
     """The logarithm of a positive number, at most 0.009 off: its exponent, and a parabola through its fraction."""
     bits = np.float64(x).view(np.int64)
@@ -148,13 +148,13 @@ def log2(x: float) -> float:
     return (bits >> 52) - 1023 + fraction * (1.34 - 0.34 * fraction)
 
 
-@kernel
+@kernel()
 def place(surprise: float) -> float:
     """Where a surprise lies among the bins, from 0 to just under BINS."""
     return min(max((log2(surprise + TINY) - LOWEST) * PER_OCTAVE, 0.0), BINS - 0.001)
 
 
-@kernel
+@kernel()
 def tail(counts: UInt16, row: int, first: int) -> tuple[int, float, float]:
     """Of the histogram that starts at `first`: the bin in which the tail of 2 % begins, the count in and above it,
     and its mean excess in bins. O(BINS)."""
@@ -169,7 +169,7 @@ def tail(counts: UInt16, row: int, first: int) -> tuple[int, float, float]:
     return begin, above, max((excess + 16.0) / (above + 8.0), 0.5)
 
 
-@kernel
+@kernel()
 def improbability(counts: UInt16, row: int, first: int, where: float) -> float:
     """-log10 of the share of the past points that were at least as surprising, by the histogram that starts at
     `first`. O(1), in the tail O(BINS)."""
@@ -185,7 +185,7 @@ def improbability(counts: UInt16, row: int, first: int, where: float) -> float:
     return min(max(result, 0.0), SURPRISE_MOST)
 
 
-@kernel
+@kernel()
 def remember_surprise(counts: UInt16, row: int, first: int, where: float) -> None:
     """Count a point in all bins up to its own; halve them where the histogram is full. O(BINS), vectorised."""
     index = int(where)
@@ -197,12 +197,12 @@ def remember_surprise(counts: UInt16, row: int, first: int, where: float) -> Non
             counts[row, first + other] >>= 1
 
 
-@kernel
+@kernel()
 def capped(value: float, most: float) -> float:
     return min(max(value, -most), most)
 
 
-@kernel
+@kernel()
 def observe(numbers: Float64, features: Float64, row: int, x: float, difference: float, young: float) -> None:
     """Bring the means up to date that the novelty member looks at, and write its features, shape (FEATURES,).
     `young`: 1 / points seen."""
@@ -223,7 +223,7 @@ def observe(numbers: Float64, features: Float64, row: int, x: float, difference:
     features[10] = features[1] - features[3]
 
 
-@kernel
+@kernel()
 def novelty(numbers: Float64, features: Float64, row: int, young: float) -> float:
     """How far the features, shape (FEATURES,), lie outside the ranges of their own histories. O(FEATURES).
 
@@ -255,7 +255,7 @@ def novelty(numbers: Float64, features: Float64, row: int, young: float) -> floa
     return result
 
 
-@kernel
+@kernel()
 def remember(profile: Float64, visits: UInt16, row: int, slot: int, share: float, x: float, most: float) -> None:
     """Take x into one slot of a profile. `share`: how much of the slot's length the point stands for."""
     known = visits[row, slot] / VISIT
@@ -267,7 +267,7 @@ def remember(profile: Float64, visits: UInt16, row: int, slot: int, share: float
     visits[row, slot] = min(int(known * VISIT + 0.5), 60 * VISIT)
 
 
-@kernel
+@kernel()
 def forget(numbers: Float64, profile: Float64, visits: UInt16, counts: UInt16, clock: Int64, row: int) -> None:
     """A series' state as it was before its first point; what its clock counts beside points learned stays."""
     numbers[row] = 0.0
@@ -277,7 +277,7 @@ def forget(numbers: Float64, profile: Float64, visits: UInt16, counts: UInt16, c
     clock[row, SEEN] = 0
 
 
-@kernel
+@kernel()
 def advance(
     numbers: Float64,
     profile: Float64,
@@ -428,7 +428,7 @@ def advance(
     remember(profile, visits, row, week, min(max(silence, 1) * (0.25 / QUARTER_US), 1.0), x, most)
 
 
-@kernel
+@kernel()
 def tick(
     numbers: Float64,
     profile: Float64,

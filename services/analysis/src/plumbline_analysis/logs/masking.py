@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from plumbline_analysis.compiling import kernel
+from plumbline_common.compiling import kernel
 
 MASK = b"\x01"
 """Stands for one masked value. Control characters of a line count as spaces, so no line holds it."""
@@ -72,7 +72,7 @@ _SHORTEST_PART = 4
 """Likewise where it goes on an id after a hyphen, as in a UUID."""
 
 
-@kernel
+@kernel()
 def _is_word(buffer: Bytes, start: int, stop: int, words: Offsets, fold: bool) -> bool:
     """Whether buffer[start:stop] is among the words, with `fold` whatever the case of its letters."""
     if stop - start > _LONGEST_WORD or stop <= start:
@@ -89,7 +89,7 @@ def _is_word(buffer: Bytes, start: int, stop: int, words: Offsets, fold: bool) -
     return False
 
 
-@kernel
+@kernel()
 def _is_hexadecimal(buffer: Bytes, start: int, stop: int) -> bool:
     for at in range(start, stop):  # noqa: SIM110 - likewise
         if not _IS_HEX[buffer[at]]:
@@ -97,18 +97,18 @@ def _is_hexadecimal(buffer: Bytes, start: int, stop: int) -> bool:
     return True
 
 
-@kernel
+@kernel()
 def _is_alphanumeric(byte: int) -> bool:
     return bool(_KIND[byte] == _LETTER or _KIND[byte] == _DIGIT)
 
 
-@kernel
+@kernel()
 def _begins_word(out: Bytes, first: int, at: int) -> bool:
     """Whether nothing, or a space, stands before out[at]."""
     return at == first or out[at - 1] == _SPACE
 
 
-@kernel
+@kernel()
 def _without_sentence_end(buffer: Bytes, least: int, end: int) -> int:
     """`end` moved before the punctuation that ends a sentence, not before `least`."""
     while end > least and _ENDS_SENTENCE[buffer[end - 1]]:
@@ -119,7 +119,7 @@ def _without_sentence_end(buffer: Bytes, least: int, end: int) -> int:
 # Each `…_end` says where a value that begins at `at` ends, -1 where there is none.
 
 
-@kernel
+@kernel()
 def _address_end(buffer: Bytes, at: int, stop: int) -> int:
     """An IPv6 or MAC address, or a time: groups of up to four hexadecimal digits, two colons or more, a digit."""
     colons, group, digits = 0, 0, False
@@ -143,7 +143,7 @@ def _address_end(buffer: Bytes, at: int, stop: int) -> int:
     return at
 
 
-@kernel
+@kernel()
 def _day_end(buffer: Bytes, at: int, run: int, stop: int) -> int:
     """A month's name, which ends at `run`, with the day after it: "Jun  7"."""
     if not _is_word(buffer, at, run, _MONTHS, False):
@@ -158,7 +158,7 @@ def _day_end(buffer: Bytes, at: int, run: int, stop: int) -> int:
     return day
 
 
-@kernel
+@kernel()
 def _without_weekday(out: Bytes, first: int, end: int) -> int:
     """`end` moved before a weekday's name that ends there: "Sat " and "Sat, "."""
     day = end - 1
@@ -172,7 +172,7 @@ def _without_weekday(out: Bytes, first: int, end: int) -> int:
     return end
 
 
-@kernel
+@kernel()
 def _drive_end(buffer: Bytes, run: int, stop: int) -> int:
     """A path such as "C:\\logs\\a.txt", of which the letter ends at `run`."""
     if run + 2 >= stop or buffer[run] != _COLON or buffer[run + 1] != _BACKSLASH or _KIND[buffer[run + 2]] != _LETTER:
@@ -183,7 +183,7 @@ def _drive_end(buffer: Bytes, run: int, stop: int) -> int:
     return _without_sentence_end(buffer, run + 2, end)
 
 
-@kernel
+@kernel()
 def _path_end(buffer: Bytes, at: int, stop: int, least: int) -> int:
     """A path with so many slashes at least; `at` is at its first one."""
     slashes, end = 0, at
@@ -194,7 +194,7 @@ def _path_end(buffer: Bytes, at: int, stop: int, least: int) -> int:
     return end if slashes >= least and end > at + 1 else -1
 
 
-@kernel
+@kernel()
 def _url_end(buffer: Bytes, at: int, stop: int) -> int:
     """What follows the scheme of a URL; `at` is at its colon."""
     if at + 3 >= stop or buffer[at + 1] != _SLASH or buffer[at + 2] != _SLASH:
@@ -206,7 +206,7 @@ def _url_end(buffer: Bytes, at: int, stop: int) -> int:
     return end if end > at + 3 else -1
 
 
-@kernel
+@kernel()
 def _quoted_end(buffer: Bytes, at: int, stop: int) -> int:
     """A value in double quotes; `at` is at the first of them."""
     end = at + 1
@@ -215,7 +215,7 @@ def _quoted_end(buffer: Bytes, at: int, stop: int) -> int:
     return end + 1 if end < stop else -1
 
 
-@kernel
+@kernel()
 def _unit_end(buffer: Bytes, at: int, stop: int) -> int:
     """Where a number that ends at `at` ends with its unit or zone, if any: "12 KB", "95%", "10:15:00 UTC"."""
     if at < stop and buffer[at] == _PERCENT:
@@ -231,7 +231,7 @@ def _unit_end(buffer: Bytes, at: int, stop: int) -> int:
     return at
 
 
-@kernel
+@kernel()
 def _put(out: Bytes, first: int, end: int, closed: bool) -> int:
     """Put a mask after out[first:end], one for a run of them, and return the new end.
 
@@ -258,7 +258,7 @@ def _put(out: Bytes, first: int, end: int, closed: bool) -> int:
     return end + 1
 
 
-@kernel
+@kernel()
 def _mask_line(buffer: Bytes, start: int, stop: int, out: Bytes) -> int:
     """Mask buffer[start:stop] into out[start:…] and return where that ends. One pass, O(stop - start)."""
     first = start
@@ -338,13 +338,13 @@ def _mask_line(buffer: Bytes, start: int, stop: int, out: Bytes) -> int:
     return end
 
 
-@kernel
+@kernel()
 def _mask_lines(buffer: Bytes, offsets: Offsets, out: Bytes, ends: Offsets) -> None:
     for line in range(len(ends)):
         ends[line] = _mask_line(buffer, offsets[line], offsets[line + 1], out)
 
 
-@kernel
+@kernel()
 def _distinct(out: Bytes, starts: Offsets, ends: Offsets, longest: int, first: Offsets, which: Offsets) -> int:
     """Number the different lines in their order: `first` is where each comes first, `which` what each line is.
 

@@ -19,10 +19,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from plumbline_analysis.compiling import kernel
 from plumbline_analysis.logs.evidence import ANY, Needed, differences, folded, is_constant, is_variable, joined, takes
 from plumbline_analysis.logs.masking import MASK, cut, mask, mask_distinct
 from plumbline_analysis.logs.state import packed, unpacked
+from plumbline_common.compiling import kernel
 
 VERSION = 1
 WILDCARD = "<*>"
@@ -71,7 +71,7 @@ class _Group:
     examples: list[str]
 
 
-@kernel
+@kernel()
 def _near(rows: Hashes, number: int, row: Hashes, most: int, found: Hashes) -> int:
     """Which of the first `number` rows differ from `row` at `most` places; returns how many do.
 

@@ -18,7 +18,7 @@ import numpy.typing as npt
 from numba import types
 from numba.extending import intrinsic
 
-from plumbline_search.compiling import kernel
+from plumbline_common.compiling import kernel
 
 Floats = npt.NDArray[np.float32]
 Bytes = npt.NDArray[np.int8]

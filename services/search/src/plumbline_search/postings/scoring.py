@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from plumbline_search.compiling import kernel
+from plumbline_common.compiling import kernel
 
 Versions = npt.NDArray[np.int32]
 """int32 (n,): the number that a document's text has in the index; a new text has a new one."""
