@@ -166,19 +166,23 @@ def cuts(values: Float64, noise: Float64, shortest: int) -> list[Cut]:
         return []
     weights = noise**-2.0
     sums, lengths = (np.concatenate([[0.0], np.cumsum(each)]) for each in (weights * calm, weights))
-    last = pelt(sums, lengths, PENALTY * unit, shortest)
-    places = [len(values)]
-    while places[-1] > 0:
-        places.append(int(last[places[-1]]))
-    places.reverse()
+    ends = places(pelt(sums, lengths, PENALTY * unit, shortest))
     found = []
-    for begin, at, end in zip(places, places[1:], places[2:], strict=False):
+    for begin, at, end in zip(ends, ends[1:], ends[2:], strict=False):
         none = _error(calm[begin:end], noise[begin:end], 0)
         line = _error(calm[begin:end], noise[begin:end], 1)
         step = _error(calm[begin:at], noise[begin:at], 0) + _error(calm[at:end], noise[at:end], 0)
         if line - step > unit:  # the place of a step is a parameter that a line has not
             found.append(Cut(begin, at, end, (none - step) / (PENALTY * unit)))
     return found
+
+
+def places(last: Int64) -> list[int]:
+    """Where the pieces of what `pelt` gives begin, and the end of the last one."""
+    ends = [len(last) - 1]
+    while ends[-1] > 0:
+        ends.append(int(last[ends[-1]]))
+    return ends[::-1]
 
 
 def _error(values: Float64, noise: Float64, degree: int) -> float:
