@@ -9,6 +9,7 @@ import typer
 
 from plumbline_cli import (
     audit,
+    backtest,
     catalog,
     coverage,  # noqa: F401 - adds its command to those of requirements
     draw,
@@ -33,6 +34,7 @@ app.add_typer(slo.app, name="slo")
 app.add_typer(audit.app, name="audit")
 app.add_typer(search.app, name="search")
 app.add_typer(logs.app, name="logs")
+app.add_typer(backtest.app)
 
 
 # --- The embedded stack ---------------------------------------------------------------------------------
