@@ -61,8 +61,9 @@ class Strip:
 
 def _worse(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
     """The point with the higher score, in alarm where either was."""
-    chosen = max(one, other, key=lambda point: (point["score"] or 0, point["value"]))
-    return chosen | {"alarm": one["alarm"] or other["alarm"]}
+    worse = other if (other["score"] or 0) > (one["score"] or 0) else one
+    worse["alarm"] = one["alarm"] or other["alarm"]
+    return worse
 
 
 def _style(point: Mapping[str, Any], value: float) -> str:

@@ -46,7 +46,7 @@ def target(out: Path | None) -> Iterator[IO[bytes]]:
     with tempfile.NamedTemporaryFile(dir=out.parent, prefix=f".{out.name}.", delete=False) as file:
         beside = Path(file.name)
         try:
-            yield file
+            yield file.file
             file.close()
             beside.chmod(0o644)
             beside.replace(out)

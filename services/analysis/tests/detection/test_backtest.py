@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from plumbline_analysis.detection import batch
+from plumbline_analysis.detection.alarm import QUIET, Change, Config, step
 from plumbline_analysis.detection.backtest import Backtest, Raised
 
 FIVE_MINUTES = 300_000_000
@@ -55,6 +56,39 @@ def test_points_in_parts_are_judged_as_in_one(cuts: list[int], seed: int) -> Non
     np.testing.assert_array_equal(np.concatenate(found), opened)
     assert parts.alarms == whole.alarms
     assert parts.counters == whole.counters
+
+
+def plain(values: Float64, config: Config) -> tuple[list[bool], list[tuple[int, int]]]:
+    """Point by point by the rule of alarms: when one is open, and the first and last points of those that ended."""
+    alarm, opened, ended = QUIET, [], []
+    for at, value, judgement in zip(
+        times(len(values)).tolist(), values.tolist(), batch.judge(times(len(values)), values).rows(), strict=True
+    ):
+        alarm, change = step(alarm, at, value, judgement, config)
+        opened.append(alarm.open)
+        if change is Change.CLOSED:
+            ended.append((alarm.onset, alarm.last))
+    return opened, ended
+
+
+@given(
+    seed=st.integers(0, 100),
+    events=st.lists(st.tuples(st.integers(0, 600), st.integers(1, 50), st.floats(-20, 20)), max_size=4),
+    config=st.sampled_from([Config(), Config(onset_points=2, direction="up"), Config(limit=3.0), Config(bar=0.7)]),
+)
+@settings(max_examples=30)
+def test_points_that_are_passed_over_change_no_alarm(
+    seed: int, events: list[tuple[int, int, float]], config: Config
+) -> None:
+    values = noise(600, seed)
+    for begin, length, size in events:
+        values[begin : begin + length] += size
+    values[::41] = np.nan
+    backtest = Backtest(config)
+    _, opened = backtest.add(times(600), values)
+    expected, ended = plain(values, config)
+    assert opened.tolist() == expected
+    assert [(alarm.onset, alarm.last) for alarm in backtest.alarms if alarm.ended] == ended
 
 
 def test_late_points_are_not_judged_and_neither_open_nor_close_an_alarm() -> None:
