@@ -19,6 +19,8 @@ OPERATIONS = [
     "GET /api/v1/signals/{id}/series",
     "GET /api/v1/anomalies",
     "GET /api/v1/anomalies/{id}",
+    "GET /api/v1/anomalies/{id}/plot.svg",
+    "GET /api/v1/signals/{id}/plot.svg",
     "GET /api/v1/verdicts",
 ]
 

@@ -8,6 +8,7 @@ from fastapi import FastAPI
 from plumbline_analysis import worker
 from plumbline_analysis.anomalies.router import router as anomalies
 from plumbline_analysis.consumer import CONSUMES, subscription
+from plumbline_analysis.plots.router import router as plots
 from plumbline_analysis.points.directory import Directory
 from plumbline_analysis.points.router import router as points
 from plumbline_analysis.settings import Settings
@@ -30,7 +31,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     return web.create_app(
         "analysis",
         settings,
-        routers=[points, signals, anomalies, verdicts],
+        routers=[points, signals, anomalies, plots, verdicts],
         subscription=lambda app: subscription(app.state.sessions),
         consumes=CONSUMES,
         resources=resources,
