@@ -2,11 +2,13 @@
 
 The peers run in environments of their own, which uv makes, on the same series and one core. Seconds are those of the
 CPU, without compiling; of several rounds the quickest counts for both. What a peer takes to be ready is told beside.
+`python benchmarks/batch.py [whole] [profile] [changes]`: these parts of it.
 """
 
 import json
 import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 
@@ -53,7 +55,7 @@ for _ in range(3):
     began = time.process_time()
     found = ruptures.KernelCPD(kernel="linear", min_size=shortest).fit(values).predict(pen=price)
     took.append(time.process_time() - began)
-print(json.dumps([ready, min(took), found[:-1]]))
+print(json.dumps([ready, min(took), [int(end) for end in found[:-1]]]))
 """
 PACKAGES = {STUMPY: ["stumpy==1.14.1"], RUPTURES: ["ruptures==1.1.10"]}
 
@@ -129,12 +131,16 @@ def whole() -> None:
     )  # fmt: skip
 
 
-def main() -> None:
-    whole()
-    profile()
+def both_changes() -> None:
     noise = np.random.default_rng(2).normal(size=POINTS)
     changes("none", noise)
     changes("many", noise + 4 * (np.arange(POINTS) // 256 % 2))
+
+
+def main() -> None:
+    parts = {"whole": whole, "profile": profile, "changes": both_changes}
+    for name in sys.argv[1:] or parts:
+        parts[name]()
 
 
 if __name__ == "__main__":
