@@ -17,6 +17,7 @@ from plumbline_common.schemas import (
     BudgetAdjustmentSnapshot,
     BudgetRule,
     BurnAlert,
+    DeploymentSnapshot,
     Given,
     RequirementSnapshot,
     Schema,
@@ -250,6 +251,17 @@ class AnomalyUpdated(_AboutAnomaly):
 
 class AnomalyResolved(_AboutAnomaly):
     subject = "analysis.anomaly.resolved.v1"
+
+
+class DeploymentRecorded(Event):
+    """A version of a service was deployed, as whoever deploys has told."""
+
+    subject = "analysis.deployment.recorded.v1"
+    deployment: DeploymentSnapshot
+
+    @property
+    def key(self) -> str:
+        return str(self.deployment.id)
 
 
 class _AboutObjective(Event):

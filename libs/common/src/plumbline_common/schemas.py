@@ -589,6 +589,25 @@ class AnomalySnapshot(Schema):
     """Grows with each change: an older one never overwrites a newer one."""
 
 
+class DeploymentSnapshot(Schema):
+    """That a version of a service began to serve."""
+
+    id: UUID
+    service: str
+    """`service.name`."""
+    version: str
+    """`service.version`."""
+    environment: str | None
+    """`deployment.environment.name`."""
+    deployed_at: AwareDatetime
+    url: str | None
+    description: str
+    external_id: str | None
+    """What the sender calls it (`deployment.id`)."""
+    recorded_at: AwareDatetime
+    recorded_by: str
+
+
 class Page(Schema):
     """What every list endpoint answers; parametrise `items` in a subclass."""
 

@@ -8,19 +8,23 @@ from fastapi import FastAPI
 from plumbline_analysis import worker
 from plumbline_analysis.anomalies.router import router as anomalies
 from plumbline_analysis.consumer import CONSUMES, subscription
+from plumbline_analysis.deployments.router import router as deployments
 from plumbline_analysis.points.directory import Directory
 from plumbline_analysis.points.router import router as points
 from plumbline_analysis.settings import Settings
 from plumbline_analysis.signals.router import router as signals
 from plumbline_analysis.verdicts.router import router as verdicts
-from plumbline_common import web
+from plumbline_common import idempotency, web
 
 
 @contextlib.asynccontextmanager
 async def resources(app: FastAPI) -> AsyncIterator[None]:
     state = app.state
     state.directory = Directory()
-    async with worker.running(state.sessions, state.read_sessions, state.settings) as maintenance:
+    async with (
+        web.background("forgetter of idempotency keys", lambda: idempotency.keep_forgetting(state.sessions)),
+        worker.running(state.sessions, state.read_sessions, state.settings) as maintenance,
+    ):
         state.checks["partitions"] = maintenance.check
         yield
 
@@ -30,7 +34,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     return web.create_app(
         "analysis",
         settings,
-        routers=[points, signals, anomalies, verdicts],
+        routers=[points, signals, deployments, anomalies, verdicts],
         subscription=lambda app: subscription(app.state.sessions),
         consumes=CONSUMES,
         resources=resources,

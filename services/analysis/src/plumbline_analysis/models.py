@@ -22,7 +22,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from plumbline_common import db, inbox, outbox
+from plumbline_common import db, idempotency, inbox, outbox
 
 
 class Base(DeclarativeBase):
@@ -31,6 +31,7 @@ class Base(DeclarativeBase):
 
 outbox.add_tables(Base.metadata)
 inbox.add_tables(Base.metadata)
+idempotency.add_table(Base.metadata)
 
 
 # --- Telemetry ------------------------------------------------------------------------------------------
@@ -134,6 +135,28 @@ class Detection(Base):
 
 
 PARTITIONED = ("number_points", "histogram_points", "detections")
+
+
+class Deployment(Base):
+    """That a version of a service began to serve."""
+
+    __tablename__ = "deployments"
+    __table_args__ = (
+        UniqueConstraint("service", "external_id"),
+        Index("ix_deployments_service_deployed_at", "service", sa.text("deployed_at DESC")),
+        Index("ix_deployments_deployed_at", sa.text("deployed_at DESC"), sa.text("id DESC")),
+    )
+
+    id: Mapped[UUID] = mapped_column(Uuid, primary_key=True)
+    service: Mapped[str] = mapped_column(Text)
+    version: Mapped[str] = mapped_column(Text)
+    environment: Mapped[str | None] = mapped_column(Text)
+    deployed_at: Mapped[datetime] = mapped_column(db.timestamp())
+    url: Mapped[str | None] = mapped_column(Text)
+    description: Mapped[str] = mapped_column(Text)
+    external_id: Mapped[str | None] = mapped_column(Text)
+    recorded_at: Mapped[datetime] = mapped_column(db.timestamp())
+    recorded_by: Mapped[str] = mapped_column(Text)
 
 
 # --- What is watched --------------------------------------------------------------------------------------
