@@ -22,6 +22,9 @@ OPERATIONS = [
     "GET /api/v1/deployments/{id}",
     "GET /api/v1/anomalies",
     "GET /api/v1/anomalies/{id}",
+    "POST /api/v1/anomalies/{id}/acknowledge",
+    "GET /api/v1/anomalies/{id}/labels",
+    "POST /api/v1/anomalies/{id}/labels",
     "GET /api/v1/verdicts",
 ]
 

@@ -19,6 +19,7 @@ from plumbline_common.schemas import (
     BurnAlert,
     DeploymentSnapshot,
     Given,
+    Label,
     RequirementSnapshot,
     Schema,
     Slo,
@@ -251,6 +252,16 @@ class AnomalyUpdated(_AboutAnomaly):
 
 class AnomalyResolved(_AboutAnomaly):
     subject = "analysis.anomaly.resolved.v1"
+
+
+class AnomalyLabelled(_AboutAnomaly):
+    """Somebody said whether an anomaly was one."""
+
+    subject = "analysis.anomaly.labelled.v1"
+    label: Label
+    comment: str
+    labelled_at: AwareDatetime
+    labelled_by: str
 
 
 class DeploymentRecorded(Event):

@@ -554,6 +554,13 @@ class AnomalyState(StrEnum):
     FALSE_POSITIVE = "false_positive"
 
 
+class Label(StrEnum):
+    """What people say of an anomaly."""
+
+    TRUE_POSITIVE = "true_positive"
+    FALSE_POSITIVE = "false_positive"
+
+
 class Severity(StrEnum):
     INFO = "info"
     WARNING = "warning"
@@ -587,6 +594,10 @@ class AnomalySnapshot(Schema):
     title: str
     revision: int
     """Grows with each change: an older one never overwrites a newer one."""
+    acknowledged_at: Given[AwareDatetime] = None
+    acknowledged_by: Given[str] = None
+    label: Given[Label] = None
+    """The latest of its labels."""
 
 
 class DeploymentSnapshot(Schema):

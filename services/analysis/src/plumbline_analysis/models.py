@@ -246,6 +246,23 @@ class Detector(Base):
     alarm: Mapped[dict[str, Any]] = mapped_column(JSONB)
 
 
+class DetectorRevision(Base):
+    """The bar of an indicator's detector, each time that somebody set it: the highest revision holds. It outlives the
+    detector's state."""
+
+    __tablename__ = "detector_revisions"
+
+    signal: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    revision: Mapped[int] = mapped_column(Integer, primary_key=True)
+    bar: Mapped[float] = mapped_column(Double)
+    """The score at which it alarms."""
+    reason: Mapped[str] = mapped_column(Text)
+    effect: Mapped[dict[str, Any]] = mapped_column(JSONB)
+    """What it changes on the history that was stored then."""
+    applied_at: Mapped[datetime] = mapped_column(db.timestamp())
+    applied_by: Mapped[str] = mapped_column(Text)
+
+
 class EvaluatorLease(Base):
     """One row: which process evaluates. The token grows with each new holder, so that a late one is noticed."""
 
@@ -266,6 +283,7 @@ class Anomaly(Base):
     __table_args__ = (
         Index("ix_anomalies_onset", sa.text("onset DESC"), sa.text("id DESC")),
         Index("ix_anomalies_requirement_id_onset", "requirement_id", sa.text("onset DESC")),
+        Index("ix_anomalies_labelled", "signal_id", "onset", postgresql_where=sa.text("label IS NOT NULL")),
         Index("uq_anomalies_open", "signal_id", unique=True, postgresql_where=sa.text('"end" IS NULL')),
     )
 
@@ -291,6 +309,22 @@ class Anomaly(Base):
     upper: Mapped[float] = mapped_column(Double)
     title: Mapped[str] = mapped_column(Text)
     revision: Mapped[int] = mapped_column(Integer)
+    acknowledged_at: Mapped[datetime | None] = mapped_column(db.timestamp())
+    acknowledged_by: Mapped[str | None] = mapped_column(Text)
+    label: Mapped[str | None] = mapped_column(Text)
+    """The latest of its labels."""
+
+
+class AnomalyLabel(Base):
+    """What one person says of an anomaly."""
+
+    __tablename__ = "anomaly_labels"
+
+    anomaly_id: Mapped[UUID] = mapped_column(Uuid, primary_key=True)
+    labelled_by: Mapped[str] = mapped_column(Text, primary_key=True)
+    label: Mapped[str] = mapped_column(Text)
+    comment: Mapped[str] = mapped_column(Text)
+    labelled_at: Mapped[datetime] = mapped_column(db.timestamp())
 
 
 class VerdictRecord(Base):

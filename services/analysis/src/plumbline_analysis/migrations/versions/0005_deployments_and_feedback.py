@@ -1,4 +1,4 @@
-"""deployments, and answers to repeated requests"""
+"""deployments, labels of anomalies, revisions of detectors, and answers to repeated requests"""
 
 import sqlalchemy as sa
 from alembic import op
@@ -52,7 +52,40 @@ def upgrade() -> None:
         [sa.literal_column("deployed_at DESC"), sa.literal_column("id DESC")],
     )
 
+    op.add_column("anomalies", sa.Column("acknowledged_at", postgresql.TIMESTAMP(timezone=True), nullable=True))
+    op.add_column("anomalies", sa.Column("acknowledged_by", sa.Text(), nullable=True))
+    op.add_column("anomalies", sa.Column("label", sa.Text(), nullable=True))
+    op.create_index(
+        "ix_anomalies_labelled", "anomalies", ["signal_id", "onset"], postgresql_where=sa.text("label IS NOT NULL")
+    )
+    op.create_table(
+        "anomaly_labels",
+        sa.Column("anomaly_id", sa.Uuid(), nullable=False),
+        sa.Column("labelled_by", sa.Text(), nullable=False),
+        sa.Column("label", sa.Text(), nullable=False),
+        sa.Column("comment", sa.Text(), nullable=False),
+        sa.Column("labelled_at", postgresql.TIMESTAMP(timezone=True), nullable=False),
+        sa.PrimaryKeyConstraint("anomaly_id", "labelled_by", name="pk_anomaly_labels"),
+    )
+    op.create_table(
+        "detector_revisions",
+        sa.Column("signal", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("revision", sa.Integer(), nullable=False),
+        sa.Column("bar", sa.Double(), nullable=False),
+        sa.Column("reason", sa.Text(), nullable=False),
+        sa.Column("effect", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
+        sa.Column("applied_at", postgresql.TIMESTAMP(timezone=True), nullable=False),
+        sa.Column("applied_by", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("signal", "revision", name="pk_detector_revisions"),
+    )
+
 
 def downgrade() -> None:
+    op.drop_table("detector_revisions")
+    op.drop_table("anomaly_labels")
+    op.drop_index("ix_anomalies_labelled", table_name="anomalies")
+    op.drop_column("anomalies", "label")
+    op.drop_column("anomalies", "acknowledged_by")
+    op.drop_column("anomalies", "acknowledged_at")
     op.drop_table("deployments")
     op.drop_table("idempotency_keys")
