@@ -118,7 +118,7 @@ async def show(callers: Callers, bodies: Sequence[dict[str, Any]], console: Cons
         await _until(
             console,
             "the expected band is learned",
-            45,
+            120,
             lambda: _band(author, story),
             f"{REQUESTS_PER_SECOND:.0f} requests/s",
         )
@@ -222,7 +222,7 @@ async def _series(author: Gateway, story: Story) -> list[dict[str, Any]]:
 
 
 async def _band(author: Gateway, story: Story) -> bool:
-    return any(point["upper"] is not None for point in await _series(author, story))
+    return any(point["score"] is not None for point in await _series(author, story))
 
 
 async def _anomaly(author: Gateway, story: Story) -> Any:

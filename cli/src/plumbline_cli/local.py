@@ -27,7 +27,7 @@ from plumbline_stack.supervisor import Stack, StackError, run_foreground
 DEMO = "demo"
 INTERRUPTED = 130
 SHORT = {
-    "PLUMBLINE_ANALYSIS_EVALUATION_INTERVAL_SECONDS": "2",
+    "PLUMBLINE_ANALYSIS_EVALUATION_INTERVAL_SECONDS": "1",
     "PLUMBLINE_ANALYSIS_SHORT_FLOOR_SECONDS": "6",
     "PLUMBLINE_ANALYSIS_LONG_FLOOR_SECONDS": "14",
 }
@@ -104,7 +104,7 @@ def demo(config: StackConfig, bodies: Sequence[dict[str, Any]], keep: bool, cons
     """The exit code: 0 where all of the story really happened, with the requirements of `bodies`."""
     # Anew each time: what an earlier demo broke would count against this one's requirements. Its windows of
     # alerting suit two minutes; the defaults suit days.
-    config = replace(config, folder=config.folder / DEMO, anew=True, extra_env=SHORT)
+    config = replace(config, folder=config.folder / DEMO, anew=True, otlp_interval=1.0, extra_env=SHORT)
     progress = Progress(console)
     began = time.monotonic()
     code = INTERRUPTED

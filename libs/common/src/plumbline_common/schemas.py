@@ -567,6 +567,46 @@ class Severity(StrEnum):
     CRITICAL = "critical"
 
 
+class DetectorMember(Schema):
+    """One of the members of the detection engine: a value far from the usual one of its time; a level that moved;
+    more or less variation than usual; what the series never had. `share` of the score, 0 to 1."""
+
+    member: Literal["departure", "level", "variation", "novelty"]
+    share: Annotated[float, Field(ge=0, le=1)]
+
+
+class MovedSeries(Schema):
+    """Another series of the service that moved then: medians before and after the onset, and by how many of its own
+    usual deviations (at most 100)."""
+
+    metric: str
+    aggregation: str
+    unit: str
+    before: float
+    after: float
+    deviations: float
+
+
+class PrecedingDeployment(Schema):
+    """What was deployed before an anomaly began."""
+
+    id: UUID
+    service: str
+    version: str
+    environment: str | None
+    deployed_at: AwareDatetime
+
+
+class AnomalyExplanation(Schema):
+    """Why an anomaly was raised, and what surrounds it: the members that saw it, the most first; what else moved, the
+    most first; which deployments preceded it, the nearest first."""
+
+    sentence: str
+    members: list[DetectorMember]
+    moved: list[MovedSeries]
+    deployments: list[PrecedingDeployment]
+
+
 class AnomalySnapshot(Schema):
     """A departure of one signal from its expected band."""
 
@@ -592,6 +632,7 @@ class AnomalySnapshot(Schema):
     lower: float
     upper: float
     title: str
+    explanation: AnomalyExplanation | None = None
     revision: int
     """Grows with each change: an older one never overwrites a newer one."""
     acknowledged_at: Given[AwareDatetime] = None

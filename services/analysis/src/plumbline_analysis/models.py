@@ -308,6 +308,7 @@ class Anomaly(Base):
     lower: Mapped[float] = mapped_column(Double)
     upper: Mapped[float] = mapped_column(Double)
     title: Mapped[str] = mapped_column(Text)
+    explanation: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
     revision: Mapped[int] = mapped_column(Integer)
     acknowledged_at: Mapped[datetime | None] = mapped_column(db.timestamp())
     acknowledged_by: Mapped[str | None] = mapped_column(Text)

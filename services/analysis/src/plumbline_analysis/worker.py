@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import itertools
 import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
@@ -13,7 +14,7 @@ from opentelemetry.trace import Span, use_span
 
 from plumbline_analysis.models import WatchedRequirement
 from plumbline_analysis.moments import micros
-from plumbline_analysis.objectives import gather, judge, lease, repository, service
+from plumbline_analysis.objectives import gather, judge, lease, repository, service, surroundings
 from plumbline_analysis.objectives.gather import Work
 from plumbline_analysis.objectives.judge import Judged
 from plumbline_analysis.points import partitions
@@ -107,13 +108,14 @@ class Evaluator:
         if not works:
             return False
         judged = await offload.in_thread(_judge, works)
+        around = await surroundings.gather(self._read_sessions, works, judged)
         async with self._sessions.begin() as session:
             if not await lease.still_holds(session, self._holder, token):
                 return False
             unchanged = await repository.unchanged(session, [work.requirement for work in works])
             kept = [place for place, work in enumerate(works) if work.requirement.id in unchanged]
             works = [works[place] for place in kept]
-            told = await service.record(session, works, [judged[place] for place in kept], self._settings)
+            told = await service.record(session, works, [judged[place] for place in kept], around, self._settings)
             for work in works:
                 if events := told.get(work.requirement.id):
                     with _trace(work.requirement, events, began):
@@ -147,7 +149,9 @@ class Evaluator:
 
 
 def _judge(works: Sequence[Work]) -> list[list[Judged]]:
-    return [[judge.judge(slo.request, slo.watch) for slo in work.slos] for work in works]
+    slos = [slo for work in works for slo in work.slos]
+    judged = iter(judge.judge([slo.request for slo in slos], [slo.watch for slo in slos]))
+    return [list(itertools.islice(judged, len(work.slos))) for work in works]
 
 
 @contextlib.contextmanager
@@ -195,6 +199,8 @@ async def running(
     sessions: db.Sessions, read_sessions: db.Sessions, settings: Settings
 ) -> AsyncIterator[Maintenance]:
     """Evaluate and maintain beside the requests until the context ends."""
+    # The compiler holds the interpreter's lock for seconds: it is done before any request is served.
+    judge.prepare()
     evaluator, maintenance = Evaluator(sessions, read_sessions, settings), Maintenance(sessions, settings)
     jobs = [
         asyncio.create_task(_again(maintenance.once, MAINTENANCE_SECONDS), name="partitions"),

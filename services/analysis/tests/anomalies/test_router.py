@@ -11,7 +11,7 @@ from plumbline_common.schemas import utc
 async def faulty(app: Any, world: Any) -> Any:
     """A world in which the latency rose, fell and rose again."""
     await world.keep(world.requirement(world.latency_slo()))
-    await world.live(20)
+    await world.live(65)
     await world.live(4, seconds=0.6)
     await world.live(12)
     await world.live(4, seconds=0.9)
@@ -54,7 +54,7 @@ async def test_the_signal_of_an_anomaly_has_a_series_with_its_band(viewer: httpx
     asked: dict[str, Any] = {"from": utc(faulty.start), "to": utc(faulty.now), "step": 2}
     series = (await viewer.get(f"/api/v1/signals/{signal['id']}/series", params=asked)).json()
     points = series["points"]
-    assert len(points) == 40
+    assert len(points) == 85
     assert points[0]["expected"] is None
     assert points[-1]["score"] >= 1
     assert points[-1]["value"] > points[-1]["upper"] > points[-1]["expected"]

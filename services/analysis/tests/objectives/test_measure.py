@@ -193,11 +193,11 @@ def test_nothing_measured_is_nothing_counted(count: int) -> None:
 
 def test_the_detector_looks_where_the_objective_can_break() -> None:
     latency = slo(THRESHOLD, {"op": "lte", "value": 0.25, "target": 0.9}, {"op": "lte", "value": 0.5, "target": 0.99})
-    found = measure.detector_config(part(latency))
+    found = measure.alarm_config(part(latency))
     assert (found.direction, found.min_absolute, found.limit) == ("up", 0.025, 0.25)
-    free = measure.detector_config(part(slo(THRESHOLD, {"op": "gt", "value": 100, "target": 0.9})))
+    free = measure.alarm_config(part(slo(THRESHOLD, {"op": "gt", "value": 100, "target": 0.9})))
     assert (free.direction, free.limit) == ("down", 100)
-    ratio = measure.detector_config(part(slo(RATIO, {"target": 0.9}, {"target": 0.99})))
+    ratio = measure.alarm_config(part(slo(RATIO, {"target": 0.9}, {"target": 0.99})))
     assert ratio.direction == "up"
     assert ratio.min_absolute == pytest.approx(0.01)
 

@@ -9,14 +9,14 @@ from sqlalchemy import text
 
 async def test_a_latency_fault_becomes_an_anomaly_and_a_verdict_and_both_recover(world: Any) -> None:
     await world.keep(world.requirement(world.latency_slo()))
-    await world.live(25)
+    await world.live(65)
     assert await world.verdicts() == ["NO_DATA", "MET"]
     assert await world.anomalies() == []
 
     await world.live(8, seconds=0.6)
     (anomaly,) = await world.anomalies()
     assert (anomaly.state, anomaly.direction, anomaly.severity) == ("open", "up", "critical")
-    assert anomaly.onset == world.start + timedelta(seconds=26 * world.step)
+    assert anomaly.onset == world.start + timedelta(seconds=66 * world.step)
     assert anomaly.value > 0.4
     assert anomaly.lower <= anomaly.expected <= anomaly.upper < 0.2
     assert anomaly.title.startswith("Latency (p95 of http.server.request.duration) of shop rose to ")
@@ -30,9 +30,9 @@ async def test_a_latency_fault_becomes_an_anomaly_and_a_verdict_and_both_recover
     (anomaly,) = await world.anomalies()
     assert anomaly.state == "resolved"
     assert (
-        world.start + timedelta(seconds=33 * world.step)
+        world.start + timedelta(seconds=73 * world.step)
         <= anomaly.end
-        <= world.start + timedelta(seconds=35 * world.step)
+        <= world.start + timedelta(seconds=75 * world.step)
     )
     assert (await world.verdicts())[-1] == "MET"
     subjects = [subject for subject, _ in await world.events()]

@@ -82,13 +82,20 @@ def title(
     """Such as: Latency (p95 of http.server.request.duration) of shop rose to 612 ms; expected 21 ms (12-48 ms)."""
     of_service = f" of {service}" if service else ""
     verb = "rose" if direction == "up" else "fell"
-    unit = f"{unit}/s" if aggregation == "rate" else unit
+    unit = unit_of(aggregation, unit)
     band = f"{quantity(lower, unit)}–{quantity(upper, unit)}"
-    words = aggregation.replace("_", " ")
-    return (
-        f"{_subject(metric, aggregation)} ({words} of {metric}){of_service} {verb} to {quantity(value, unit)};"
-        f" expected {quantity(expected, unit)} ({band})"
-    )
+    subject = f"{_subject(metric, aggregation)} ({measured(metric, aggregation)}){of_service}"
+    return f"{subject} {verb} to {quantity(value, unit)}; expected {quantity(expected, unit)} ({band})"
+
+
+def measured(metric: str, aggregation: str) -> str:
+    """Such as: p95 of http.server.request.duration."""
+    return f"{aggregation.replace('_', ' ')} of {metric}"
+
+
+def unit_of(aggregation: str, unit: str) -> str:
+    """The unit of an aggregated series."""
+    return f"{unit}/s" if aggregation == "rate" else unit
 
 
 def _subject(metric: str, aggregation: str) -> str:

@@ -1,5 +1,6 @@
 """Anomalies: opened at their onset, updated at their peak, resolved at their end; what people say of them."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from uuid import UUID
@@ -7,6 +8,7 @@ from uuid import UUID
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from plumbline_analysis.anomalies import repository, rules
+from plumbline_analysis.anomalies.explanation import explain
 from plumbline_analysis.anomalies.schemas import AnomalyPage, AnomalySort, LabelContent, LabelPage, LabelResponse
 from plumbline_analysis.detection.alarm import Alarm, Peak
 from plumbline_analysis.models import Anomaly, AnomalyLabel
@@ -15,7 +17,13 @@ from plumbline_common import db, outbox
 from plumbline_common.auth import UserInfo
 from plumbline_common.events import AnomalyDetected, AnomalyLabelled, AnomalyResolved, AnomalyUpdated
 from plumbline_common.preconditions import check_match
-from plumbline_common.schemas import AnomalySnapshot, AnomalyState
+from plumbline_common.schemas import (
+    AnomalyExplanation,
+    AnomalySnapshot,
+    AnomalyState,
+    MovedSeries,
+    PrecedingDeployment,
+)
 
 
 @dataclass(frozen=True)
@@ -29,6 +37,16 @@ class Subject:
     attributes: dict[str, str]
     requirement_id: UUID
     requirement_revision: int
+    limit: float | None
+    """The objective's threshold, in the unit of the series."""
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What else happened when an anomaly began: the series of its service that moved, what was deployed before."""
+
+    moved: Sequence[MovedSeries] = ()
+    deployments: Sequence[PrecedingDeployment] = ()
 
 
 async def page(
@@ -89,10 +107,9 @@ async def label(
 
 
 async def open_one(
-    session: AsyncSession, signal_id: UUID, subject: Subject, alarm: Alarm
+    session: AsyncSession, signal_id: UUID, subject: Subject, alarm: Alarm, surroundings: Surroundings
 ) -> tuple[Anomaly, AnomalyDetected]:
     """A new anomaly, and the event that tells of it; the caller stages it."""
-    peak = _peak(alarm)
     anomaly = Anomaly(
         id=db.new_id(),
         signal_id=signal_id,
@@ -108,25 +125,25 @@ async def open_one(
         end=None,
         revision=1,
     )
-    _describe(anomaly, peak)
+    _describe(anomaly, _peak(alarm), subject, surroundings)
     session.add(anomaly)
     await session.flush()
     return anomaly, AnomalyDetected(anomaly=snapshot(anomaly))
 
 
-def worsen(anomaly: Anomaly, alarm: Alarm) -> AnomalyUpdated | None:
+def worsen(anomaly: Anomaly, subject: Subject, alarm: Alarm) -> AnomalyUpdated | None:
     """A peak that is clearly worse than the one before is news; the last one is told with the end in any case."""
     peak = _peak(alarm)
     if peak.score < anomaly.peak_score * rules.NEWS:
         return None
-    _describe(anomaly, peak)
+    _describe(anomaly, peak, subject, _known(anomaly))
     anomaly.revision += 1
     return AnomalyUpdated(anomaly=snapshot(anomaly))
 
 
-def resolve(anomaly: Anomaly, alarm: Alarm) -> AnomalyResolved:
-    """The end is the last point outside the band."""
-    _describe(anomaly, _peak(alarm))
+def resolve(anomaly: Anomaly, subject: Subject, alarm: Alarm, surroundings: Surroundings | None) -> AnomalyResolved:
+    """The end is the last point outside the band. What else moved is told anew where that was looked for."""
+    _describe(anomaly, _peak(alarm), subject, surroundings or _known(anomaly))
     return end(anomaly, alarm.last)
 
 
@@ -145,7 +162,14 @@ def _peak(alarm: Alarm) -> Peak:
     return alarm.peak
 
 
-def _describe(anomaly: Anomaly, peak: Peak) -> None:
+def _known(anomaly: Anomaly) -> Surroundings:
+    if anomaly.explanation is None:
+        return Surroundings()
+    known = AnomalyExplanation.model_validate(anomaly.explanation)
+    return Surroundings(known.moved, known.deployments)
+
+
+def _describe(anomaly: Anomaly, peak: Peak, subject: Subject, surroundings: Surroundings) -> None:
     anomaly.severity = rules.severity(peak.score)
     anomaly.direction = peak.direction
     anomaly.peak_at = moment(peak.at)
@@ -165,3 +189,7 @@ def _describe(anomaly: Anomaly, peak: Peak) -> None:
         peak.lower,
         peak.upper,
     )
+    explanation = explain(
+        anomaly.title, peak, subject.limit, surroundings.moved, surroundings.deployments, anomaly.onset
+    )
+    anomaly.explanation = explanation.model_dump(mode="json")

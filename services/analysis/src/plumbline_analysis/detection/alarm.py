@@ -1,17 +1,40 @@
-"""From scores to anomalies: onset after several points in a row, end after several calm ones, then a pause."""
+"""From judgements to alarms: which departures matter, when an alarm begins and ends, what its worst point was. Pure.
 
-from dataclasses import dataclass, field, replace
+For a point x that was judged, with the engine's score and what was expected:
+
+    deviation = |x - expected|; it counts where it is at least max(min_absolute, min_relative * |expected|)
+                and on the side that matters
+    weight    = score / bar; and for a limit that the expected value keeps, deviation / |limit - expected| where that
+                is more: 1 at the limit itself. 0 where the deviation does not count
+
+A point is out where its weight is `calm_below` or more, or where its deviation counts and x lies outside the band. An
+alarm opens with `onset_points` points that are out in a row, one of which has a weight of 1; it ends after
+`calm_points` in a row that are not out, so shorter calm joins two departures to one. In the `pause_points` after its
+end only what outweighs its peak opens another. While the engine is learning there is no score: then only the limit
+can be passed.
+"""
+
+from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from typing import Any, Literal
 
-from plumbline_analysis.detection.univariate import Judgement
+from plumbline_analysis.detection.streams import Judgement
+
+MAX_WEIGHT = 100.0
+"""However far a limit is passed."""
 
 
 @dataclass(frozen=True)
 class Config:
-    """All in points, but `calm_below`, a score: between it and 1 an anomaly neither starts nor ends."""
+    """What counts as a departure. `min_absolute` and `limit` in the unit of the series, `bar` a score, `calm_below` a
+    weight; the rest are points."""
 
-    onset_points: int = 2
+    direction: Literal["up", "down", "both"] = "both"
+    bar: float = 1.0
+    min_absolute: float = 0.0
+    min_relative: float = 0.0
+    limit: float | None = None
+    onset_points: int = 1
     calm_points: int = 3
     calm_below: float = 0.8
     missing_points: int = 30
@@ -20,7 +43,10 @@ class Config:
 
 @dataclass(frozen=True)
 class Peak:
-    """The worst point of an anomaly so far. `at` in microseconds since the epoch."""
+    """The worst point of an alarm so far. `at` in microseconds since the epoch; `score` its weight: 1 opens an alarm.
+
+    `members`: what each of the engine's members added to the engine's score; empty while it was learning.
+    """
 
     at: int
     score: float
@@ -28,6 +54,7 @@ class Peak:
     expected: float
     lower: float
     upper: float
+    members: tuple[float, ...] = ()
 
     @property
     def direction(self) -> Literal["up", "down"]:
@@ -42,7 +69,8 @@ class Change(StrEnum):
 
 @dataclass(frozen=True)
 class Alarm:
-    """The state of one series. `onset` and `last` are the first and the latest anomalous point of the run."""
+    """The state of one series. `onset` and `last` are the first and the latest point of the run that were out, and
+    `over` how many they are; `peak` is the run's, in a pause that of the alarm before it."""
 
     open: bool = False
     over: int = 0
@@ -51,16 +79,15 @@ class Alarm:
     pause: int = 0
     onset: int = 0
     last: int = 0
-    peak: Peak | None = field(default=None)
+    peak: Peak | None = None
 
     def to_json(self) -> dict[str, Any]:
-        plain = {name: getattr(self, name) for name in self.__dataclass_fields__ if name != "peak"}
-        peak = self.peak and {name: getattr(self.peak, name) for name in self.peak.__dataclass_fields__}
-        return plain | {"peak": peak}
+        return asdict(self)
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> "Alarm":
-        return cls(**(data | {"peak": Peak(**data["peak"]) if data["peak"] else None}))
+        peak = data["peak"] and Peak(**(data["peak"] | {"members": tuple(data["peak"].get("members", ()))}))
+        return cls(**(data | {"peak": peak}))
 
 
 QUIET = Alarm()
@@ -68,37 +95,69 @@ QUIET = Alarm()
 
 def step(alarm: Alarm, at: int, value: float, judgement: Judgement, config: Config) -> tuple[Alarm, Change | None]:
     """The alarm after the point at `at`, and what changed. A CLOSED alarm still holds `onset`, `last` and `peak`."""
-    if not judgement.known:
+    weight, out = _weighed(value, judgement, config)
+    if weight is None:
         return _unknown(alarm, config)
-    if judgement.score >= 1:
-        return _over(alarm, at, value, judgement, config)
-    pause = max(alarm.pause - 1, 0)
+    if out:
+        return _out(alarm, Peak(at, weight, value, *judgement[:3], members=_known(judgement.members)), config)
     if not alarm.open:
-        return Alarm(pause=pause), None
-    calm = alarm.calm + 1 if judgement.score < config.calm_below else 0
-    if calm >= config.calm_points:
+        pause = max(alarm.pause - 1, 0)
+        return Alarm(pause=pause, peak=alarm.peak if pause else None), None
+    if alarm.calm + 1 >= config.calm_points:
         return _closed(alarm, config), Change.CLOSED
-    return replace(alarm, calm=calm, over=0, missing=0), None
+    return replace(alarm, calm=alarm.calm + 1, missing=0), None
 
 
-def _over(alarm: Alarm, at: int, value: float, judgement: Judgement, config: Config) -> tuple[Alarm, Change | None]:
-    if not alarm.open and alarm.pause:
-        return replace(alarm, pause=alarm.pause - 1), None
-    here = Peak(at, judgement.score, value, judgement.expected, judgement.lower, judgement.upper)
+def _weighed(value: float, judgement: Judgement, config: Config) -> tuple[float | None, bool]:
+    """A point's weight, None where nothing can be said, and whether it is out."""
+    expected, lower, upper, score, _ = judgement
+    learning = score != score
+    towards = _towards(value, expected, config)
+    if learning and (towards is None or expected != expected):
+        return None, False
+    side = {"up": value > expected, "down": value < expected, "both": True}[config.direction]
+    if not side or abs(value - expected) < max(config.min_absolute, config.min_relative * abs(expected)):
+        return 0.0, False
+    if learning:
+        return min(towards or 0.0, MAX_WEIGHT), (towards or 0.0) >= 1.0
+    weight = min(max(score / config.bar, towards or 0.0), MAX_WEIGHT)
+    return weight, weight >= config.calm_below or not lower <= value <= upper
+
+
+def _towards(value: float, expected: float, config: Config) -> float | None:
+    """How far of the way from what is expected to the limit; None where there is no limit that normal points keep."""
+    limit, direction = config.limit, config.direction
+    if limit is None or limit == expected or (limit > expected and direction == "down"):
+        return None
+    if limit < expected and direction == "up":
+        return None
+    return max((value - expected) / (limit - expected), 0.0)
+
+
+def _known(members: tuple[float, ...]) -> tuple[float, ...]:
+    return members if all(member == member for member in members) else ()
+
+
+def _out(alarm: Alarm, here: Peak, config: Config) -> tuple[Alarm, Change | None]:
     running = alarm.open or alarm.over > 0
+    if alarm.pause and not alarm.open:
+        # The peak is still that of the alarm before.
+        if alarm.peak is not None and here.score <= alarm.peak.score:
+            return replace(alarm, pause=alarm.pause - 1), None
+        alarm, running = QUIET, False
     worse = not running or alarm.peak is None or here.score > alarm.peak.score
     after = replace(
         alarm,
         over=alarm.over + 1,
         calm=0,
         missing=0,
-        onset=alarm.onset if running else at,
-        last=at,
+        onset=alarm.onset if running else here.at,
+        last=here.at,
         peak=here if worse else alarm.peak,
     )
     if alarm.open:
         return after, Change.WORSENED if worse else None
-    if after.over >= config.onset_points:
+    if after.over >= config.onset_points and after.peak is not None and after.peak.score >= 1:
         return replace(after, open=True), Change.OPENED
     return after, None
 
@@ -109,7 +168,7 @@ def _unknown(alarm: Alarm, config: Config) -> tuple[Alarm, Change | None]:
     if alarm.open and missing >= config.missing_points:
         return _closed(alarm, config), Change.CLOSED
     if alarm.open or alarm.over:
-        return replace(alarm, missing=missing, over=alarm.over if missing < config.missing_points else 0), None
+        return (replace(alarm, missing=missing) if missing < config.missing_points else QUIET), None
     return alarm, None
 
 

@@ -268,6 +268,17 @@ def remember(profile: Float64, visits: UInt16, row: int, slot: int, share: float
 
 
 @kernel()
+def expect(
+    numbers: Float64, row: int, value: float, expected: float, width: float, figures: Float64, index: int
+) -> None:
+    """Write what was expected and the band around it. What was never negative is not expected to be."""
+    figures[index, 2] = expected
+    lower = expected - width
+    figures[index, 3] = 0.0 if lower < 0.0 <= numbers[row, ORIGIN] + numbers[row, LOW] else lower
+    figures[index, 4] = expected + width
+
+
+@kernel()
 def forget(numbers: Float64, profile: Float64, visits: UInt16, counts: UInt16, clock: Int64, row: int) -> None:
     """A series' state as it was before its first point; what its clock counts beside points learned stays."""
     numbers[row] = 0.0
@@ -296,8 +307,7 @@ def advance(
 
     The first five hold the states as described above, `features` is scratch of shape (FEATURES,), `row` the series'.
     `at` in microseconds. Writes row `index` of `figures`, shape (n, 5): score, fresh, expected, lower, upper; and of
-    `members`, shape (n, MEMBERS): what each adds to the score. They are NaN before: what is learning or not judged
-    stays NaN.
+    `members`, shape (n, MEMBERS): what each adds to the score. They are NaN before: what is not judged stays NaN.
     """
     if not abs(value) <= LARGEST:
         clock[row, MISSING] += 1
@@ -390,10 +400,9 @@ def advance(
                 begin, above, excess = tail(counts, row, 0)
                 share = max(above / (counts[row, 0] + 8.0), OUTSIDE)
                 numbers[row, BAND] = 2.0 ** ((begin + excess * math.log(share / OUTSIDE)) / PER_OCTAVE + LOWEST)
-            width = numbers[row, BAND] * scale
-            figures[index, 2] = value - residual
-            figures[index, 3] = value - residual - width
-            figures[index, 4] = value - residual + width
+            expect(numbers, row, value, value - residual, numbers[row, BAND] * scale, figures, index)
+        else:
+            expect(numbers, row, value, value - residual, OUTLIER * scale, figures, index)
         remember_surprise(counts, row, 0, bin_departure)
         remember_surprise(counts, row, BINS, bin_level)
         remember_surprise(counts, row, QUICK * BINS, bin_quick)

@@ -8,6 +8,7 @@ alarms once. The state of a series is 3.7 KB, whatever its history. `docs/detect
 import struct
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -30,10 +31,21 @@ class Member(IntEnum):
     NOVELTY = kernels.NOVELTY
 
 
+class Judgement(NamedTuple):
+    """One row of `Judgements`."""
+
+    expected: float
+    lower: float
+    upper: float
+    score: float
+    members: tuple[float, ...]
+
+
 @dataclass(frozen=True)
 class Judgements:
-    """One per arrival, shape (n,); all NaN where the series is still learning, or where the point is missing, late
-    or a duplicate. `members`, shape (n, 4): what each `Member` adds to the score; they sum up to it."""
+    """One per arrival, shape (n,). All NaN where the point is missing, late or a duplicate, or one of the first 20 of
+    its series; up to the 60th the series is learning: there is an expected value in a wide band, but no score.
+    `members`, shape (n, 4): what each `Member` adds to the score; they sum up to it."""
 
     score: Float64
     fresh: Float64
@@ -41,6 +53,12 @@ class Judgements:
     lower: Float64
     upper: Float64
     members: Float32
+
+    def rows(self) -> "list[Judgement]":
+        """The same one by one."""
+        columns = (self.expected, self.lower, self.upper, self.score)
+        members = map(tuple, self.members.tolist())
+        return [Judgement(*row) for row in zip(*(column.tolist() for column in columns), members, strict=True)]
 
     def seen_by(self) -> npt.NDArray[np.int8]:
         """The `Member` that adds most to each score, shape (n,); -1 where there is none."""

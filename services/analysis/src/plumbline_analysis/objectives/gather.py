@@ -10,7 +10,7 @@ import orjson
 from pydantic import ValidationError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from plumbline_analysis.detection import alarm, univariate
+from plumbline_analysis.detection import alarm
 from plumbline_analysis.models import TrackedObjective, WatchedRequirement
 from plumbline_analysis.moments import micros, moment
 from plumbline_analysis.objectives import measure, repository, windows
@@ -30,6 +30,7 @@ log = logging.getLogger(__name__)
 MAX_SLICES = 1_000
 """Older history is taken in over several evaluations."""
 _POINTS = 100_000
+BAR = alarm.Config().bar
 
 Tracked = Mapping[tuple[UUID, str, int], TrackedObjective]
 Matching = Mapping[tuple[str, str], list[SignalInfo]]
@@ -257,9 +258,5 @@ def _work(plan: Plan, before: Sequence[Counts], points: Points, until: int, sett
 def _watch(indicator: Indicator | None, until: int) -> Watch:
     detector = indicator.detector if indicator is not None else None
     if detector is None:
-        return Watch(univariate.NEW, alarm.QUIET, until)
-    try:
-        state = univariate.State.from_bytes(detector.state)
-    except ValueError:
-        state = univariate.NEW  # of an older version: it learns anew
-    return Watch(state, alarm.Alarm.from_json(detector.alarm), micros(detector.watching_since))
+        return Watch(None, alarm.QUIET, BAR, until)
+    return Watch(detector.state, alarm.Alarm.from_json(detector.alarm), BAR, micros(detector.watching_since))

@@ -9,7 +9,7 @@ from uuid import UUID
 import numpy as np
 import orjson
 
-from plumbline_analysis.detection import univariate
+from plumbline_analysis.detection import alarm
 from plumbline_analysis.objectives import rules
 from plumbline_analysis.series import derived
 from plumbline_analysis.series.derived import Points, SignalInfo
@@ -25,7 +25,11 @@ from plumbline_common.schemas import (
 )
 
 MINIMUM_SHARE = 0.1
-"""A departure smaller than this part of the objective's threshold is nobody's concern."""
+"""A departure smaller than this part of the objective's threshold is nobody's concern,"""
+MINIMUM_RELATIVE = 0.3
+"""nor one smaller than this part of what was expected."""
+ONSET = 2
+"""Slices are seconds: a single one is nobody's concern either."""
 ERROR_RATIO = "error_ratio"
 
 
@@ -88,6 +92,11 @@ def subject(part: Part) -> SignalQuery:
     return named.get("value") or named.get("bad") or named.get("good") or named["raw"]
 
 
+def service(part: Part, owner: str | None) -> str | None:
+    """The `service.name` that the indicator is about: the query's, or else the requirement's."""
+    return subject(part).attributes.get("service.name") or owner
+
+
 def aggregation(part: Part) -> str:
     """How the indicator's values come about: the query's aggregation, or the share of bad events."""
     return ERROR_RATIO if part.is_ratio else subject(part).aggregation
@@ -138,17 +147,19 @@ def counts_events(part: Part) -> bool:
     return "total" in part.queries and part.slo.budgeting_method is BudgetingMethod.OCCURRENCES
 
 
-def detector_config(part: Part) -> univariate.Config:
+def alarm_config(part: Part) -> alarm.Config:
     """Only what can break the objective is an anomaly: the direction is the objective's, and so is the scale."""
     slo = part.slo
     if part.is_ratio:
         budget = min(1 - objective.fraction for objective in slo.objectives)
-        return univariate.Config(direction="up", min_absolute=budget)
+        return alarm.Config("up", min_absolute=budget, min_relative=MINIMUM_RELATIVE, onset_points=ONSET)
     thresholds = [objective.value for objective in slo.objectives if objective.value is not None]
     upward = slo.objectives[0].op in ("lte", "lt")
-    return univariate.Config(
-        direction="up" if upward else "down",
+    return alarm.Config(
+        "up" if upward else "down",
         min_absolute=MINIMUM_SHARE * min(map(abs, thresholds)),
+        min_relative=MINIMUM_RELATIVE,
+        onset_points=ONSET,
         limit=min(thresholds) if upward else max(thresholds),
     )
 

@@ -5,7 +5,7 @@ fifty.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -14,7 +14,7 @@ from sqlalchemy import ARRAY, BigInteger, Double, LargeBinary, Text, Uuid, bindp
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from plumbline_analysis.detection.univariate import Judgement
+from plumbline_analysis.detection.streams import Judgement
 from plumbline_analysis.models import (
     Detection,
     Detector,
@@ -28,7 +28,7 @@ from plumbline_analysis.objectives.rules import Counts
 from plumbline_analysis.sources.batch import Kind, Temporality
 from plumbline_common import db
 
-_NO_BAND = {"expected": None, "lower": None, "upper": None, "score": None}
+_SAID = ("expected", "lower", "upper", "score")
 
 
 # --- What is watched ----------------------------------------------------------------------------------------
@@ -264,7 +264,8 @@ async def save_detectors(session: AsyncSession, rows: list[dict[str, Any]]) -> N
 async def save_detections(session: AsyncSession, judged: Sequence[tuple[int, int, float, Judgement]]) -> None:
     """What was said of the points of indicators: the signal, when (microseconds), the value, the judgement."""
     rows = [
-        {"signal": number, "ts": moment(at), "value": value} | (asdict(judgement) if judgement.known else _NO_BAND)
+        {"signal": number, "ts": moment(at), "value": value}
+        | {name: said if said == said else None for name, said in zip(_SAID, judgement, strict=False)}
         for number, at, value, judgement in judged
     ]
     if rows:

@@ -9,6 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from plumbline_analysis.anomalies import repository as anomaly_repository
 from plumbline_analysis.anomalies import service as anomalies
+from plumbline_analysis.anomalies.service import Surroundings
 from plumbline_analysis.models import Anomaly, WatchedRequirement
 from plumbline_analysis.moments import micros, moment
 from plumbline_analysis.objectives import counting, excused, repository, standings, watching, windows
@@ -30,7 +31,11 @@ _MARGIN = timedelta(hours=1)
 
 
 async def record(
-    session: AsyncSession, works: Sequence[Work], judged: Sequence[Sequence[Judged]], settings: Settings
+    session: AsyncSession,
+    works: Sequence[Work],
+    judged: Sequence[Sequence[Judged]],
+    around: Mapping[bytes, Surroundings],
+    settings: Settings,
 ) -> dict[UUID, list[Event]]:
     """Store what was judged, in the caller's transaction. The events that tell what changed, by requirement, are
     still to be staged.
@@ -41,7 +46,7 @@ async def record(
     counted = await counting.count(session, works, judged, settings)
     found = await anomaly_repository.ongoing(session, [work.requirement.id for work in works])
     ongoing = {each.signal_id: each for each in found}
-    for id, told in (await watching.record(session, works, judged, ongoing)).items():
+    for id, told in (await watching.record(session, works, judged, ongoing, around)).items():
         events[id] += told
 
     behind = {work.requirement.id for work in works if work.behind}

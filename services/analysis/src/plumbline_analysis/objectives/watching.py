@@ -1,6 +1,6 @@
 """What the detectors said of the requirements' indicators, written down: their state, judgements, anomalies."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from math import isfinite
 from typing import Any
 from uuid import UUID
@@ -8,8 +8,9 @@ from uuid import UUID
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from plumbline_analysis.anomalies import service as anomalies
+from plumbline_analysis.anomalies.service import Surroundings
 from plumbline_analysis.detection.alarm import Change
-from plumbline_analysis.detection.univariate import Judgement
+from plumbline_analysis.detection.streams import Judgement
 from plumbline_analysis.models import Anomaly
 from plumbline_analysis.moments import moment
 from plumbline_analysis.objectives import measure, repository
@@ -23,10 +24,12 @@ async def record(
     works: Sequence[Work],
     judged: Sequence[Sequence[Judged]],
     ongoing: dict[UUID, Anomaly],
+    around: Mapping[bytes, Surroundings],
 ) -> dict[UUID, list[Event]]:
     """Store what is new and return the events that tell of it, by requirement.
 
-    `ongoing`, the anomalies that go on by their signal, is brought up to date.
+    `ongoing`, the anomalies that go on by their signal, is brought up to date. `around`: what else happened, by the
+    identity of the indicator.
     """
     events: dict[UUID, list[Event]] = {}
     detectors: list[dict[str, Any]] = []
@@ -43,7 +46,7 @@ async def record(
                 for at, value, judgement in zip(ends, values, result.judgements, strict=True):
                     if isfinite(value):
                         said.append((number, at, value, judgement))
-                told += await _alarms(session, id, subject, result, ongoing)
+                told += await _alarms(session, id, subject, result, ongoing, around.get(slo.plan.identity))
         for indicator in work.outdated:
             if (anomaly := ongoing.pop(indicator.id, None)) is not None:
                 told.append(anomalies.end(anomaly, work.until))
@@ -76,25 +79,30 @@ def _detector(number: int, work: Work, slo: SloWork, judged: Judged) -> dict[str
         "slo": slo.plan.part.slo.name,
         "watching_since": moment(judged.watch.since),
         "evaluated_to": moment(slo.plan.watched.end),
-        "state": judged.watch.state.to_bytes(),
+        "state": judged.watch.state,
         "alarm": judged.watch.alarm.to_json(),
     }
 
 
 async def _alarms(
-    session: AsyncSession, id: UUID, subject: anomalies.Subject, judged: Judged, ongoing: dict[UUID, Anomaly]
+    session: AsyncSession,
+    id: UUID,
+    subject: anomalies.Subject,
+    judged: Judged,
+    ongoing: dict[UUID, Anomaly],
+    around: Surroundings | None,
 ) -> list[Event]:
     events: list[Event] = []
     for change, alarm in judged.changes:
         anomaly = ongoing.get(id)
         if change is Change.OPENED and anomaly is None:
-            ongoing[id], detected = await anomalies.open_one(session, id, subject, alarm)
+            ongoing[id], detected = await anomalies.open_one(session, id, subject, alarm, around or Surroundings())
             events.append(detected)
         elif change is Change.WORSENED and anomaly is not None:
-            if (updated := anomalies.worsen(anomaly, alarm)) is not None:
+            if (updated := anomalies.worsen(anomaly, subject, alarm)) is not None:
                 events.append(updated)
         elif change is Change.CLOSED and anomaly is not None:
-            events.append(anomalies.resolve(ongoing.pop(id), alarm))
+            events.append(anomalies.resolve(ongoing.pop(id), subject, alarm, around))
     return events
 
 
@@ -110,8 +118,9 @@ def _subject(work: Work, slo: SloWork) -> anomalies.Subject:
         metric=query.metric,
         aggregation=measure.aggregation(slo.plan.part),
         unit=unit,
-        service=query.attributes.get("service.name") or work.requirement.service,
+        service=measure.service(slo.plan.part, work.requirement.service),
         attributes=query.attributes,
         requirement_id=work.requirement.id,
         requirement_revision=work.requirement.revision,
+        limit=measure.alarm_config(slo.plan.part).limit,
     )

@@ -90,6 +90,31 @@ async def matching(
     return found
 
 
+_SENDING = text(
+    "SELECT metric, number, unit, kind, temporality, monotonic FROM signals WHERE service = :service"
+    " AND kind <> 'indicator' AND EXISTS ("
+    "  SELECT FROM number_points WHERE signal = number AND ts > :after AND ts <= :until"
+    "  UNION ALL SELECT FROM histogram_points WHERE signal = number AND ts > :after AND ts <= :until)"
+    " ORDER BY metric, number LIMIT :most"
+)
+
+
+async def sending(
+    session: AsyncSession, service: str, after: datetime, until: datetime, most: int
+) -> dict[str, list[SignalInfo]]:
+    """The signals of a service that had points in (after, until], by metric; at most so many, whole metrics."""
+    rows = (
+        await session.execute(_SENDING, {"service": service, "after": after, "until": until, "most": most + 1})
+    ).all()
+    found: dict[str, list[SignalInfo]] = {}
+    for row in rows:
+        signal = SignalInfo(row.number, row.unit, Kind(row.kind), Temporality(row.temporality), row.monotonic)
+        found.setdefault(row.metric, []).append(signal)
+    if len(rows) > most:
+        del found[rows[-1].metric]
+    return found
+
+
 def info(signal: Signal) -> SignalInfo:
     return SignalInfo(
         signal.number, signal.unit, Kind(signal.kind), Temporality(signal.temporality), signal.monotonic

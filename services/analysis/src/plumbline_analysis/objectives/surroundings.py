@@ -1,0 +1,127 @@
+"""What else happened when an anomaly began: which series of its service moved with it."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+
+from plumbline_analysis.anomalies.service import Surroundings
+from plumbline_analysis.detection.alarm import Change
+from plumbline_analysis.moments import moment
+from plumbline_analysis.objectives import measure
+from plumbline_analysis.objectives.gather import SloWork, Work
+from plumbline_analysis.objectives.judge import Judged
+from plumbline_analysis.series import derived
+from plumbline_analysis.series.derived import Points, SignalInfo
+from plumbline_analysis.series.shifts import shift
+from plumbline_analysis.series.slices import Grid
+from plumbline_analysis.signals import repository as signals
+from plumbline_common import db, offload
+from plumbline_common.errors import Invalid
+from plumbline_common.schemas import Aggregation, MovedSeries
+
+log = logging.getLogger(__name__)
+
+BEFORE = timedelta(minutes=15)
+"""What was usual before the onset is learned from so much."""
+MOST_SIGNALS = 200
+"""So many signals of a service are looked at, whole metrics only."""
+TOLD = 5
+SLICES = 400
+"""An anomaly that went on for longer is looked at in longer slices."""
+
+
+@dataclass(frozen=True)
+class _Onset:
+    """Where an anomaly of a service's series begins, the series itself, and until when there is data."""
+
+    identity: bytes
+    service: str
+    series: tuple[str, str]
+    onset: int
+    until: int
+    step: int
+
+    @property
+    def grid(self) -> Grid:
+        """Slices with a bound at the onset: a slice is named by its end, and the first one outside ends there."""
+        step = self.step * max(1, -(-(self.until - self.onset) // (self.step * SLICES)))
+        before = int(BEFORE / timedelta(microseconds=step))
+        start = self.onset - self.step - before * step
+        return Grid(start, step, (self.until - start) // step)
+
+    @property
+    def split(self) -> int:
+        """The first slice of the anomaly."""
+        return (self.onset - self.step - self.grid.start) // self.grid.step
+
+
+async def gather(
+    sessions: db.Sessions, works: Sequence[Work], judged: Sequence[Sequence[Judged]]
+) -> dict[bytes, Surroundings]:
+    """What surrounds the anomalies that have begun or ended, by the identity of their indicators."""
+    onsets = [
+        found
+        for work, results in zip(works, judged, strict=True)
+        for slo, result in zip(work.slos, results, strict=True)
+        if (found := _onset(work, slo, result)) is not None
+    ]
+    around = {}
+    for each in onsets:
+        grid = each.grid
+        span = moment(grid.start), moment(grid.end)
+        try:
+            async with sessions() as session:
+                metrics = await signals.sending(session, each.service, *span, MOST_SIGNALS)
+                wanted = [signal for found in metrics.values() for signal in found]
+                points = await signals.points(session, wanted, *span)
+        except Invalid as error:
+            log.info("what moved with an anomaly of %s is not looked at: %s", each.service, error)
+            continue
+        around[each.identity] = Surroundings(
+            await offload.in_thread(moved, each.series, metrics, points, grid, each.split)
+        )
+    return around
+
+
+def _onset(work: Work, slo: SloWork, judged: Judged) -> _Onset | None:
+    service = measure.service(slo.plan.part, work.requirement.service)
+    told = [alarm for change, alarm in judged.changes if change is not Change.WORSENED]
+    if service is None or not told:
+        return None
+    part, grid = slo.plan.part, slo.plan.watched
+    series = measure.subject(part).metric, measure.aggregation(part)
+    return _Onset(slo.plan.identity, service, series, told[-1].onset, grid.end, grid.step)
+
+
+def moved(
+    series: tuple[str, str], metrics: Mapping[str, Sequence[SignalInfo]], points: Points, grid: Grid, split: int
+) -> list[MovedSeries]:
+    """Of the metrics' series those that moved with slice `split`, the most first; but not the `series` itself (metric
+    and aggregation). O(points)."""
+    found = []
+    for metric, infos in metrics.items():
+        own = points.of(infos)
+        for aggregation in _aggregations(infos):
+            if (metric, aggregation) == series:
+                continue
+            change = shift(derived.values(own, grid, aggregation, None), split)
+            if change is not None:
+                unit = "" if infos[0].is_histogram and aggregation == "rate" else infos[0].unit
+                found.append(
+                    MovedSeries(
+                        metric=metric,
+                        aggregation=aggregation,
+                        unit=unit,
+                        before=change.before,
+                        after=change.after,
+                        deviations=change.deviations,
+                    )
+                )
+    return sorted(found, key=lambda each: -each.deviations)[:TOLD]
+
+
+def _aggregations(infos: Sequence[SignalInfo]) -> tuple[Aggregation, ...]:
+    if infos[0].is_histogram:
+        return "p95", "rate"
+    return ("rate",) if infos[0].is_counter else ("mean",)
