@@ -7,9 +7,10 @@ from uuid import UUID
 
 import numpy as np
 from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
 from plumbline_common import db
+from plumbline_common.auth import UserInfo
 from plumbline_search.documents import content, indexing
 from plumbline_search.documents.content import Content, Document
 from plumbline_search.embedding.embedder import Embedder, Vector
@@ -17,6 +18,9 @@ from plumbline_search.embedding.encoder import Vectors
 from plumbline_search.embedding.model_store import DIMENSIONS, MODEL
 from plumbline_search.indexes.repository import Index
 from plumbline_search.indexes.serving import Serving
+from plumbline_search.searches import service
+from plumbline_search.searches.legs import Tools
+from plumbline_search.searches.schemas import SearchRequest, SearchResponse
 from plumbline_search.text import analysis
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -69,6 +73,11 @@ async def begin_with_one(connection: AsyncConnection) -> None:
             for name in ("id", "slot", "state", "model", "dimensions", "analysis", "asked_by")
         },
     )
+
+
+async def answered(session: AsyncSession, tools: Tools, request: SearchRequest, actor: UserInfo) -> SearchResponse:
+    """What a search answers."""
+    return SearchResponse.model_validate_json(await service.answer(session, tools, request, actor))
 
 
 def found_by(document: Document, vectors: Vectors | None = None) -> Content:

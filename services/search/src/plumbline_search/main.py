@@ -50,13 +50,14 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             state.builder = Builder(state.sessions, state.serving)
             await state.serving.refresh()
             memory = Memory(chosen.vectors_in_memory_mb)
-            state.search_tools = Tools(state.serving, memory=memory)
+            tools = state.search_tools = Tools(state.serving, memory=memory)
             async with (
                 web.background("hearing of indexes", state.serving.run),
                 web.background("building of indexes", state.builder.run),
                 web.background("vectors in memory", partial(memory.run, state.read_sessions, state.serving)),
                 web.background("merging of the inverted index", Merger(state.sessions).run),
-                web.background("arrivals of documents", Arrivals(state.sessions, state.search_tools).run),
+                web.background("answers for other processes", partial(tools.answers.run, state.sessions)),
+                web.background("arrivals of documents", Arrivals(state.sessions, tools).run),
             ):
                 yield
 

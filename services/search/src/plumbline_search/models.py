@@ -168,6 +168,19 @@ class Arrival(Base):
     """Whether its text is another than before."""
 
 
+class LeftAnswer(Base):
+    """An answer that a process gave lately, for the others. `known` is a digest of what the index had then."""
+
+    __tablename__ = "search_answers"
+    __table_args__ = {"prefixes": ["UNLOGGED"]}
+
+    key: Mapped[bytes] = mapped_column(BYTEA, primary_key=True)
+    body: Mapped[bytes] = mapped_column(BYTEA)
+    known: Mapped[bytes] = mapped_column(BYTEA)
+    snapshot: Mapped[str] = mapped_column(Text)
+    until: Mapped[datetime] = mapped_column(db.timestamp())
+
+
 class SavedSearch(Base):
     """What a team wants to be told of."""
 

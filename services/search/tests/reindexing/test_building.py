@@ -12,7 +12,7 @@ import pytest_asyncio
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from indexed import LIVE, NOW, OneIndex, Put, document
+from indexed import LIVE, NOW, OneIndex, Put, answered, document
 from plumbline_common import db
 from plumbline_common.auth import UserInfo
 from plumbline_search.documents import indexing
@@ -24,7 +24,7 @@ from plumbline_search.indexes.repository import Index
 from plumbline_search.indexes.serving import NoIndex, Serving
 from plumbline_search.reindexing import building
 from plumbline_search.reindexing.building import Builder
-from plumbline_search.searches import legs, service
+from plumbline_search.searches import legs
 from plumbline_search.searches.legs import Tools
 from plumbline_search.searches.schemas import SearchRequest, SearchResponse
 
@@ -91,7 +91,7 @@ async def lacking(session: AsyncSession, index: Index) -> int:
 
 
 async def asked(session: AsyncSession, serving: Serving, **request: Any) -> SearchResponse:
-    return await service.search(session, Tools(serving), SearchRequest.model_validate(request), ALICE)
+    return await answered(session, Tools(serving), SearchRequest.model_validate(request), ALICE)
 
 
 async def found(session: AsyncSession, serving: Serving, **request: Any) -> set[str]:

@@ -1,5 +1,8 @@
 """An answer is given again as long as it is right, and no longer."""
 
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 from uuid import UUID
 
@@ -35,17 +38,19 @@ class Asking:
         self.made = 0
         self._reading = reading
         self.tools = Tools(OneIndex(None))
-        searched = service.search
+        self.others = Tools(OneIndex(None))
+        """Of another process."""
+        searched = service._answered
 
         async def counted(*arguments: Any) -> Any:
             self.made += 1
             return await searched(*arguments)
 
-        monkeypatch.setattr(service, "search", counted)
+        monkeypatch.setattr(service, "_answered", counted)
 
-    async def __call__(self, actor: UserInfo = ALICE, **request: Any) -> Any:
+    async def __call__(self, actor: UserInfo = ALICE, tools: Tools | None = None, **request: Any) -> Any:
         asked = SearchRequest.model_validate({"query": "checkout", "legs": ["lexical"]} | request)
-        return orjson.loads(await service.answer(self._reading, self.tools, asked, actor))
+        return orjson.loads(await service.answer(self._reading, tools or self.tools, asked, actor))
 
 
 @pytest.fixture
@@ -134,9 +139,100 @@ async def test_no_more_is_kept_than_there_is_room_for(reading: AsyncSession) -> 
     kept = Answers(1)
     look = await looking.look(reading, LIVE)
     for number in range(5):
-        kept.put(number, bytes(400_000), look)
-    found = [await kept.get(reading, number, look) is not None for number in range(5)]
+        kept.put(bytes([number]), bytes(400_000), look)
+    found = [await kept.get(reading, bytes([number]), look) is not None for number in range(5)]
     assert found == [False, False, False, True, True]
+
+
+@contextlib.asynccontextmanager
+async def leaving(tools: Tools, sessions: db.Sessions) -> AsyncIterator[None]:
+    """What these tools put is left for others until the context ends."""
+    task = asyncio.create_task(tools.answers.run(sessions))
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def left(sessions: db.Sessions, number: int) -> bool:
+    async with sessions() as session:
+        return (await session.execute(text("SELECT count(*) FROM search_answers"))).scalar_one() == number
+
+
+async def until(look: Callable[[], Awaitable[bool]]) -> None:
+    async with asyncio.timeout(10):
+        while not await look():
+            await asyncio.sleep(0.02)
+
+
+async def test_another_process_gives_what_was_left(put: Put, asking: Asking, sessions: db.Sessions) -> None:
+    await put(document(1, state="active", readers=["payments"]))
+    async with leaving(asking.tools, sessions):
+        mine = await asking(CAROL)
+        await until(lambda: left(sessions, 1))
+    theirs = await asking(CAROL, asking.others)
+    assert {**mine, "took_ms": None} == {**theirs, "took_ms": None}
+    assert asking.made == 1
+    # From then on it is theirs, too.
+    async with sessions.begin() as session:
+        await session.execute(text("DELETE FROM search_answers"))
+    await asking(CAROL, asking.others)
+    assert asking.made == 1
+    assert (await asking(BOB, asking.others))["items"] == []
+    async with sessions.begin() as session:
+        await session.execute(_RETIRE)
+    assert states(await asking(CAROL, asking.others)) == ["retired"]
+
+
+@pytest.mark.parametrize("how", ["changed", "merged", "late"])
+async def test_what_was_left_is_not_given_once_it_may_be_wrong(
+    put: Put, asking: Asking, sessions: db.Sessions, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    if how == "late":
+        monkeypatch.setattr(answers, "_SECONDS", 0.3)
+    monkeypatch.setattr(merging, "FRESH", 1)
+    await put(document(1, state="active"))
+    async with leaving(asking.tools, sessions):
+        await asking()
+        await until(lambda: left(sessions, 1))
+    if how == "changed":
+        async with sessions.begin() as session:
+            await session.execute(_RETIRE)
+    elif how == "merged":
+        while await Merger(sessions).step():
+            pass
+    else:
+        await asyncio.sleep(0.3)
+    assert states(await asking(tools=asking.others)) == ["retired" if how == "changed" else "active"]
+    assert asking.made == 2
+
+
+async def test_what_is_too_old_is_removed_though_nobody_asks(
+    put: Put, asking: Asking, sessions: db.Sessions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(answers, "_SECONDS", 0.5)
+    await put(document())
+    async with leaving(asking.tools, sessions):
+        await asking()
+        await until(lambda: left(sessions, 1))
+        await until(lambda: left(sessions, 0))
+
+
+async def test_processes_that_leave_the_same_answers_do_not_get_in_each_other_s_way(
+    reading: AsyncSession, sessions: db.Sessions
+) -> None:
+    look = await looking.look(reading, LIVE)
+    some = Answers(), Answers()
+    async with contextlib.AsyncExitStack() as running:
+        for each in some:
+            await running.enter_async_context(leaving(Tools(OneIndex(None), answers=each), sessions))
+        for turn in range(10):
+            for each, numbers in zip(some, (range(100), range(99, -1, -1)), strict=True):
+                for number in numbers:
+                    each.put(bytes([number]), f"{turn}".encode(), look)
+            await asyncio.sleep(0.02)
+        await until(lambda: left(sessions, 100))
 
 
 @pytest.mark.parametrize("few", [12_000, 0])

@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
-from indexed import NOW, OneIndex, Put, axis, document, near
+from indexed import NOW, OneIndex, Put, answered, axis, document, near
 from plumbline_common import db
 from plumbline_common.auth import UserInfo
 from plumbline_search.documents import indexing
@@ -39,7 +39,7 @@ ALICE = caller()
 async def ask(session: AsyncSession, *, actor: UserInfo = ALICE, **request: Any) -> SearchResponse:
     """Every query means `ASKED`."""
     async with Embedder(encode) as embedder:
-        return await service.search(session, Tools(OneIndex(embedder)), SearchRequest.model_validate(request), actor)
+        return await answered(session, Tools(OneIndex(embedder)), SearchRequest.model_validate(request), actor)
 
 
 async def titles(session: AsyncSession, **request: Any) -> list[str]:
@@ -397,7 +397,7 @@ async def test_no_transaction_is_open_while_the_query_is_embedded(
         return await encode(texts)
 
     async with Embedder(observing) as embedder:
-        await service.search(reading, Tools(OneIndex(embedder)), SearchRequest(query="checkout"), ALICE)
+        await answered(reading, Tools(OneIndex(embedder)), SearchRequest(query="checkout"), ALICE)
     assert open_transactions == [0]
 
 
@@ -415,7 +415,7 @@ async def test_words_are_looked_up_while_the_query_is_embedded(sessions: db.Sess
         return await encode(texts)
 
     async with Embedder(waits_for_the_words) as embedder:
-        answer = await service.search(
+        answer = await answered(
             reading, Tools(OneIndex(embedder), Observed()), SearchRequest(query="checkout"), ALICE
         )
     assert answer.total == 0
@@ -426,7 +426,7 @@ async def test_a_query_that_cannot_be_embedded_is_refused_and_the_session_stays_
 ) -> None:
     async with Embedder(encode, waiting=0) as embedder:
         with pytest.raises(TooBusy):
-            await service.search(reading, Tools(OneIndex(embedder)), SearchRequest(query="checkout"), ALICE)
+            await answered(reading, Tools(OneIndex(embedder)), SearchRequest(query="checkout"), ALICE)
     assert await staged(reading) == 0
 
 

@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 import orjson
 import sqlalchemy as sa
-from sqlalchemy import cast, func, select
-from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy import Double, Text, bindparam, cast, func, select, text
+from sqlalchemy.dialects.postgresql import ARRAY, BYTEA
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from plumbline_common import db
@@ -57,9 +57,28 @@ _DESCRIBED = (
 )
 # Of what this statement sees: a transaction that was not over at the snapshot shows later.
 _NONE_CHANGED = (
-    "NOT EXISTS (SELECT FROM search_documents WHERE changed >= pg_snapshot_xmin($1::text::pg_snapshot)"
-    " AND NOT pg_visible_in_snapshot(changed, $1::text::pg_snapshot))"
+    "NOT EXISTS (SELECT FROM search_documents WHERE changed >= pg_snapshot_xmin({0}::text::pg_snapshot)"
+    " AND NOT pg_visible_in_snapshot(changed, {0}::text::pg_snapshot))"
 )
+_LEFT = (
+    "kept.body, kept.known, kept.snapshot AS as_of, extract(epoch FROM kept.until - now())::float AS seconds"
+    " FROM (SELECT) AS one LEFT JOIN search_answers AS kept ON kept.key = $1 AND kept.until > now() AND "
+    + _NONE_CHANGED.format("kept.snapshot")
+)
+_LEAVE = text(
+    "INSERT INTO search_answers (key, body, known, snapshot, until)"
+    " SELECT key, body, known, snapshot, now() + seconds * interval '1 second'"
+    " FROM unnest(:keys, :bodies, :known, :snapshots, :seconds) AS given (key, body, known, snapshot, seconds)"
+    " ON CONFLICT (key) DO UPDATE SET body = excluded.body, known = excluded.known, snapshot = excluded.snapshot,"
+    " until = excluded.until"
+).bindparams(
+    bindparam("keys", type_=ARRAY(BYTEA)),
+    bindparam("bodies", type_=ARRAY(BYTEA)),
+    bindparam("known", type_=ARRAY(BYTEA)),
+    bindparam("snapshots", type_=ARRAY(Text)),
+    bindparam("seconds", type_=ARRAY(Double)),
+)
+_FORGET_LEFT = text("DELETE FROM search_answers WHERE until <= now()")
 
 _WHOLE: tuple[Any, ...] = (
     SearchDocument.id,
@@ -233,9 +252,48 @@ async def check(session: AsyncSession, look: Look) -> None:
 
 async def still(session: AsyncSession, look: Look, known: Known, snapshot: str) -> bool:
     """Whether the index has what is `known`, and every document is as it was at `snapshot`. It checks `look`."""
-    [row] = await db.fetch(session, f"SELECT {look.columns}, {_NONE_CHANGED} AS none_changed", snapshot)
+    [row] = await db.fetch(session, f"SELECT {look.columns}, {_NONE_CHANGED.format('$1')} AS none_changed", snapshot)
     look.see(row)
     return bool(row["none_changed"]) and look.known.packed == known.packed
+
+
+@dataclass(frozen=True)
+class Left:
+    """An answer that a process left for the others. `known` is a digest of what the index had; `seconds` until it is
+    too old."""
+
+    key: bytes
+    body: bytes
+    known: bytes
+    snapshot: str
+    seconds: float
+
+
+async def left(session: AsyncSession, look: Look, key: bytes) -> Left | None:
+    """What was left for `key`, if every document is as it was then. It checks `look`."""
+    [row] = await db.fetch(session, f"SELECT {look.columns}, {_LEFT}", key)
+    look.see(row)
+    if row["body"] is None:
+        return None
+    return Left(key, row["body"], row["known"], row["as_of"], row["seconds"])
+
+
+async def leave(session: AsyncSession, given: Sequence[Left]) -> None:
+    """Leave answers for other processes, and remove those that are too old."""
+    await session.execute(_FORGET_LEFT)
+    if given:
+        # In one order: processes that leave the same ones don't wait for each other in a circle.
+        rows = sorted(given, key=lambda each: each.key)
+        await session.execute(
+            _LEAVE,
+            {
+                "keys": [each.key for each in rows],
+                "bodies": [each.body for each in rows],
+                "known": [each.known for each in rows],
+                "snapshots": [each.snapshot for each in rows],
+                "seconds": [each.seconds for each in rows],
+            },
+        )
 
 
 async def probe(session: AsyncSession, gate: Gate, look: Look, most: int | None = None) -> Versions:

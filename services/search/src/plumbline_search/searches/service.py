@@ -2,11 +2,13 @@
 
 import asyncio
 import contextlib
+import hashlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import orjson
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from plumbline_common import telemetry
@@ -43,57 +45,55 @@ class UnknownFacet(Invalid):
 
 
 async def answer(session: AsyncSession, tools: Tools, request: SearchRequest, actor: UserInfo) -> bytes:
-    """What `search` finds, as JSON. What was asked in words a moment ago need not be looked for again."""
-    clock = Clock()
-    look = await tools.looks.look(session, tools.serving.live)
-    key = _key(look.index, request, actor) if request.vector is None else None
-    body = None if key is None else await tools.answers.get(session, key, look)
-    if body is None:
-        found = await search(session, tools, request, actor, look)
-        took, body = found.took_ms, found.model_dump_json(exclude={"took_ms"}).encode()
-        if key is not None and not found.left_out:
-            tools.answers.put(key, body, look)
-    else:
-        took = clock.took()
-        tools.looks.remember(look)
-    return body[:-1] + b',"took_ms":' + took.model_dump_json().encode() + b"}"
+    """A `SearchResponse` as JSON: the best documents by words and by meaning, of those that `actor` may read.
 
-
-def _key(index: Index, request: SearchRequest, actor: UserInfo) -> object:
-    """Equal for questions that have the same answer."""
-    teams = rules.teams_of(actor)
-    return index.id, None if teams is None else tuple(teams), request.model_dump_json()
-
-
-async def search(
-    session: AsyncSession, tools: Tools, request: SearchRequest, actor: UserInfo, look: Look | None = None
-) -> SearchResponse:
-    """The best documents by words and by meaning, of those that `actor` may read.
-
-    The words are looked up while the query is embedded. What the index has is taken to be what the search before saw,
-    and checked by a statement that is needed anyway: where it is something else by now, the search begins anew.
+    What was asked in words a moment ago need not be looked for again. The words are looked up while the query is
+    embedded. What the index has is taken to be what the search before saw, and checked by a statement that is needed
+    anyway: where it is something else by now, the search begins anew.
 
     `session` must be in autocommit: the embedding is made by another process, and no transaction waits for it.
     Raises `UnknownFacet`, and what the embedder raises.
     """
     clock = Clock()
-    asked = question.parsed(request.query or "")
-    look = look or await tools.looks.look(session, tools.serving.live)
-    embedder = tools.serving.embedder(look.index)
-    async with _beside(legs.vector(embedder, look.index, request, asked.words, clock)) as vector:
-        try:
-            return await _found(session, tools, request, actor, asked, look, vector, clock)
-        except Outdated:
-            return await _found(session, tools, request, actor, asked, look, vector, clock)
-        finally:
-            tools.looks.remember(look)
+    look = await tools.looks.look(session, tools.serving.live)
+    key = _key(look.index, request, actor) if request.vector is None else None
+    body = None if key is None else await tools.answers.get(session, key, look)
+    if body is None:
+        async with _asked(tools, request, look, clock) as (asked, vector):
+            body = None if key is None else await tools.answers.left(session, key, look)
+            if body is None:
+                found = await _answered(session, tools, request, actor, asked, look, vector, clock)
+                body = found.model_dump_json(exclude={"took_ms"}).encode()
+                if key is not None and not found.left_out:
+                    tools.answers.put(key, body, look)
+    tools.looks.remember(look)
+    took = clock.took()
+    return body[:-1] + b',"took_ms":' + took.model_dump_json().encode() + b"}"
 
 
-Asked = Callable[[], Awaitable[tuple[Vector | None, list[LeftOut]]]]
+def _key(index: Index, request: SearchRequest, actor: UserInfo) -> bytes:
+    """Equal for questions that have the same answer."""
+    teams = rules.teams_of(actor)
+    parts = [index.id, None if teams is None else sorted(teams), request.model_dump_json()]
+    return hashlib.blake2b(orjson.dumps(parts), digest_size=16).digest()
+
+
+Embedded = Callable[[], Awaitable[tuple[Vector | None, list[LeftOut]]]]
 
 
 @contextlib.asynccontextmanager
-async def _beside(vector: Coroutine[Any, Any, tuple[Vector | None, list[LeftOut]]]) -> AsyncIterator[Asked]:
+async def _asked(
+    tools: Tools, request: SearchRequest, look: Look, clock: Clock
+) -> AsyncIterator[tuple[Question, Embedded]]:
+    """The question, which is embedded meanwhile."""
+    asked = question.parsed(request.query or "")
+    embedder = tools.serving.embedder(look.index)
+    async with _beside(legs.vector(embedder, look.index, request, asked.words, clock)) as vector:
+        yield asked, vector
+
+
+@contextlib.asynccontextmanager
+async def _beside(vector: Coroutine[Any, Any, tuple[Vector | None, list[LeftOut]]]) -> AsyncIterator[Embedded]:
     """It is made meanwhile."""
     task = asyncio.create_task(vector)
     try:
@@ -103,6 +103,23 @@ async def _beside(vector: Coroutine[Any, Any, tuple[Vector | None, list[LeftOut]
         await asyncio.gather(task, return_exceptions=True)
 
 
+async def _answered(
+    session: AsyncSession,
+    tools: Tools,
+    request: SearchRequest,
+    actor: UserInfo,
+    asked: Question,
+    look: Look,
+    embedded: Embedded,
+    clock: Clock,
+) -> SearchResponse:
+    """Begun anew where the index turns out to have something else than `look` says."""
+    try:
+        return await _found(session, tools, request, actor, asked, look, embedded, clock)
+    except Outdated:
+        return await _found(session, tools, request, actor, asked, look, embedded, clock)
+
+
 async def _found(
     session: AsyncSession,
     tools: Tools,
@@ -110,7 +127,7 @@ async def _found(
     actor: UserInfo,
     asked: Question,
     look: Look,
-    embedded: Asked,
+    embedded: Embedded,
     clock: Clock,
 ) -> SearchResponse:
     """Raises `Outdated` where the index has something else than `look` says, which then says it."""
