@@ -8,9 +8,11 @@ from typing import Annotated, Any
 import typer
 
 from plumbline_cli import (
+    anomalies,
     audit,
     catalog,
     coverage,  # noqa: F401 - adds its command to those of requirements
+    deployments,
     draw,
     interchange,  # noqa: F401 - likewise
     logs,
@@ -32,6 +34,8 @@ app.add_typer(requirements.app, name="requirements")
 app.add_typer(slo.app, name="slo")
 app.add_typer(audit.app, name="audit")
 app.add_typer(search.app, name="search")
+app.add_typer(anomalies.app, name="anomalies")
+app.add_typer(deployments.app, name="deployments")
 app.add_typer(logs.app, name="logs")
 
 
