@@ -26,6 +26,8 @@ OPERATIONS = [
     "GET /api/v1/deployments/{id}",
     "GET /api/v1/anomalies",
     "GET /api/v1/anomalies/{id}",
+    "GET /api/v1/anomalies/{id}/plot.svg",
+    "GET /api/v1/signals/{id}/plot.svg",
     "POST /api/v1/anomalies/{id}/acknowledge",
     "GET /api/v1/anomalies/{id}/labels",
     "POST /api/v1/anomalies/{id}/labels",

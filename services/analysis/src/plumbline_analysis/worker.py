@@ -108,7 +108,7 @@ class Evaluator:
         if not works:
             return False
         judged = await offload.in_thread(_judge, works)
-        around = await surroundings.gather(self._read_sessions, works, judged)
+        around = await surroundings.gather(self._read_sessions, works, judged, self._settings)
         async with self._sessions.begin() as session:
             if not await lease.still_holds(session, self._holder, token):
                 return False
@@ -199,8 +199,8 @@ async def running(
     sessions: db.Sessions, read_sessions: db.Sessions, settings: Settings
 ) -> AsyncIterator[Maintenance]:
     """Evaluate and maintain beside the requests until the context ends."""
-    # The compiler holds the interpreter's lock for seconds: it is done before any request is served.
-    judge.prepare()
+    # Before any request is served: the compiler wants the interpreter's lock for seconds.
+    await offload.in_thread(judge.prepare)
     evaluator, maintenance = Evaluator(sessions, read_sessions, settings), Maintenance(sessions, settings)
     jobs = [
         asyncio.create_task(_again(maintenance.once, MAINTENANCE_SECONDS), name="partitions"),

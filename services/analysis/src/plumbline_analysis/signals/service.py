@@ -36,6 +36,11 @@ def _response(signal: Signal, last_seen: datetime | None) -> SignalResponse:
     return SignalResponse(**members, last_seen=last_seen)
 
 
+def asked_range(start: datetime | None, end: datetime | None) -> tuple[datetime, datetime]:
+    """The last hour where a question names no range. Raises `Invalid`."""
+    return rules.asked_range(start, end, datetime.now(UTC))
+
+
 async def series(
     session: AsyncSession,
     id: UUID,
@@ -49,7 +54,7 @@ async def series(
     signal = await repository.one(session, id)
     info = repository.info(signal)
     aggregation = rules.aggregation(info, signal.aggregation, asked)
-    after, until = rules.asked_range(start, end, datetime.now(UTC))
+    after, until = asked_range(start, end)
     grid = rules.grid(micros(after), micros(until), step_seconds, native_seconds)
     if info.kind is Kind.INDICATOR:
         points = await _judged(session, signal.number, grid)

@@ -13,6 +13,11 @@ from plumbline_analysis.models import BudgetAdjustment, WatchedRequirement
 from plumbline_common.schemas import BudgetAdjustmentSnapshot, RequirementSnapshot
 
 
+async def one(session: AsyncSession, id: UUID) -> WatchedRequirement | None:
+    """What is known of a requirement; None where that is nothing."""
+    return (await session.execute(select(WatchedRequirement).where(WatchedRequirement.id == id))).scalar_one_or_none()
+
+
 async def keep(session: AsyncSession, requirement: RequirementSnapshot, head: RequirementSnapshot) -> None:
     """Keep this revision of a requirement, unless something newer than `head` or its end is known."""
     values = {

@@ -1,0 +1,1 @@
+"""Pictures of signals and anomalies, small and quick enough for a chat message."""

@@ -1,0 +1,102 @@
+"""What is drawn of a signal and of an anomaly."""
+
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+from pydantic import ValidationError
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from plumbline_analysis.anomalies import repository as anomalies
+from plumbline_analysis.anomalies import rules as wording
+from plumbline_analysis.deployments import repository as deployments
+from plumbline_analysis.models import Anomaly, Signal
+from plumbline_analysis.objectives import measure
+from plumbline_analysis.pictures import Mark, Picture, Point, Span, Theme, draw
+from plumbline_analysis.signals import repository as signals
+from plumbline_analysis.signals import service as series
+from plumbline_analysis.watched import repository as watched
+from plumbline_common import offload
+from plumbline_common.schemas import Slo
+
+LEAST_AROUND = timedelta(minutes=20)
+"""An anomaly is shown with as much before it as it lasts, and at least so much."""
+LONGEST = timedelta(days=30)
+MARKS = 20
+"""Deployments that are shown, the latest."""
+
+
+async def of_anomaly(session: AsyncSession, id: UUID, theme: Theme, native_seconds: int) -> str:
+    """An anomaly with what came before and after it. Raises `NotFound`."""
+    anomaly = await anomalies.one(session, id)
+    last = anomaly.end or datetime.now(UTC)
+    lasted = last - anomaly.onset
+    around = min(max(lasted, LEAST_AROUND), LONGEST)
+    start = anomaly.onset - around
+    end = max(min(last + around / 4, datetime.now(UTC)), start + LEAST_AROUND)
+    signal = await anomalies.signal(session, anomaly)
+    said = f"{anomaly.severity}, {anomaly.state.replace('_', ' ')}; {_lasted(lasted)}; {_stretch(start, end)}"
+    return await _drawn(session, signal, start, end, native_seconds, theme, anomaly.title, said)
+
+
+async def of_signal(
+    session: AsyncSession, id: UUID, start: datetime | None, end: datetime | None, theme: Theme, native_seconds: int
+) -> str:
+    """A signal over a range. Raises `NotFound`, and `Invalid` for a range that can't be meant."""
+    signal = await signals.one(session, id)
+    start, end = series.asked_range(start, end)
+    return await _drawn(session, signal, start, end, native_seconds, theme)
+
+
+async def _drawn(
+    session: AsyncSession,
+    signal: Signal,
+    start: datetime,
+    end: datetime,
+    native_seconds: int,
+    theme: Theme,
+    title: str | None = None,
+    subtitle: str | None = None,
+) -> str:
+    found = await series.series(session, signal.id, start, end, None, None, native_seconds)
+    unit = wording.unit_of(found.aggregation, found.unit)
+    of_service = f" of {signal.service}" if signal.service else ""
+    deployed, _ = await deployments.page(session, signal.service, start, end, 0, MARKS) if signal.service else ([], 0)
+    picture = Picture(
+        title=title or f"{wording.measured(found.metric, found.aggregation)}{of_service}",
+        subtitle=subtitle or _stretch(start, end),
+        start=start,
+        end=end,
+        points=[Point(each.time, each.value, each.expected, each.lower, each.upper) for each in found.points],
+        said=lambda value: wording.quantity(value, unit),
+        anomalies=[_span(each) for each in await anomalies.of_signal(session, signal.id, start, end)],
+        marks=[Mark(each.deployed_at, f"{each.service} {each.version}") for each in deployed],
+        limit=await _limit(session, signal),
+    )
+    return await offload.in_thread(draw, picture, theme)
+
+
+def _span(anomaly: Anomaly) -> Span:
+    return Span(anomaly.onset, anomaly.end, anomaly.peak_at, anomaly.value)
+
+
+async def _limit(session: AsyncSession, signal: Signal) -> float | None:
+    """The threshold that the objective of an indicator sets; None where there is none, or no longer."""
+    if signal.requirement_id is None or (requirement := await watched.one(session, signal.requirement_id)) is None:
+        return None
+    try:
+        slos = [slo for each in requirement.slos if (slo := Slo.model_validate(each)).name == signal.slo]
+    except ValidationError:
+        return None
+    parts = [part for slo in slos for part in measure.parts(slo)[0]]
+    limits = [measure.alarm_config(part).limit for part in parts if measure.subject(part).metric == signal.metric]
+    return limits[0] if limits else None
+
+
+def _lasted(lasted: timedelta) -> str:
+    return f"lasted {timedelta(seconds=round(lasted.total_seconds()))}"
+
+
+def _stretch(start: datetime, end: datetime) -> str:
+    first, last = start.astimezone(UTC), end.astimezone(UTC)
+    form = "%H:%M" if first.date() == last.date() else "%Y-%m-%d %H:%M"
+    return f"{first:%Y-%m-%d %H:%M} to {last.strftime(form)} UTC"
