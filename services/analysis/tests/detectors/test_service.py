@@ -1,6 +1,7 @@
 from typing import Any
 
 import httpx
+import pytest
 
 
 async def test_the_present_bar_raises_on_history_what_was_raised(app: Any, caller: Any, world: Any) -> None:
@@ -23,3 +24,19 @@ async def test_the_present_bar_raises_on_history_what_was_raised(app: Any, calle
     assert effect["now"]["alarms"] == len(raised)
     assert [each["anomaly_id"] for each in effect["kept"]] == [str(anomaly.id) for anomaly in raised]
     assert effect["lost"] == []
+
+
+@pytest.mark.parametrize(("bar", "raised"), [(1.0, 1), (4.0, 0)])
+async def test_the_next_evaluation_alarms_by_the_bar_that_was_set(
+    app: Any, caller: Any, world: Any, bar: float, raised: int
+) -> None:
+    operator: httpx.AsyncClient = caller("operator")
+    await world.keep(world.requirement(world.latency_slo()))
+    await world.live(70)
+    signals = (await operator.get("/api/v1/signals")).json()["items"]
+    detector = next(f"/api/v1/signals/{each['id']}/detector" for each in signals if each["kind"] == "indicator")
+    change = {"bar": bar, "reason": "as it should be"}
+    applied = await operator.post(f"{detector}/revisions", json=change, headers={"If-Match": '"0"'})
+    assert applied.status_code == 201
+    await world.live(4, seconds=0.08)
+    assert len(await world.anomalies()) == raised
