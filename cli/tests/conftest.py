@@ -311,10 +311,16 @@ def service() -> Service:
 
 
 @pytest.fixture
-def url(service: Service) -> Iterator[str]:
+def api(service: Service) -> Starlette:
+    """What the gateway serves; a module of tests may put another in its place."""
+    return service.app()
+
+
+@pytest.fixture
+def url(api: Starlette) -> Iterator[str]:
     listener = socket.socket()
     listener.bind(("127.0.0.1", 0))
-    server = uvicorn.Server(uvicorn.Config(service.app(), log_level="error", ws="none", lifespan="off"))
+    server = uvicorn.Server(uvicorn.Config(api, log_level="error", ws="none", lifespan="off"))
     thread = threading.Thread(target=server.run, args=([listener],), daemon=True)
     thread.start()
     while not server.started:

@@ -8,10 +8,12 @@ from typing import Annotated, Any
 import typer
 
 from plumbline_cli import (
+    anomalies,
     audit,
     backtest,
     catalog,
     coverage,  # noqa: F401 - adds its command to those of requirements
+    deployments,
     draw,
     interchange,  # noqa: F401 - likewise
     logs,
@@ -33,6 +35,8 @@ app.add_typer(requirements.app, name="requirements")
 app.add_typer(slo.app, name="slo")
 app.add_typer(audit.app, name="audit")
 app.add_typer(search.app, name="search")
+app.add_typer(anomalies.app, name="anomalies")
+app.add_typer(deployments.app, name="deployments")
 app.add_typer(logs.app, name="logs")
 app.add_typer(backtest.app)
 

@@ -11,6 +11,7 @@ from indexed import OneIndex
 from plumbline_common import db
 from plumbline_common.events import (
     AnomalyDetected,
+    AnomalyLabelled,
     AnomalyResolved,
     AnomalyUpdated,
     Event,
@@ -162,6 +163,15 @@ async def test_a_resolved_anomaly_stays_resolved_when_an_update_comes_late(
     await indexer.anomaly_changed(received(resolved))
     await indexer.anomaly_changed(received(AnomalyUpdated(anomaly=anomaly(revision=3))))
     assert await rows(sessions, "SELECT revision, state FROM search_documents") == [(4, "resolved")]
+
+
+async def test_an_anomaly_that_is_called_a_false_positive_is_found_as_one(
+    indexer: Indexer, sessions: db.Sessions, anomaly: NewAnomaly, received: AsReceived
+) -> None:
+    called = anomaly(revision=5, state="false_positive", end=NOW)
+    said: dict[str, Any] = {"label": "false_positive", "comment": "", "labelled_at": NOW, "labelled_by": "olga"}
+    await indexer.anomaly_changed(received(AnomalyLabelled(anomaly=called, **said)))
+    assert await rows(sessions, "SELECT revision, state FROM search_documents") == [(5, "false_positive")]
 
 
 async def test_what_cannot_be_embedded_is_neither_indexed_nor_noted(

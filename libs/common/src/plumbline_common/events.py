@@ -17,7 +17,9 @@ from plumbline_common.schemas import (
     BudgetAdjustmentSnapshot,
     BudgetRule,
     BurnAlert,
+    DeploymentSnapshot,
     Given,
+    Label,
     RequirementSnapshot,
     Schema,
     Slo,
@@ -250,6 +252,27 @@ class AnomalyUpdated(_AboutAnomaly):
 
 class AnomalyResolved(_AboutAnomaly):
     subject = "analysis.anomaly.resolved.v1"
+
+
+class AnomalyLabelled(_AboutAnomaly):
+    """Somebody said whether an anomaly was one."""
+
+    subject = "analysis.anomaly.labelled.v1"
+    label: Label
+    comment: str
+    labelled_at: AwareDatetime
+    labelled_by: str
+
+
+class DeploymentRecorded(Event):
+    """A version of a service was deployed, as whoever deploys has told."""
+
+    subject = "analysis.deployment.recorded.v1"
+    deployment: DeploymentSnapshot
+
+    @property
+    def key(self) -> str:
+        return str(self.deployment.id)
 
 
 class _AboutObjective(Event):

@@ -554,6 +554,13 @@ class AnomalyState(StrEnum):
     FALSE_POSITIVE = "false_positive"
 
 
+class Label(StrEnum):
+    """What people say of an anomaly."""
+
+    TRUE_POSITIVE = "true_positive"
+    FALSE_POSITIVE = "false_positive"
+
+
 class Severity(StrEnum):
     INFO = "info"
     WARNING = "warning"
@@ -628,6 +635,29 @@ class AnomalySnapshot(Schema):
     explanation: AnomalyExplanation | None = None
     revision: int
     """Grows with each change: an older one never overwrites a newer one."""
+    acknowledged_at: Given[AwareDatetime] = None
+    acknowledged_by: Given[str] = None
+    label: Given[Label] = None
+    """The latest of its labels."""
+
+
+class DeploymentSnapshot(Schema):
+    """That a version of a service began to serve."""
+
+    id: UUID
+    service: str
+    """`service.name`."""
+    version: str
+    """`service.version`."""
+    environment: str | None
+    """`deployment.environment.name`."""
+    deployed_at: AwareDatetime
+    url: str | None
+    description: str
+    external_id: str | None
+    """What the sender calls it (`deployment.id`)."""
+    recorded_at: AwareDatetime
+    recorded_by: str
 
 
 class Page(Schema):

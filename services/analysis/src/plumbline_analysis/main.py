@@ -8,20 +8,25 @@ from fastapi import FastAPI
 from plumbline_analysis import worker
 from plumbline_analysis.anomalies.router import router as anomalies
 from plumbline_analysis.consumer import CONSUMES, subscription
+from plumbline_analysis.deployments.router import router as deployments
+from plumbline_analysis.detectors.router import router as detectors
 from plumbline_analysis.plots.router import router as plots
 from plumbline_analysis.points.directory import Directory
 from plumbline_analysis.points.router import router as points
 from plumbline_analysis.settings import Settings
 from plumbline_analysis.signals.router import router as signals
 from plumbline_analysis.verdicts.router import router as verdicts
-from plumbline_common import web
+from plumbline_common import idempotency, web
 
 
 @contextlib.asynccontextmanager
 async def resources(app: FastAPI) -> AsyncIterator[None]:
     state = app.state
     state.directory = Directory()
-    async with worker.running(state.sessions, state.read_sessions, state.settings) as maintenance:
+    async with (
+        web.background("forgetter of idempotency keys", lambda: idempotency.keep_forgetting(state.sessions)),
+        worker.running(state.sessions, state.read_sessions, state.settings) as maintenance,
+    ):
         state.checks["partitions"] = maintenance.check
         yield
 
@@ -31,7 +36,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     return web.create_app(
         "analysis",
         settings,
-        routers=[points, signals, anomalies, plots, verdicts],
+        routers=[points, signals, detectors, deployments, anomalies, plots, verdicts],
         subscription=lambda app: subscription(app.state.sessions),
         consumes=CONSUMES,
         resources=resources,

@@ -22,7 +22,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from plumbline_common import db, inbox, outbox
+from plumbline_common import db, idempotency, inbox, outbox
 
 
 class Base(DeclarativeBase):
@@ -31,6 +31,7 @@ class Base(DeclarativeBase):
 
 outbox.add_tables(Base.metadata)
 inbox.add_tables(Base.metadata)
+idempotency.add_table(Base.metadata)
 
 
 # --- Telemetry ------------------------------------------------------------------------------------------
@@ -136,6 +137,28 @@ class Detection(Base):
 PARTITIONED = ("number_points", "histogram_points", "detections")
 
 
+class Deployment(Base):
+    """That a version of a service began to serve."""
+
+    __tablename__ = "deployments"
+    __table_args__ = (
+        UniqueConstraint("service", "external_id"),
+        Index("ix_deployments_service_deployed_at", "service", sa.text("deployed_at DESC")),
+        Index("ix_deployments_deployed_at", sa.text("deployed_at DESC"), sa.text("id DESC")),
+    )
+
+    id: Mapped[UUID] = mapped_column(Uuid, primary_key=True)
+    service: Mapped[str] = mapped_column(Text)
+    version: Mapped[str] = mapped_column(Text)
+    environment: Mapped[str | None] = mapped_column(Text)
+    deployed_at: Mapped[datetime] = mapped_column(db.timestamp())
+    url: Mapped[str | None] = mapped_column(Text)
+    description: Mapped[str] = mapped_column(Text)
+    external_id: Mapped[str | None] = mapped_column(Text)
+    recorded_at: Mapped[datetime] = mapped_column(db.timestamp())
+    recorded_by: Mapped[str] = mapped_column(Text)
+
+
 # --- What is watched --------------------------------------------------------------------------------------
 
 
@@ -223,6 +246,23 @@ class Detector(Base):
     alarm: Mapped[dict[str, Any]] = mapped_column(JSONB)
 
 
+class DetectorRevision(Base):
+    """The bar of an indicator's detector, each time that somebody set it: the highest revision holds. It outlives the
+    detector's state."""
+
+    __tablename__ = "detector_revisions"
+
+    signal: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    revision: Mapped[int] = mapped_column(Integer, primary_key=True)
+    bar: Mapped[float] = mapped_column(Double)
+    """The score at which it alarms."""
+    reason: Mapped[str] = mapped_column(Text)
+    effect: Mapped[dict[str, Any]] = mapped_column(JSONB)
+    """What it changes on the history that was stored then."""
+    applied_at: Mapped[datetime] = mapped_column(db.timestamp())
+    applied_by: Mapped[str] = mapped_column(Text)
+
+
 class EvaluatorLease(Base):
     """One row: which process evaluates. The token grows with each new holder, so that a late one is noticed."""
 
@@ -243,6 +283,7 @@ class Anomaly(Base):
     __table_args__ = (
         Index("ix_anomalies_onset", sa.text("onset DESC"), sa.text("id DESC")),
         Index("ix_anomalies_requirement_id_onset", "requirement_id", sa.text("onset DESC")),
+        Index("ix_anomalies_labelled", "signal_id", "onset", postgresql_where=sa.text("label IS NOT NULL")),
         Index("uq_anomalies_open", "signal_id", unique=True, postgresql_where=sa.text('"end" IS NULL')),
     )
 
@@ -269,6 +310,22 @@ class Anomaly(Base):
     title: Mapped[str] = mapped_column(Text)
     explanation: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
     revision: Mapped[int] = mapped_column(Integer)
+    acknowledged_at: Mapped[datetime | None] = mapped_column(db.timestamp())
+    acknowledged_by: Mapped[str | None] = mapped_column(Text)
+    label: Mapped[str | None] = mapped_column(Text)
+    """The latest of its labels."""
+
+
+class AnomalyLabel(Base):
+    """What one person says of an anomaly."""
+
+    __tablename__ = "anomaly_labels"
+
+    anomaly_id: Mapped[UUID] = mapped_column(Uuid, primary_key=True)
+    labelled_by: Mapped[str] = mapped_column(Text, primary_key=True)
+    label: Mapped[str] = mapped_column(Text)
+    comment: Mapped[str] = mapped_column(Text)
+    labelled_at: Mapped[datetime] = mapped_column(db.timestamp())
 
 
 class VerdictRecord(Base):

@@ -39,3 +39,5 @@ class Settings(ServiceSettings):
     """The burn-rate windows scale with the SLO's window, but not below these."""
     quantile_observations: Annotated[int, Field(ge=1)] = 5
     """A slice with fewer observations has no quantile."""
+    deployment_window_seconds: _Seconds = 3600
+    """How long before an anomaly a deployment may lie that has to do with it."""

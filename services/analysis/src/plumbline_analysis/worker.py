@@ -108,7 +108,7 @@ class Evaluator:
         if not works:
             return False
         judged = await offload.in_thread(_judge, works)
-        around = await surroundings.gather(self._read_sessions, works, judged)
+        around = await surroundings.gather(self._read_sessions, works, judged, self._settings)
         async with self._sessions.begin() as session:
             if not await lease.still_holds(session, self._holder, token):
                 return False

@@ -1,7 +1,9 @@
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from plumbline_analysis.anomalies import rules
-from plumbline_common.schemas import Severity
+from plumbline_common.schemas import AnomalyState, Label, Severity
 
 
 def test_the_title_says_in_words_what_happened_to_what() -> None:
@@ -54,3 +56,22 @@ def test_severity_grows_with_the_score() -> None:
         Severity.WARNING,
         Severity.CRITICAL,
     ]
+
+
+@pytest.mark.parametrize("now", AnomalyState)
+@pytest.mark.parametrize("to", AnomalyState)
+def test_an_anomaly_goes_only_where_it_legally_can(now: AnomalyState, to: AnomalyState) -> None:
+    if to in rules.LEGAL[now]:
+        rules.check_transition(now, to)
+    else:
+        with pytest.raises(rules.IllegalTransition) as refusal:
+            rules.check_transition(now, to)
+        assert refusal.value.extra["legal"] == list(rules.LEGAL[now])
+
+
+@given(now=st.sampled_from(AnomalyState), ended=st.booleans())
+def test_the_latest_label_decides_whether_it_was_one(now: AnomalyState, ended: bool) -> None:
+    assert rules.labelled(now, Label.FALSE_POSITIVE, ended=ended) is AnomalyState.FALSE_POSITIVE
+    after = rules.labelled(now, Label.TRUE_POSITIVE, ended=ended)
+    assert after is not AnomalyState.FALSE_POSITIVE
+    assert after is now or now is AnomalyState.FALSE_POSITIVE

@@ -6,10 +6,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from plumbline_analysis.deployments import repository as deployments
 from plumbline_analysis.moments import micros
 from plumbline_analysis.signals import repository as signals
 from plumbline_analysis.sources import batch
 from plumbline_analysis.sources.batch import Batch, Head, Kind, Temporality, Window
+from plumbline_common import db
 
 EVER = Window(0, 2**62, 0, 0)
 
@@ -40,6 +42,14 @@ async def live(world: Any, slices: int, cpu: float, disk: float = 0.5, **how: An
 async def test_an_anomaly_names_what_else_of_its_service_moved_and_who_saw_it(world: Any) -> None:
     await world.keep(world.requirement(world.latency_slo()))
     await live(world, 70, cpu=0.2)
+    none: dict[str, Any] = dict.fromkeys(("environment", "url", "external_id"))
+    async with world.sessions.begin() as session:
+        for version, minutes in (("2.3.0", 61), ("2.3.1", 2)):
+            await deployments.add(
+                session, id=db.new_id(), service="shop", version=version,
+                deployed_at=world.now - timedelta(minutes=minutes),
+                description="", recorded_at=world.now, recorded_by="pipeline", **none,
+            )  # fmt: skip
     await live(world, 5, cpu=0.9, seconds=0.6)
     (anomaly,) = await world.anomalies()
     explanation = anomaly.explanation
@@ -51,6 +61,8 @@ async def test_an_anomaly_names_what_else_of_its_service_moved_and_who_saw_it(wo
     assert sum(each["share"] for each in explanation["members"]) == pytest.approx(1)
     assert "it passed the objective's threshold" in explanation["sentence"]
     assert "mean of process.cpu.utilization rose from 2" in explanation["sentence"]
+    assert [each["version"] for each in explanation["deployments"]] == ["2.3.1"]
+    assert "Before it shop 2.3.1 was deployed (2 min earlier)." in explanation["sentence"]
     told = [data for subject, data in await world.events() if subject == "anomaly.detected"]
     assert told[0]["anomaly"]["explanation"]["moved"] == explanation["moved"]
 

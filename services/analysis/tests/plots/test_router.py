@@ -1,13 +1,25 @@
+from datetime import datetime
 from typing import Any
 from xml.etree import ElementTree
 
 import httpx
 import pytest
+from sqlalchemy.ext.asyncio import AsyncSession
 
+from plumbline_analysis.deployments import repository as deployments
+from plumbline_common import db
 from plumbline_common.schemas import utc
 
 SVG = "{http://www.w3.org/2000/svg}"
 NOBODY = "0190a8a0-0000-7000-8000-00000000ffff"
+
+
+async def deploy(session: AsyncSession, version: str, at: datetime) -> None:
+    none: dict[str, Any] = dict.fromkeys(("environment", "url", "external_id"))
+    await deployments.add(
+        session, id=db.new_id(), service="shop", version=version, deployed_at=at,
+        description="", recorded_at=at, recorded_by="pipeline", **none,
+    )  # fmt: skip
 
 
 async def drawn(viewer: httpx.AsyncClient, path: str, **asked: Any) -> ElementTree.Element:
@@ -28,12 +40,15 @@ async def test_an_anomaly_and_its_signal_are_drawn_with_band_and_objective(
     app.state.settings = app.state.settings.model_copy(update={"evaluation_interval_seconds": world.step})
     await world.keep(world.requirement(world.latency_slo()))
     await world.live(30)
+    async with world.sessions.begin() as session:
+        await deploy(session, "2.3.1", world.now)
     await world.live(4, seconds=0.6)
     await world.live(6)
     (anomaly,) = (await viewer.get("/api/v1/anomalies")).json()["items"]
     root = await drawn(viewer, f"/api/v1/anomalies/{anomaly['id']}/plot.svg")
     assert root.findtext(f"{SVG}title") == anomaly["title"]
-    assert {"band", "line", "span", "peak", "limit"} <= classes(root)
+    assert {"band", "line", "span", "peak", "limit", "mark"} <= classes(root)
+    assert [each.text for each in root.iter() if each.get("class") == "mark-text"] == ["shop 2.3.1"]
 
     path = f"/api/v1/signals/{anomaly['signal_id']}/plot.svg"
     asked = {"from": utc(world.start), "to": utc(world.now)}

@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from plumbline_common.auth import UserInfo
-from plumbline_common.errors import Forbidden, PreconditionMissing, Stale
+from plumbline_common.errors import Forbidden
 from plumbline_common.schemas import RequirementStatus as Status
 from plumbline_requirements.requirements import rules
 
@@ -67,23 +67,6 @@ def test_one_revision_is_in_force_from_active_to_retired(path: list[Status]) -> 
         ended = since_retired.index(Status.RETIRED) if Status.RETIRED in since_retired else len(since_retired)
         newest = [revision - back for back, each in enumerate(since_retired[:ended]) if each.in_force]
         assert in_force == (newest[0] if newest else None)
-
-
-@pytest.mark.parametrize("header", ['"3"', '"1", "3"', "*"])
-def test_the_present_revision_matches(header: str) -> None:
-    rules.check_match(3, header)
-
-
-@pytest.mark.parametrize("header", ['"2"', "3", 'W/"3"', ""])
-def test_any_other_is_stale_and_the_present_one_is_told(header: str) -> None:
-    with pytest.raises(Stale) as refusal:
-        rules.check_match(3, header)
-    assert refusal.value.extra["etag"] == '"3"'
-
-
-def test_a_change_without_a_precondition_is_refused() -> None:
-    with pytest.raises(PreconditionMissing):
-        rules.check_match(3, None)
 
 
 def test_the_examples_of_rfc_7396_hold() -> None:

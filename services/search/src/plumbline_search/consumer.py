@@ -6,6 +6,7 @@ from uuid import UUID
 from plumbline_common import bus, db, inbox, telemetry
 from plumbline_common.events import (
     AnomalyDetected,
+    AnomalyLabelled,
     AnomalyResolved,
     AnomalyUpdated,
     Event,
@@ -28,10 +29,11 @@ CONSUMES: tuple[type[Event], ...] = (
     AnomalyDetected,
     AnomalyUpdated,
     AnomalyResolved,
+    AnomalyLabelled,
 )
 
 RequirementChanged = RequirementCreated | RequirementUpdated | RequirementTransitioned
-AnomalyChanged = AnomalyDetected | AnomalyUpdated | AnomalyResolved
+AnomalyChanged = AnomalyDetected | AnomalyUpdated | AnomalyResolved | AnomalyLabelled
 
 
 class Indexer:
@@ -77,6 +79,6 @@ def subscription(sessions: db.Sessions, serving: Serving, concurrency: int) -> b
         **dict.fromkeys(
             (RequirementCreated, RequirementUpdated, RequirementTransitioned), indexer.requirement_changed
         ),
-        **dict.fromkeys((AnomalyDetected, AnomalyUpdated, AnomalyResolved), indexer.anomaly_changed),
+        **dict.fromkeys((AnomalyDetected, AnomalyUpdated, AnomalyResolved, AnomalyLabelled), indexer.anomaly_changed),
     }
     return bus.Subscription(CONSUMER, handlers, concurrency)

@@ -8,14 +8,14 @@ from sqlalchemy import ColumnElement, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from plumbline_analysis.anomalies.schemas import AnomalySort
-from plumbline_analysis.models import Anomaly, Signal
+from plumbline_analysis.models import Anomaly, AnomalyLabel, Signal
 from plumbline_common.errors import NotFound
 from plumbline_common.schemas import AnomalyState
 
 
-async def one(session: AsyncSession, id: UUID) -> Anomaly:
-    """Raises `NotFound`."""
-    found = (await session.execute(select(Anomaly).where(Anomaly.id == id))).scalar_one_or_none()
+async def one(session: AsyncSession, id: UUID, *, locked: bool = False) -> Anomaly:
+    """`locked` holds it against other writers. Raises `NotFound`."""
+    found = await session.get(Anomaly, id, with_for_update=True if locked else None)
     if found is None:
         raise NotFound(f"no anomaly has the id {id}")
     return found
@@ -62,6 +62,25 @@ async def of_signal(session: AsyncSession, signal_id: UUID, start: datetime, end
         .limit(100)
     )
     return rows.all()
+
+
+async def labels(
+    session: AsyncSession, anomaly_id: UUID, skip: int, limit: int
+) -> tuple[Sequence[AnomalyLabel], int]:
+    """One page of what people say of it, the latest first, and how many do."""
+    of_it = AnomalyLabel.anomaly_id == anomaly_id
+    total = await session.scalar(select(func.count()).select_from(AnomalyLabel).where(of_it))
+    order = (AnomalyLabel.labelled_at.desc(), AnomalyLabel.labelled_by)
+    rows = await session.scalars(select(AnomalyLabel).where(of_it).order_by(*order).offset(skip).limit(limit))
+    return rows.all(), total or 0
+
+
+async def save_label(session: AsyncSession, label: AnomalyLabel) -> bool:
+    """Keep what somebody says of a locked anomaly, in the place of what they said before. Whether it is new."""
+    is_new = await session.get(AnomalyLabel, (label.anomaly_id, label.labelled_by)) is None
+    await session.merge(label)
+    await session.flush()
+    return is_new
 
 
 async def ongoing(session: AsyncSession, requirements: Collection[UUID]) -> Sequence[Anomaly]:

@@ -1,12 +1,14 @@
-"""How an anomaly is named and how grave it is. Pure.
+"""How an anomaly is named, how grave it is, and what may become of it. Pure.
 
 The title is what people read in a list and what search embeds: it says in words what happened to what.
 """
 
 import re
+from collections.abc import Mapping
 from typing import Literal
 
-from plumbline_common.schemas import Severity
+from plumbline_common.errors import Conflict
+from plumbline_common.schemas import AnomalyState, Label, Severity
 
 WARNING_SCORE = 1.5
 CRITICAL_SCORE = 3.0
@@ -27,6 +29,37 @@ _WORDS = (
     (("request",), "Requests"),
 )
 _TIME = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
+
+
+LEGAL: Mapping[AnomalyState, tuple[AnomalyState, ...]] = {
+    AnomalyState.OPEN: (AnomalyState.ACKNOWLEDGED, AnomalyState.RESOLVED, AnomalyState.FALSE_POSITIVE),
+    AnomalyState.ACKNOWLEDGED: (AnomalyState.RESOLVED, AnomalyState.FALSE_POSITIVE),
+    AnomalyState.RESOLVED: (AnomalyState.FALSE_POSITIVE,),
+    AnomalyState.FALSE_POSITIVE: (),
+}
+
+
+class IllegalTransition(Conflict):
+    slug = "illegal-transition"
+    title = "The anomaly cannot go to that state from where it is"
+
+
+def check_transition(now: AnomalyState, to: AnomalyState) -> None:
+    """Raise unless an anomaly may go from `now` to `to`."""
+    if to not in LEGAL[now]:
+        legal = [state.value for state in LEGAL[now]]
+        raise IllegalTransition(
+            f"from {now.value} it can go to {' or '.join(legal) or 'no other state'}", legal=legal
+        )
+
+
+def labelled(now: AnomalyState, label: Label, *, ended: bool) -> AnomalyState:
+    """The state after the latest label. One that takes an earlier label back leads to where it would be without."""
+    if label is Label.FALSE_POSITIVE:
+        return AnomalyState.FALSE_POSITIVE
+    if now is not AnomalyState.FALSE_POSITIVE:
+        return now
+    return AnomalyState.RESOLVED if ended else AnomalyState.ACKNOWLEDGED
 
 
 def severity(score: float) -> Severity:

@@ -1,19 +1,22 @@
-"""Anomalies: opened at their onset, updated at their peak, resolved at their end."""
+"""Anomalies: opened at their onset, updated at their peak, resolved at their end; what people say of them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from plumbline_analysis.anomalies import repository, rules
 from plumbline_analysis.anomalies.explanation import explain
-from plumbline_analysis.anomalies.schemas import AnomalyPage, AnomalySort
+from plumbline_analysis.anomalies.schemas import AnomalyPage, AnomalySort, LabelContent, LabelPage, LabelResponse
 from plumbline_analysis.detection.alarm import Alarm, Peak
-from plumbline_analysis.models import Anomaly
+from plumbline_analysis.models import Anomaly, AnomalyLabel
 from plumbline_analysis.moments import moment
-from plumbline_common import db
-from plumbline_common.events import AnomalyDetected, AnomalyResolved, AnomalyUpdated
+from plumbline_common import db, outbox
+from plumbline_common.auth import UserInfo
+from plumbline_common.events import AnomalyDetected, AnomalyLabelled, AnomalyResolved, AnomalyUpdated
+from plumbline_common.preconditions import check_match
 from plumbline_common.schemas import (
     AnomalyExplanation,
     AnomalySnapshot,
@@ -65,6 +68,42 @@ async def one(session: AsyncSession, id: UUID) -> AnomalySnapshot:
 
 def snapshot(anomaly: Anomaly) -> AnomalySnapshot:
     return AnomalySnapshot.model_validate(anomaly)
+
+
+async def acknowledge(session: AsyncSession, id: UUID, if_match: str | None, actor: UserInfo) -> AnomalySnapshot:
+    """Say that somebody sees to it. Raises `IllegalTransition`, `Stale` and `PreconditionMissing`."""
+    anomaly = await repository.one(session, id, locked=True)
+    check_match(anomaly.revision, if_match)
+    rules.check_transition(AnomalyState(anomaly.state), AnomalyState.ACKNOWLEDGED)
+    anomaly.state = AnomalyState.ACKNOWLEDGED
+    anomaly.acknowledged_at, anomaly.acknowledged_by = datetime.now(UTC), actor.subject
+    anomaly.revision += 1
+    acknowledged = snapshot(anomaly)
+    await outbox.stage(session, AnomalyUpdated(anomaly=acknowledged))
+    return acknowledged
+
+
+async def labels(session: AsyncSession, id: UUID, skip: int, limit: int) -> LabelPage:
+    await repository.one(session, id)
+    found, total = await repository.labels(session, id, skip, limit)
+    return LabelPage(items=[LabelResponse.model_validate(label) for label in found], total=total)
+
+
+async def label(
+    session: AsyncSession, id: UUID, content: LabelContent, actor: UserInfo
+) -> tuple[LabelResponse, AnomalySnapshot, bool]:
+    """What the actor says now, the anomaly after it, and whether they said nothing before."""
+    anomaly = await repository.one(session, id, locked=True)
+    given = LabelResponse(
+        anomaly_id=id, labelled_at=datetime.now(UTC), labelled_by=actor.subject, **content.model_dump()
+    )
+    is_new = await repository.save_label(session, AnomalyLabel(**given.model_dump()))
+    anomaly.label = content.label
+    anomaly.state = rules.labelled(AnomalyState(anomaly.state), content.label, ended=anomaly.end is not None)
+    anomaly.revision += 1
+    after = snapshot(anomaly)
+    await outbox.stage(session, AnomalyLabelled(anomaly=after, **given.model_dump(exclude={"anomaly_id"})))
+    return given, after, is_new
 
 
 async def open_one(

@@ -30,7 +30,6 @@ log = logging.getLogger(__name__)
 MAX_SLICES = 1_000
 """Older history is taken in over several evaluations."""
 _POINTS = 100_000
-BAR = alarm.Config().bar
 
 Tracked = Mapping[tuple[UUID, str, int], TrackedObjective]
 Matching = Mapping[tuple[str, str], list[SignalInfo]]
@@ -256,7 +255,8 @@ def _work(plan: Plan, before: Sequence[Counts], points: Points, until: int, sett
 
 
 def _watch(indicator: Indicator | None, until: int) -> Watch:
-    detector = indicator.detector if indicator is not None else None
-    if detector is None:
-        return Watch(None, alarm.QUIET, BAR, until)
-    return Watch(detector.state, alarm.Alarm.from_json(detector.alarm), BAR, micros(detector.watching_since))
+    if indicator is None or (detector := indicator.detector) is None:
+        return Watch(None, alarm.QUIET, alarm.Config().bar, until)
+    return Watch(
+        detector.state, alarm.Alarm.from_json(detector.alarm), indicator.bar, micros(detector.watching_since)
+    )

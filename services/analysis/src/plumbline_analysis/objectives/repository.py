@@ -25,6 +25,7 @@ from plumbline_analysis.models import (
 )
 from plumbline_analysis.moments import moment
 from plumbline_analysis.objectives.rules import Counts
+from plumbline_analysis.signals.repository import bar_of_signal
 from plumbline_analysis.sources.batch import Kind, Temporality
 from plumbline_common import db
 
@@ -79,7 +80,7 @@ async def tracked(
 
 @dataclass(frozen=True)
 class Indicator:
-    """The derived signal of an SLO with its detector's state; `detector` is None where none watches it."""
+    """The derived signal of an SLO with its detector's state and bar; `detector` is None where none watches it."""
 
     number: int
     id: UUID
@@ -87,17 +88,26 @@ class Indicator:
     unit: str
     requirement_id: UUID | None
     detector: Detector | None
+    bar: float
 
 
 async def indicators(session: AsyncSession, requirements: Sequence[UUID]) -> dict[bytes, Indicator]:
     """The indicators that the requirements have or have had, by identity."""
-    columns = (Signal.number, Signal.id, Signal.identity, Signal.unit, Signal.requirement_id, Detector)
+    columns = (
+        Signal.number,
+        Signal.id,
+        Signal.identity,
+        Signal.unit,
+        Signal.requirement_id,
+        Detector,
+        bar_of_signal(),
+    )
     rows = await session.execute(
         select(*columns)
         .outerjoin(Detector, Detector.signal == Signal.number)
         .where(Signal.requirement_id.in_(requirements))
     )
-    return {bytes(row[2]): Indicator(row[0], row[1], bytes(row[2]), row[3], row[4], row[5]) for row in rows}
+    return {bytes(row[2]): Indicator(row[0], row[1], bytes(row[2]), *row[3:]) for row in rows}
 
 
 async def add_indicator(session: AsyncSession, **members: Any) -> tuple[int, UUID]:

@@ -1,11 +1,14 @@
-"""What else happened when an anomaly began: which series of its service moved with it."""
+"""What else happened when an anomaly began: what was deployed before, which series of its service moved with it."""
 
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
+from sqlalchemy.ext.asyncio import AsyncSession
+
 from plumbline_analysis.anomalies.service import Surroundings
+from plumbline_analysis.deployments import repository as deployments
 from plumbline_analysis.detection.alarm import Change
 from plumbline_analysis.moments import moment
 from plumbline_analysis.objectives import measure
@@ -15,10 +18,11 @@ from plumbline_analysis.series import derived
 from plumbline_analysis.series.derived import Points, SignalInfo
 from plumbline_analysis.series.shifts import shift
 from plumbline_analysis.series.slices import Grid
+from plumbline_analysis.settings import Settings
 from plumbline_analysis.signals import repository as signals
 from plumbline_common import db, offload
 from plumbline_common.errors import Invalid
-from plumbline_common.schemas import Aggregation, MovedSeries
+from plumbline_common.schemas import Aggregation, MovedSeries, PrecedingDeployment
 
 log = logging.getLogger(__name__)
 
@@ -57,7 +61,7 @@ class _Onset:
 
 
 async def gather(
-    sessions: db.Sessions, works: Sequence[Work], judged: Sequence[Sequence[Judged]]
+    sessions: db.Sessions, works: Sequence[Work], judged: Sequence[Sequence[Judged]], settings: Settings
 ) -> dict[bytes, Surroundings]:
     """What surrounds the anomalies that have begun or ended, by the identity of their indicators."""
     onsets = [
@@ -66,22 +70,26 @@ async def gather(
         for slo, result in zip(work.slos, results, strict=True)
         if (found := _onset(work, slo, result)) is not None
     ]
+    within = timedelta(seconds=settings.deployment_window_seconds)
     around = {}
     for each in onsets:
-        grid = each.grid
-        span = moment(grid.start), moment(grid.end)
-        try:
-            async with sessions() as session:
-                metrics = await signals.sending(session, each.service, *span, MOST_SIGNALS)
-                wanted = [signal for found in metrics.values() for signal in found]
-                points = await signals.points(session, wanted, *span)
-        except Invalid as error:
-            log.info("what moved with an anomaly of %s is not looked at: %s", each.service, error)
-            continue
-        around[each.identity] = Surroundings(
-            await offload.in_thread(moved, each.series, metrics, points, grid, each.split)
-        )
+        async with sessions() as session:
+            deployed = await deployments.before(session, [each.service], moment(each.onset), within)
+            moved = await _moved(session, each)
+        around[each.identity] = Surroundings(moved, [PrecedingDeployment.model_validate(one) for one in deployed])
     return around
+
+
+async def _moved(session: AsyncSession, onset: _Onset) -> list[MovedSeries]:
+    grid = onset.grid
+    span = moment(grid.start), moment(grid.end)
+    try:
+        metrics = await signals.sending(session, onset.service, *span, MOST_SIGNALS)
+        points = await signals.points(session, [each for found in metrics.values() for each in found], *span)
+    except Invalid as error:
+        log.info("what moved with an anomaly of %s is not looked at: %s", onset.service, error)
+        return []
+    return await offload.in_thread(moved, onset.series, metrics, points, grid, onset.split)
 
 
 def _onset(work: Work, slo: SloWork, judged: Judged) -> _Onset | None:

@@ -8,9 +8,10 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from plumbline_analysis.anomalies import repository as anomalies
 from plumbline_analysis.anomalies import rules as wording
+from plumbline_analysis.deployments import repository as deployments
 from plumbline_analysis.models import Anomaly, Signal
 from plumbline_analysis.objectives import measure
-from plumbline_analysis.pictures import Picture, Point, Span, Theme, draw
+from plumbline_analysis.pictures import Mark, Picture, Point, Span, Theme, draw
 from plumbline_analysis.signals import repository as signals
 from plumbline_analysis.signals import service as series
 from plumbline_analysis.watched import repository as watched
@@ -20,6 +21,8 @@ from plumbline_common.schemas import Slo
 LEAST_AROUND = timedelta(minutes=20)
 """An anomaly is shown with as much before it as it lasts, and at least so much."""
 LONGEST = timedelta(days=30)
+MARKS = 20
+"""Deployments that are shown, the latest."""
 
 
 async def of_anomaly(session: AsyncSession, id: UUID, theme: Theme, native_seconds: int) -> str:
@@ -57,6 +60,7 @@ async def _drawn(
     found = await series.series(session, signal.id, start, end, None, None, native_seconds)
     unit = wording.unit_of(found.aggregation, found.unit)
     of_service = f" of {signal.service}" if signal.service else ""
+    deployed, _ = await deployments.page(session, signal.service, start, end, 0, MARKS) if signal.service else ([], 0)
     picture = Picture(
         title=title or f"{wording.measured(found.metric, found.aggregation)}{of_service}",
         subtitle=subtitle or _stretch(start, end),
@@ -65,6 +69,7 @@ async def _drawn(
         points=[Point(each.time, each.value, each.expected, each.lower, each.upper) for each in found.points],
         said=lambda value: wording.quantity(value, unit),
         anomalies=[_span(each) for each in await anomalies.of_signal(session, signal.id, start, end)],
+        marks=[Mark(each.deployed_at, f"{each.service} {each.version}") for each in deployed],
         limit=await _limit(session, signal),
     )
     return await offload.in_thread(draw, picture, theme)

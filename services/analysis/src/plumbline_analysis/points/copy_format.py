@@ -22,10 +22,13 @@ POSTGRES_EPOCH = 946_684_800_000_000
 """2000-01-01 in microseconds since the Unix epoch."""
 HEADER = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 TRAILER = b"\xff\xff"
+EMPTY = HEADER + TRAILER
 _INT8_OID = 20
 
 NUMBER_COLUMNS = ("signal", "ts", "start_ts", "value")
 _NUMBER_TYPES = {"signal": ">i8", "ts": ">i8", "start_ts": ">i8", "value": ">f8"}
+DETECTION_COLUMNS = ("ts", "value", "expected", "lower", "upper", "score")
+_DETECTION_TYPES = {name: ">i8" if name == "ts" else ">f8" for name in DETECTION_COLUMNS}
 HISTOGRAM_COLUMNS = (
     "signal",
     "ts",
@@ -101,11 +104,22 @@ def numbers(signal: Int64, time: Int64, start: Int64, value: Float64) -> bytes:
 
 def read_numbers(data: bytes) -> tuple[Int64, Int64, Int64, Float64]:
     """Signal, time, start and value from the COPY data of the four number columns; shape (n,) each."""
-    kind = _row_type(tuple(_NUMBER_TYPES.items()), ())
-    rows = np.frombuffer(data, kind, (len(data) - len(HEADER) - len(TRAILER)) // kind.itemsize, len(HEADER))
+    rows = _read(data, _NUMBER_TYPES)
     time, start = rows["ts"].astype(np.int64), rows["start_ts"].astype(np.int64)
     signal, value = rows["signal"].astype(np.int64), rows["value"].astype(np.float64)
     return signal, time + POSTGRES_EPOCH, start + POSTGRES_EPOCH, value
+
+
+def read_detections(data: bytes) -> tuple[Int64, Float64, Float64, Float64, Float64, Float64]:
+    """Time, value, expected, lower, upper and score from the COPY data of these columns; shape (n,) each."""
+    rows = _read(data, _DETECTION_TYPES)
+    value, expected, lower, upper, score = (rows[name].astype(np.float64) for name in DETECTION_COLUMNS[1:])
+    return rows["ts"].astype(np.int64) + POSTGRES_EPOCH, value, expected, lower, upper, score
+
+
+def _read(data: bytes, types: dict[str, str]) -> npt.NDArray[np.void]:
+    kind = _row_type(tuple(types.items()), ())
+    return np.frombuffer(data, kind, (len(data) - len(HEADER) - len(TRAILER)) // kind.itemsize, len(HEADER))
 
 
 def histograms(signal: Int64, time: Int64, start: Int64, layout: Int64, points: Sequence[Histogram]) -> bytes:

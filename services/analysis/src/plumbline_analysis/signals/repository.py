@@ -6,10 +6,11 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ARRAY, Row, Text, bindparam, func, select, text
+from sqlalchemy import ARRAY, ColumnElement, Row, Text, bindparam, func, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from plumbline_analysis.models import Signal
+from plumbline_analysis.detection import alarm
+from plumbline_analysis.models import DetectorRevision, Signal
 from plumbline_analysis.moments import moment
 from plumbline_analysis.points import copy_format
 from plumbline_analysis.points.repository import driver
@@ -119,6 +120,17 @@ def info(signal: Signal) -> SignalInfo:
     return SignalInfo(
         signal.number, signal.unit, Kind(signal.kind), Temporality(signal.temporality), signal.monotonic
     )
+
+
+def bar_of_signal() -> ColumnElement[float]:
+    """The score at which the detector of a signal alarms, as SQL where `Signal` is selected from."""
+    newest = (
+        select(DetectorRevision.bar)
+        .where(DetectorRevision.signal == Signal.number)
+        .order_by(DetectorRevision.revision.desc())
+        .limit(1)
+    )
+    return func.coalesce(newest.scalar_subquery(), alarm.Config().bar)
 
 
 # --- Points ---------------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from plumbline_analysis.models import Anomaly, WatchedRequirement
 from plumbline_analysis.verdicts import repository, rules
 from plumbline_analysis.verdicts.schemas import VerdictPage, VerdictResponse
 from plumbline_common.events import VerdictChanged
-from plumbline_common.schemas import ObjectiveEvidence, Verdict, VerdictState
+from plumbline_common.schemas import AnomalyState, ObjectiveEvidence, Verdict, VerdictState
 
 
 async def page(
@@ -43,6 +43,7 @@ class Conclusion:
     requirement: WatchedRequirement
     objectives: Sequence[ObjectiveEvidence]
     anomalies: Sequence[Anomaly]
+    """Those that go on. One that people call a false positive is not held against the requirement."""
     window_start: datetime
     window_end: datetime
 
@@ -54,7 +55,8 @@ async def conclude(session: AsyncSession, conclusions: Sequence[Conclusion]) -> 
     saved, changes = [], []
     for each in conclusions:
         before = standing.get(each.requirement.id)
-        state = rules.state(each.objectives, len(each.anomalies))
+        anomalies = [anomaly for anomaly in each.anomalies if anomaly.state != AnomalyState.FALSE_POSITIVE]
+        state = rules.state(each.objectives, len(anomalies))
         found = [objective.model_dump(mode="json") for objective in each.objectives]
         changed = (
             before is None
@@ -69,8 +71,8 @@ async def conclude(session: AsyncSession, conclusions: Sequence[Conclusion]) -> 
             window_start=each.window_start,
             window_end=each.window_end,
             objectives=list(each.objectives),
-            anomalies=[anomaly.id for anomaly in each.anomalies],
-            reason=rules.reason(each.objectives, [anomaly.title for anomaly in each.anomalies], state),
+            anomalies=[anomaly.id for anomaly in anomalies],
+            reason=rules.reason(each.objectives, [anomaly.title for anomaly in anomalies], state),
         )
         changed_at = each.window_end if before is None or changed else before.changed_at
         saved.append((verdict, changed_at, each.window_end))

@@ -7,12 +7,12 @@ from fastapi import APIRouter, Depends, Header, Query, Request, Response
 
 from plumbline_common import idempotency, web
 from plumbline_common.auth import UserInfo, require
+from plumbline_common.preconditions import etag
 from plumbline_common.schemas import AdjustmentCategory, Name
 from plumbline_requirements.adjustments import service as adjustments
 from plumbline_requirements.adjustments.schemas import AdjustmentContent, AdjustmentDetail, AdjustmentPage
 from plumbline_requirements.consents.rules import Status
 from plumbline_requirements.consents.schemas import DecisionContent, RevocationContent
-from plumbline_requirements.requirements.rules import etag
 
 router = APIRouter(prefix="/api/v1/adjustments", tags=["adjustments"])
 

@@ -11,6 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from plumbline_common import idempotency, web
 from plumbline_common.auth import UserInfo, require
+from plumbline_common.preconditions import etag
 from plumbline_common.schemas import Team
 from plumbline_requirements.baselines import service
 from plumbline_requirements.baselines.schemas import (
@@ -21,7 +22,6 @@ from plumbline_requirements.baselines.schemas import (
     BaselineResponse,
     ItemContent,
 )
-from plumbline_requirements.requirements.rules import etag
 from plumbline_requirements.requirements.schemas import Reason
 
 router = APIRouter(prefix="/api/v1/baselines", tags=["baselines"])

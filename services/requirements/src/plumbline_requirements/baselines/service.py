@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from plumbline_common import audit, db
 from plumbline_common.auth import UserInfo
+from plumbline_common.preconditions import check_match
 from plumbline_requirements.baselines import repository, rules
 from plumbline_requirements.baselines.schemas import (
     BaselineContent,
@@ -109,7 +110,7 @@ def _check_made(made: bool, baseline: Baseline) -> None:
 async def delete(session: AsyncSession, id: UUID, if_match: str | None, actor: UserInfo, reason: str) -> None:
     """Delete a baseline; the revisions that it holds stay."""
     await repository.find(session, id, locked=True)
-    requirements.check_match(REVISION, if_match)
+    check_match(REVISION, if_match)
     await repository.remove(session, id)
     entry = audit.row_of(
         "deleted", "baseline", str(id), actor.subject, datetime.now(UTC), revision=REVISION + 1, reason=reason

@@ -8,11 +8,11 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from plumbline_common import audit
 from plumbline_common.auth import UserInfo
+from plumbline_common.preconditions import check_match
 from plumbline_requirements.consents import rules
 from plumbline_requirements.consents.rules import Status
 from plumbline_requirements.consents.schemas import Consented, Decision, DecisionContent, RevocationContent
 from plumbline_requirements.models import ConsentColumns
-from plumbline_requirements.requirements import rules as requirements
 
 _OUTCOMES = {Decision.APPROVE: Status.APPROVED, Decision.REJECT: Status.REJECTED}
 MEMBERS = tuple(name for name in Consented.model_fields if name != "status")
@@ -63,7 +63,7 @@ def revoke(
 
 
 def _move(thing: ConsentColumns, status: Status, to: Status, if_match: str | None) -> None:
-    requirements.check_match(thing.revision, if_match)
+    check_match(thing.revision, if_match)
     rules.check_transition(status, to)
     thing.status = to.value
     thing.revision += 1

@@ -7,6 +7,7 @@ from fastapi import APIRouter, Depends, Header, Query, Request, Response
 
 from plumbline_common import idempotency, web
 from plumbline_common.auth import UserInfo, require
+from plumbline_common.preconditions import etag
 from plumbline_requirements.consents.schemas import DecisionContent, RevocationContent
 from plumbline_requirements.exemptions import service
 from plumbline_requirements.exemptions.schemas import (
@@ -15,7 +16,6 @@ from plumbline_requirements.exemptions.schemas import (
     ExemptionResponse,
     StatusFilter,
 )
-from plumbline_requirements.requirements.rules import etag
 
 router = APIRouter(prefix="/api/v1/exemptions", tags=["exemptions"])
 

@@ -16,6 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from plumbline_common import db, offload, problems
 from plumbline_common.auth import UserInfo
 from plumbline_common.errors import PlumblineError
+from plumbline_common.preconditions import etag
 from plumbline_common.schemas import RequirementStatus
 from plumbline_requirements.history import rules as history
 from plumbline_requirements.interchange import csv_format, json_format, reports, repository, reqif_format
@@ -392,7 +393,7 @@ async def _changed(session: AsyncSession, row: Any, each: Record, asked: Asked, 
         requirement_rules.check_editable(status, row.owner_team, actor)
         requirement_rules.check_changeable(after["owner_team"], actor)
     else:
-        tag = requirement_rules.etag(row.revision)
+        tag = etag(row.revision)
         await requirements.rewrite(session, row.id, each.members, tag, actor, asked.reason)
     sums.updated += 1
     shown = [{"pointer": pointer, "before": old, "after": new} for pointer, old, new in differences[:20]]

@@ -7,6 +7,7 @@ from fastapi import APIRouter, Depends, Header, Query, Request, Response
 
 from plumbline_common import idempotency, web
 from plumbline_common.auth import UserInfo, require
+from plumbline_common.preconditions import etag
 from plumbline_common.schemas import Name, Team
 from plumbline_requirements.links import service
 from plumbline_requirements.links.rules import Filters, LinkType
@@ -19,7 +20,6 @@ from plumbline_requirements.links.schemas import (
     LinkResponse,
     MatrixPage,
 )
-from plumbline_requirements.requirements.rules import etag
 
 router = APIRouter(tags=["links"])
 

@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from plumbline_common import audit, db
 from plumbline_common.auth import UserInfo
 from plumbline_common.errors import Forbidden, Invalid
+from plumbline_common.preconditions import check_match
 from plumbline_requirements.links import repository, rules
 from plumbline_requirements.links.rules import Filters, LinkType
 from plumbline_requirements.links.schemas import (
@@ -157,7 +158,7 @@ async def _changeable(
     source_id, target_id = await repository.ends(session, id)
     ends = await repository.held(session, [source_id, target_id])
     link = await repository.locked(session, id)
-    requirements.check_match(link.revision, if_match)
+    check_match(link.revision, if_match)
     if source_id in ends:
         requirements.check_changeable(ends[source_id].owner_team, actor)
     elif not actor.may("admin"):

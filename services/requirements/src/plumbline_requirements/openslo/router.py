@@ -8,6 +8,7 @@ from fastapi.responses import StreamingResponse
 from plumbline_common import idempotency, offload, web
 from plumbline_common.auth import UserInfo, require
 from plumbline_common.errors import Invalid, UnsupportedMedia
+from plumbline_common.preconditions import etag
 from plumbline_common.schemas import Name, Team
 from plumbline_requirements.openslo import service
 from plumbline_requirements.openslo.schemas import (
@@ -18,7 +19,6 @@ from plumbline_requirements.openslo.schemas import (
     SharedObjectPage,
     Which,
 )
-from plumbline_requirements.requirements.rules import etag
 from plumbline_requirements.requirements.schemas import Reason
 
 router = APIRouter(prefix="/api/v1/openslo", tags=["openslo"])

@@ -17,6 +17,7 @@ from plumbline_common.openslo import checking, prometheus, slos, writing
 from plumbline_common.openslo.checking import Finding, Located
 from plumbline_common.openslo.objects import KINDS, OBJECTS, SLO, Object
 from plumbline_common.openslo.prometheus import NotForPrometheus
+from plumbline_common.preconditions import check_match, etag
 from plumbline_common.schemas import RequirementStatus, Slo
 from plumbline_requirements.history import rules as history
 from plumbline_requirements.models import OpenSloObject, number_of
@@ -240,7 +241,7 @@ async def _do(session: AsyncSession, plan: _Plan, asked: Asked) -> None:
         if not edit.changed:
             continue
         row, patch = edit.before, RequirementPatch(slos=edit.slos)
-        tag = requirement_rules.etag(row.revision)
+        tag = etag(row.revision)
         done = await requirements.change(session, row.id, patch, tag, asked.actor, asked.reason)
         revisions_of[row.id] = done.revision
     for subject, change in plan.changes.items():
@@ -321,7 +322,7 @@ async def delete(session: AsyncSession, key: Key, if_match: str | None, actor: U
     kind, name = key
     await repository.lock(session)
     row = await repository.one(session, kind, name, lock=True)
-    requirement_rules.check_match(row.revision, if_match)
+    check_match(row.revision, if_match)
     if kind == "SLI" and (numbers := await repository.users(session, name)):
         raise rules.InUse(f"the SLI is used by {', '.join(f'REQ-{number}' for number in numbers)}")
     await repository.remove(session, kind, name)

@@ -9,8 +9,9 @@ from plumbline_common import idempotency, web
 from plumbline_common.auth import UserInfo, require
 from plumbline_common.batching import Batcher
 from plumbline_common.errors import PlumblineError
+from plumbline_common.preconditions import etag
 from plumbline_common.schemas import Instant
-from plumbline_requirements.requirements import repository, rules, service
+from plumbline_requirements.requirements import repository, service
 from plumbline_requirements.requirements.schemas import (
     DiscardRequest,
     LintRequest,
@@ -70,7 +71,7 @@ async def lint(content: LintRequest, actor: Viewer) -> LintResponse:
 
 
 def _answer(created: service.Created) -> Response:
-    headers = {"ETag": rules.etag(1), "Location": f"{router.prefix}/{created.id}"}
+    headers = {"ETag": etag(1), "Location": f"{router.prefix}/{created.id}"}
     return web.json_response(created.document.encode(), 201, headers)
 
 
@@ -85,12 +86,12 @@ async def read(
     if as_of is not None:
         async with request.app.state.read_sessions() as session:
             then = await service.as_of(session, id, as_of)
-        return web.json_response(then.model_dump_json().encode(), headers={"ETag": rules.etag(then.revision)})
+        return web.json_response(then.model_dump_json().encode(), headers={"ETag": etag(then.revision)})
     documents: Batcher[UUID, tuple[int, str]] = request.app.state.documents
     if (found := await documents.get(id)) is None:
         raise repository.missing(id)
     revision, document = found
-    return web.json_response(document.encode(), headers={"ETag": rules.etag(revision)})
+    return web.json_response(document.encode(), headers={"ETag": etag(revision)})
 
 
 @router.patch("/{id}", responses={200: {"headers": _ETAG}})
@@ -108,7 +109,7 @@ async def change(
     New content becomes a draft; what is in force stays so until the draft is active. `status` moves the lifecycle on.
     """
     changed = await service.change(session, id, patch, if_match, actor, reason)
-    response.headers["ETag"] = rules.etag(changed.revision)
+    response.headers["ETag"] = etag(changed.revision)
     return changed
 
 
@@ -131,7 +132,7 @@ async def transition(
 ) -> RequirementResponse:
     """Move the lifecycle on, with a reason; a review may be asked of certain people."""
     moved = await service.transition(session, id, wanted.to, if_match, actor, wanted.reason, wanted.reviewers)
-    response.headers["ETag"] = rules.etag(moved.revision)
+    response.headers["ETag"] = etag(moved.revision)
     return moved
 
 
@@ -146,7 +147,7 @@ async def restore(
 ) -> RequirementResponse:
     """Make what an earlier revision said a new draft."""
     restored = await service.restore(session, id, wanted.revision, if_match, actor, wanted.reason)
-    response.headers["ETag"] = rules.etag(restored.revision)
+    response.headers["ETag"] = etag(restored.revision)
     return restored
 
 
@@ -161,5 +162,5 @@ async def discard(
 ) -> RequirementResponse:
     """Give up the drafted change of a requirement that is in force."""
     kept = await service.discard(session, id, if_match, actor, wanted.reason)
-    response.headers["ETag"] = rules.etag(kept.revision)
+    response.headers["ETag"] = etag(kept.revision)
     return kept

@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from plumbline_common.auth import UserInfo
-from plumbline_common.errors import Conflict, Forbidden, Invalid, PreconditionMissing, Stale
+from plumbline_common.errors import Conflict, Forbidden, Invalid
 from plumbline_common.schemas import Indicator, Slo
 from plumbline_common.schemas import RequirementStatus as Status
 
@@ -135,20 +135,6 @@ def in_force_after(revision: int, status: Status, before: int | None) -> int | N
     if status.in_force:
         return revision
     return None if status is Status.RETIRED else before
-
-
-def etag(revision: int) -> str:
-    """The strong validator of one revision."""
-    return f'"{revision}"'
-
-
-def check_match(revision: int, if_match: str | None) -> None:
-    """Raise unless the precondition (RFC 9110, If-Match) names `revision`."""
-    if if_match is None:
-        raise PreconditionMissing("send If-Match with the ETag that you read", etag=etag(revision))
-    offered = [tag.strip() for tag in if_match.split(",")]
-    if "*" not in offered and etag(revision) not in offered:
-        raise Stale(f"it is at revision {revision} now", etag=etag(revision))
 
 
 def indicator_references(slos: Iterable[Slo]) -> set[str]:

@@ -26,6 +26,7 @@ from plumbline_common.events import (
     SloRemoved,
     VerdictChanged,
 )
+from plumbline_common.preconditions import check_match
 from plumbline_common.schemas import Indicator, RequirementSnapshot, RequirementStatus, Slo, utc
 from plumbline_requirements.linting import rules as linting
 from plumbline_requirements.linting.rules import Finding, Report, Subject
@@ -153,7 +154,7 @@ async def change(
 ) -> RequirementResponse:
     """Apply a merge patch. What changes the content opens a draft; `status` then moves it on."""
     requirement = await repository.locked(session, id)
-    rules.check_match(requirement.revision, if_match)
+    check_match(requirement.revision, if_match)
     wanted = patch.model_dump(mode="json", exclude_unset=True)
     to = RequirementStatus(wanted.pop("status") or "draft") if "status" in wanted else None
     before = content_of(requirement)
@@ -172,7 +173,7 @@ async def rewrite(
 ) -> RequirementResponse:
     """Replace members as a whole, which opens a draft where they differ."""
     requirement = await repository.locked(session, id)
-    rules.check_match(requirement.revision, if_match)
+    check_match(requirement.revision, if_match)
     before = content_of(requirement)
     changed = await _edit(session, requirement, before, members, actor, how="replace")
     if not changed:
@@ -191,7 +192,7 @@ async def transition(
 ) -> RequirementResponse:
     """Move a requirement on. Raises `IllegalTransition` with the legal states, also where it is there already."""
     requirement = await repository.locked(session, id)
-    rules.check_match(requirement.revision, if_match)
+    check_match(requirement.revision, if_match)
     before = content_of(requirement)
     await _move(session, requirement, to, actor)
     if to is RequirementStatus.IN_REVIEW:
@@ -204,7 +205,7 @@ async def restore(
 ) -> RequirementResponse:
     """Make what an earlier revision said the draft of a new one."""
     requirement = await repository.locked(session, id)
-    rules.check_match(requirement.revision, if_match)
+    check_match(requirement.revision, if_match)
     earlier = await repository.snapshot(session, id, revision)
     before = content_of(requirement)
     wanted = {name: value for name, value in _content(earlier).items() if name != "status"}
@@ -219,7 +220,7 @@ async def discard(
 ) -> RequirementResponse:
     """Give up a drafted change: what is in force becomes the present revision again."""
     requirement = await repository.locked(session, id)
-    rules.check_match(requirement.revision, if_match)
+    check_match(requirement.revision, if_match)
     rules.check_editable(RequirementStatus.DRAFT, requirement.owner_team, actor)
     rules.check_discardable(requirement.revision, requirement.in_force)
     assert requirement.in_force is not None
@@ -236,7 +237,7 @@ async def discard(
 async def delete(session: AsyncSession, id: UUID, if_match: str | None, actor: UserInfo, reason: str = "") -> None:
     """Delete a requirement that is not in force; its revisions and the audit log stay."""
     requirement = await repository.locked(session, id)
-    rules.check_match(requirement.revision, if_match)
+    check_match(requirement.revision, if_match)
     rules.check_changeable(requirement.owner_team, actor)
     rules.check_deletable(requirement.in_force)
     before = content_of(requirement)

@@ -8,8 +8,8 @@ from fastapi import Path as PathParameter
 
 from plumbline_common import idempotency, web
 from plumbline_common.auth import UserInfo, require
+from plumbline_common.preconditions import etag
 from plumbline_common.schemas import Team
-from plumbline_requirements.requirements.rules import etag
 from plumbline_requirements.reviews import service
 from plumbline_requirements.reviews.schemas import (
     PolicyContent,

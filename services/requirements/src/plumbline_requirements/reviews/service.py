@@ -8,6 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from plumbline_common import audit, db
 from plumbline_common.auth import UserInfo
 from plumbline_common.errors import NotFound
+from plumbline_common.preconditions import check_match
 from plumbline_common.schemas import RequirementStatus
 from plumbline_requirements.models import Requirement, Review, ReviewPolicy
 from plumbline_requirements.requirements import repository as requirements
@@ -120,7 +121,7 @@ async def set_policy(
         if not await repository.add_policy(session, kept):
             raise rules.AnotherRevision("another has written the first policy of this team just now")
     else:
-        lifecycle.check_match(kept.revision, if_match)
+        check_match(kept.revision, if_match)
         kept.required_approvals = content.required_approvals
         kept.revision += 1
         kept.updated_at, kept.updated_by = now, actor.subject

@@ -7,9 +7,9 @@ from fastapi import APIRouter, Depends, Header, Query, Request, Response
 
 from plumbline_common import idempotency, web
 from plumbline_common.auth import UserInfo, require
+from plumbline_common.preconditions import etag
 from plumbline_common.schemas import Team
 from plumbline_requirements.listing.schemas import RequirementPage
-from plumbline_requirements.requirements.rules import etag
 from plumbline_requirements.views import service
 from plumbline_requirements.views.schemas import ViewContent, ViewPage, ViewResponse
 

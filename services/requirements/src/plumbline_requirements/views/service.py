@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from plumbline_common import audit, db
 from plumbline_common.auth import UserInfo
+from plumbline_common.preconditions import check_match
 from plumbline_requirements.listing import rules as listing
 from plumbline_requirements.listing.schemas import ListQuery
 from plumbline_requirements.listing.service import page as show
@@ -57,7 +58,7 @@ async def replace(
     """Write a view anew; who gives it to another team belongs to both."""
     _check_query(content.query)
     view = await repository.find(session, id, locked=True)
-    requirements.check_match(view.revision, if_match)
+    check_match(view.revision, if_match)
     requirements.check_changeable(view.team, actor)
     requirements.check_changeable(content.team, actor)
     written = content.model_dump()
@@ -73,7 +74,7 @@ async def replace(
 
 async def delete(session: AsyncSession, id: UUID, if_match: str | None, actor: UserInfo) -> None:
     view = await repository.find(session, id, locked=True)
-    requirements.check_match(view.revision, if_match)
+    check_match(view.revision, if_match)
     requirements.check_changeable(view.team, actor)
     await repository.remove(session, id)
     entry = audit.row_of("deleted", "view", str(id), actor.subject, datetime.now(UTC), revision=view.revision + 1)

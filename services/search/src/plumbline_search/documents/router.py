@@ -10,8 +10,9 @@ from starlette.convertors import Convertor, register_url_convertor
 from plumbline_common import web
 from plumbline_common.auth import UserInfo, require
 from plumbline_common.errors import UnsupportedMedia
+from plumbline_common.preconditions import etag
 from plumbline_common.schemas import Name, Team
-from plumbline_search.documents import rules, service
+from plumbline_search.documents import service
 from plumbline_search.documents.schemas import DocumentContent, DocumentList, DocumentResponse, ExternalId, Kind
 
 
@@ -92,7 +93,7 @@ async def one(
 ) -> DocumentResponse:
     """One document with its text."""
     found = await service.one(session, kind, external_id, actor)
-    response.headers["ETag"] = rules.etag(found.revision)
+    response.headers["ETag"] = etag(found.revision)
     return found
 
 
@@ -116,7 +117,7 @@ async def put(
         state.sessions, state.serving, kind, external_id, content, actor, if_match, patient=False
     )
     response.status_code = 201 if done.result == "created" else 200
-    response.headers["ETag"] = rules.etag(done.revision)
+    response.headers["ETag"] = etag(done.revision)
     return service.answer(done)
 
 

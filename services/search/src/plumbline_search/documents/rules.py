@@ -5,6 +5,7 @@ from uuid import UUID, uuid5
 
 from plumbline_common.auth import UserInfo
 from plumbline_common.errors import Forbidden, Stale
+from plumbline_common.preconditions import etag
 
 _DOCUMENTS = UUID("6f1d1a5e-6c8e-5a4d-9c53-8f1f6f0f3b5a")
 
@@ -17,10 +18,6 @@ class NotYourTeam(Forbidden):
 def id_of(kind: str, external_id: str) -> UUID:
     """The same for the same document, always (UUIDv5)."""
     return uuid5(_DOCUMENTS, f"{kind}:{external_id}")
-
-
-def etag(revision: int) -> str:
-    return f'"{revision}"'
 
 
 def check_team(team: str | None, actor: UserInfo) -> None:

@@ -1,0 +1,56 @@
+import json
+from typing import Any
+
+import pytest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+PATH = "/api/v1/deployments"
+DEPLOYMENT = {
+    "id": "0199a0b0-0000-7000-8000-000000000004", "service": "checkout", "version": "1.4.2",
+    "environment": "production", "deployed_at": "2026-11-01T10:55:00.123456Z", "url": None, "description": "",
+    "external_id": None, "recorded_at": "2026-11-01T10:55:02Z", "recorded_by": "pipeline",
+}  # fmt: skip
+
+
+@pytest.fixture
+def asked() -> list[Any]:
+    """The bodies of POSTs and the queries of GETs, in their order."""
+    return []
+
+
+@pytest.fixture
+def api(asked: list[Any]) -> Starlette:
+    async def record(request: Request) -> Response:
+        assert request.headers["idempotency-key"]
+        asked.append(await request.json())
+        return JSONResponse(DEPLOYMENT, 201)
+
+    async def page(request: Request) -> Response:
+        asked.append(dict(request.query_params))
+        return JSONResponse({"items": [DEPLOYMENT], "total": 3})
+
+    return Starlette(routes=[Route(PATH, page), Route(PATH, record, methods=["POST"])])
+
+
+def test_a_deployment_is_recorded_with_what_is_given(shell: Any, asked: list[Any]) -> None:
+    result = shell("deployments", "record", "checkout", "1.4.2", "--environment", "production", "--id", "1208")
+    assert result.exit_code == 0, result.output
+    assert result.stdout == "✓ checkout 1.4.2 at 2026-11-01T10:55:00Z\n"
+    assert asked == [
+        {"service": "checkout", "version": "1.4.2", "environment": "production", "external_id": "1208"}
+    ]  # fmt: skip
+    told = shell("deployments", "record", "checkout", "1.4.2", "--at", "2026-11-01T10:55:00Z", "-o", "json")
+    assert json.loads(told.stdout) == DEPLOYMENT
+    assert asked[1]["deployed_at"] == "2026-11-01T10:55:00Z"
+
+
+def test_deployments_are_listed(shell: Any, asked: list[Any]) -> None:
+    result = shell("deployments", "list", "--service", "checkout", "--since", "2026-11-01T00:00:00Z")
+    assert result.exit_code == 0, result.output
+    for said in ("2026-11-01T10:55:00Z", "checkout", "1.4.2", "production", "1 of 3"):
+        assert said in result.stdout
+    assert asked == [{"skip": "0", "limit": "50", "service": "checkout", "since": "2026-11-01T00:00:00Z"}]
+    assert json.loads(shell("deployments", "list", "-o", "json").stdout)["total"] == 3

@@ -1,0 +1,1 @@
+"""Deployments: which version of which service went where and when, told by whoever deploys."""

@@ -1,0 +1,86 @@
+"""Which alarms a bar would have raised on judgements that are stored. Pure."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from plumbline_analysis.detection import alarm
+from plumbline_analysis.detection.alarm import QUIET, Alarm, Change
+from plumbline_analysis.detection.streams import Judgement
+
+Int64 = npt.NDArray[np.int64]
+Float64 = npt.NDArray[np.float64]
+
+_NAN = float("nan")
+_MISSING = Judgement(_NAN, _NAN, _NAN, _NAN, ())
+
+
+@dataclass(frozen=True)
+class History:
+    """What the engine said of the points of a series, in their order; shape (n,) each. NaN where it was learning.
+
+    Times in microseconds since the epoch, of slices of `step`; those without a point are left out.
+    """
+
+    step: int
+    time: Int64
+    value: Float64
+    expected: Float64
+    lower: Float64
+    upper: Float64
+    score: Float64
+
+    def point(self, place: int) -> tuple[int, float, Judgement]:
+        """The time, the value and what was said of it."""
+        expected, lower, upper, score = (
+            float(column[place]) for column in (self.expected, self.lower, self.upper, self.score)
+        )
+        return int(self.time[place]), float(self.value[place]), Judgement(expected, lower, upper, score, ())
+
+    def score_at(self, at: int) -> float:
+        """NaN where there is no point."""
+        place = int(np.searchsorted(self.time, at))
+        return float(self.score[place]) if place < len(self.time) and self.time[place] == at else _NAN
+
+
+def alarms(history: History, config: alarm.Config) -> list[Alarm]:
+    """The alarms in their order, each as it was at its end; the last may still be open. O(n)."""
+    found: list[Alarm] = []
+    stirring = np.flatnonzero(_may_be_out(history, config))
+    current, place = QUIET, 0
+    while place < len(history.time):
+        if current == QUIET:
+            following = np.searchsorted(stirring, place)
+            if following == len(stirring):
+                break
+            place = int(stirring[following])
+        else:
+            before = int(history.time[place - 1])
+            missing = (int(history.time[place]) - before) // history.step - 1
+            for _ in range(min(missing, config.missing_points)):
+                current = _next(found, current, before, _NAN, _MISSING, config)
+        at, value, judgement = history.point(place)
+        current = _next(found, current, at, value, judgement, config)
+        place += 1
+    return [*found, current] if current.open else found
+
+
+def _may_be_out(history: History, config: alarm.Config) -> npt.NDArray[np.bool_]:
+    """Of the points those that can change a quiet alarm; shape (n,)."""
+    beyond = (history.value < history.lower) | (history.value > history.upper)
+    near = np.isnan(history.score) | (history.score / config.bar >= config.calm_below)
+    if config.limit is not None:
+        with np.errstate(divide="ignore", invalid="ignore"):
+            towards = (history.value - history.expected) / (config.limit - history.expected)
+        near |= towards >= config.calm_below
+    return beyond | near
+
+
+def _next(
+    found: list[Alarm], current: Alarm, at: int, value: float, judgement: Judgement, config: alarm.Config
+) -> Alarm:
+    after, change = alarm.step(current, at, value, judgement, config)
+    if change is Change.CLOSED:
+        found.append(after)
+    return after
