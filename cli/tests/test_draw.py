@@ -44,3 +44,16 @@ def test_a_trace_is_drawn_by_its_parents() -> None:
     assert "child" in str(root.children[0].label)
     assert "+1.0 ms, 2.0 ms" in str(root.children[0].label)
     assert "orphan" in str(orphan.label)
+
+
+@given(st.lists(st.tuples(values, st.floats(0, 9)), max_size=300), st.sampled_from([2, 8, 40]))
+def test_a_strip_keeps_the_worst_points_in_bounded_places(series: list[tuple[float, float]], width: int) -> None:
+    strip = draw.Strip(width)
+    for value, score in series:
+        strip.add(value, None, None, score, score >= 5)
+    assert min(len(series), width // 2) <= len(strip.places) <= width
+    assert max((place["score"] for place in strip.places), default=0) == max(
+        (score for _, score in series), default=0
+    )
+    assert ("▲" in strip.marks().plain) == any(score >= 5 for _, score in series)
+    assert len(strip.marks().plain) <= len(strip.places)

@@ -34,6 +34,38 @@ def sparkline(points: Sequence[Mapping[str, Any]], width: int = 60) -> Text:
     return line
 
 
+class Strip:
+    """A series of any length in at most `width` places, an even number: of each stretch the point with the highest
+    score."""
+
+    def __init__(self, width: int) -> None:
+        self.places: list[dict[str, Any]] = []
+        self._width, self._each, self._room = width, 1, 0
+
+    def add(self, value: float, lower: float | None, upper: float | None, score: float | None, alarm: bool) -> None:
+        point = {"value": value, "lower": lower, "upper": upper, "score": score, "alarm": alarm}
+        if self._room:
+            self.places[-1] = _worse(self.places[-1], point)
+            self._room -= 1
+            return
+        if len(self.places) == self._width:
+            self.places = [_worse(*pair) for pair in zip(self.places[::2], self.places[1::2], strict=True)]
+            self._each *= 2
+        self.places.append(point)
+        self._room = self._each - 1
+
+    def marks(self) -> Text:
+        """To be set under `sparkline(places)`: where an alarm was open."""
+        return Text("".join("▲" if place["alarm"] else " " for place in self.places).rstrip(), style="bold red")
+
+
+def _worse(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
+    """The point with the higher score, in alarm where either was."""
+    worse = other if (other["score"] or 0) > (one["score"] or 0) else one
+    worse["alarm"] = one["alarm"] or other["alarm"]
+    return worse
+
+
 def _style(point: Mapping[str, Any], value: float) -> str:
     lower, upper = point.get("lower"), point.get("upper")
     if lower is None or upper is None:

@@ -1,4 +1,4 @@
-"""Files that come from the gateway: written as they come, and kept only where they are whole."""
+"""Files and standard streams: opened with a clear reason where they cannot be, and kept only where they are whole."""
 
 import asyncio
 import sys
@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-from plumbline_cli.shell import Caller, Told, errors
+from plumbline_cli.shell import Caller, Code, Told, errors
 
 
 def download(
@@ -46,10 +46,38 @@ def target(out: Path | None) -> Iterator[IO[bytes]]:
     with tempfile.NamedTemporaryFile(dir=out.parent, prefix=f".{out.name}.", delete=False) as file:
         beside = Path(file.name)
         try:
-            yield file
+            yield file.file
             file.close()
             beside.chmod(0o644)
             beside.replace(out)
         except BaseException:
             beside.unlink(missing_ok=True)
             raise
+
+
+@contextmanager
+def source(file: Path) -> Iterator[IO[bytes]]:
+    """A file to read, or standard input for a hyphen."""
+    if str(file) == "-":
+        yield sys.stdin.buffer
+        return
+    try:
+        opened = file.open("rb")
+    except OSError as error:
+        raise Told(f"{file}: {error.strerror}", Code.USAGE) from None
+    with opened:
+        yield opened
+
+
+@contextmanager
+def sink(out: Path) -> Iterator[IO[bytes]]:
+    """Standard output for a hyphen, a pipe or device as it is, or a file that appears when it is complete."""
+    try:
+        if str(out) != "-" and out.exists() and not out.is_file():
+            with out.open("wb") as to:
+                yield to
+        else:
+            with target(None if str(out) == "-" else out) as to:
+                yield to
+    except OSError as error:
+        raise Told(f"{out}: {error.strerror}", Code.USAGE) from None

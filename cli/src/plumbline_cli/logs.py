@@ -4,7 +4,6 @@ import contextlib
 import csv
 import io
 import json
-import sys
 from array import array
 from collections.abc import Iterator
 from pathlib import Path
@@ -68,35 +67,14 @@ def mine(
     miner = Miner()
     ids, known = array("q"), dict[int, str]()
     with telling(), contextlib.ExitStack() as opened:
-        source = sys.stdin.buffer if str(file) == "-" else opened.enter_context(_opened(file))
+        source = opened.enter_context(files.source(file))
         size = None if str(file) == "-" else file.stat().st_size
         for batch in _batches(source, size):
             ids.extend(miner.add(batch))
             _remember(miner, ids[-len(batch) :], known)
-        with _target(out) as to:
+        with files.sink(out) as to:
             _write(to, miner, ids, known)
     errors.print(f"{many(len(ids), 'line')}, {many(len(miner), 'template')}")
-
-
-def _opened(file: Path) -> IO[bytes]:
-    try:
-        return file.open("rb")
-    except OSError as error:
-        fail(f"{file}: {error.strerror}", Code.USAGE)
-
-
-@contextlib.contextmanager
-def _target(out: Path) -> Iterator[IO[bytes]]:
-    """Standard output, a pipe or device as it is, or a file that appears when it is complete."""
-    try:
-        if str(out) != "-" and out.exists() and not out.is_file():
-            with out.open("wb") as to:
-                yield to
-        else:
-            with files.target(None if str(out) == "-" else out) as to:
-                yield to
-    except OSError as error:
-        fail(f"{out}: {error.strerror}", Code.USAGE)
 
 
 def _batches(source: IO[bytes], size: int | None) -> Iterator[list[str | bytes]]:

@@ -10,6 +10,7 @@ import typer
 from plumbline_cli import (
     anomalies,
     audit,
+    backtest,
     catalog,
     coverage,  # noqa: F401 - adds its command to those of requirements
     deployments,
@@ -37,6 +38,7 @@ app.add_typer(search.app, name="search")
 app.add_typer(anomalies.app, name="anomalies")
 app.add_typer(deployments.app, name="deployments")
 app.add_typer(logs.app, name="logs")
+app.add_typer(backtest.app)
 
 
 # --- The embedded stack ---------------------------------------------------------------------------------

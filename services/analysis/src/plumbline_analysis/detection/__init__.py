@@ -1,1 +1,1 @@
-"""Online anomaly detection on one series: pure NumPy, bounded state, no I/O."""
+"""Anomaly detection on series: online in bounded state, and looking back on a whole history. No I/O."""
