@@ -8,10 +8,15 @@ import numba
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
-def kernel(*, in_any_order: bool = False) -> Callable[[Function], Function]:
+# Numba leaves it off: neighbouring numbers of a record are then taken several at a time, as loops already are.
+numba.config.SLP_VECTORIZE = 1  # type: ignore[attr-defined]
+
+
+def kernel(*, in_any_order: bool = False, inlined: bool = False) -> Callable[[Function], Function]:
     """Compile a function by Numba, without the interpreter's lock. A division by 0 gives what NumPy gives.
 
     `in_any_order` lets sums be taken in another order, several terms at once: the last digits may then differ.
+    `inlined` puts the body where it is called, however long it is.
     What was compiled is kept beside the program, or in NUMBA_CACHE_DIR; where neither can be written, each start
     takes some seconds.
     """
@@ -20,7 +25,10 @@ def kernel(*, in_any_order: bool = False) -> Callable[[Function], Function]:
     def compiled(function: Function) -> Function:
         def by(*, cache: bool) -> Function:
             return cast(
-                "Function", numba.njit(nogil=True, error_model="numpy", fastmath=fastmath, cache=cache)(function)
+                "Function",
+                numba.njit(nogil=True, error_model="numpy", fastmath=fastmath, forceinline=inlined, cache=cache)(
+                    function
+                ),
             )
 
         try:

@@ -1,10 +1,12 @@
+from datetime import UTC, datetime, timedelta
+
 import numpy as np
 import numpy.typing as npt
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from plumbline_analysis.detection import streams
+from plumbline_analysis.detection import kernels, streams
 from plumbline_analysis.detection.streams import Engine, Judgements, Member
 
 MINUTE = 60_000_000
@@ -213,8 +215,8 @@ def test_no_input_raises_or_leaves_a_state_that_is_not_finite(
     assert (found.score[known] >= 0).all()
     assert np.isfinite(found.score[known]).all()
     assert np.isfinite(found.members[known]).all()
-    assert np.isfinite(engine._numbers).all()
-    assert np.isfinite(engine._profile).all()
+    for records in (engine._states, engine._profiles):
+        assert all(np.isfinite(records[name]).all() for name in records.dtype.names or ())
     assert len(engine.to_bytes(0)) < 4096
 
 
@@ -242,6 +244,20 @@ def test_after_ninety_days_of_silence_a_series_is_learned_anew() -> None:
     assert (later.score[60:] < 2).all()
 
 
+@given(moment=st.datetimes(timezones=st.just(UTC)))
+def test_a_point_belongs_to_its_hour_and_in_it_to_a_quarter_and_a_weekday(moment: datetime) -> None:
+    at = (moment - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
+    assert kernels.slots(at) == (moment.hour, moment.minute // 15, 4 + moment.weekday())
+
+
+def test_the_states_begin_where_cache_lines_do_also_after_more_are_added() -> None:
+    engine = Engine(3)
+    for series in (3, 10, 1000):
+        engine.grow(series)
+        assert engine._states.ctypes.data % kernels.LINE == engine._profiles.ctypes.data % kernels.LINE == 0
+    assert kernels.STATE.itemsize % kernels.LINE == kernels.HOUR.itemsize % kernels.LINE == 0
+
+
 def test_series_are_added_without_touching_the_others() -> None:
     engine, plain = Engine(1), judged(noise(300))
     judged(noise(300)[:150], engine=engine)
@@ -255,6 +271,8 @@ def test_a_series_that_there_is_not_and_lengths_that_differ_are_refused() -> Non
     before = engine.to_bytes(0)
     with pytest.raises(IndexError):
         engine.run([0, 2], [1, 2], [1.0, 1.0])
+    with pytest.raises(IndexError):
+        engine.to_bytes(2)
     with pytest.raises(ValueError, match="one length"):
         engine.run([0, 1], [1], [1.0])
     assert engine.to_bytes(0) == before

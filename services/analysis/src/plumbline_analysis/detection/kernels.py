@@ -1,19 +1,15 @@
 """The streaming engine's arithmetic: one point of one series at a time, O(1), no allocation. See `docs/detection.md`.
 
-The state of a series is a row in each of five arrays (`streams.Engine`):
-
-- `numbers`, float64 (NUMBERS,): means, scales and ranges, in the unit of the series, relative to its first value;
-- `profile`, float64 (SLOTS,): the usual value by quarter of an hour of the day, then by hour of the week;
-- `visits`, uint16 (SLOTS,): how often each was seen, in 1/1024 visits;
-- `counts`, uint16 (CALIBRATED * BINS,): the histograms that turn a surprise into a probability, each
-  bin with all above it, in 1/8 points;
-- `clock`, int64 (CLOCKS,): time of the last point in microseconds, and counters.
+What is kept of a series is a record of STATE, and HOURS records of HOUR for its profile of the day and the week; all
+in the unit of the series and relative to its first value. Kernels take records, never arrays: an array that is handed
+on is counted by Numba each time, which costs more than most kernels here.
 
 All means are exponentially weighted: `m += (x - m) / min(n, span)` is the plain mean of the first `span` points and
 forgets afterwards. No step squares a value, so that nothing overflows up to LARGEST.
 """
 
 import math
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -24,16 +20,11 @@ from plumbline_common.compiling import kernel
 Float64 = npt.NDArray[np.float64]
 Float32 = npt.NDArray[np.float32]
 Int64 = npt.NDArray[np.int64]
-UInt16 = npt.NDArray[np.uint16]
+Records = npt.NDArray[np.void]
+Record: TypeAlias = Any
+"""One of an array's records, by reference."""
 
 # --- What is kept of a series --------------------------------------------------------------------------------
-
-LAST, SEEN, MISSING, LATE, CLOCKS = 0, 1, 2, 3, 4
-"""Columns of `clock`: the last point's time; points that were learned from, that were missing, that came late."""
-
-DAY_SLOTS, WEEK_SLOTS = 96, 168
-SLOTS = DAY_SLOTS + WEEK_SLOTS
-VISIT = 1024
 
 DEPARTURE, LEVEL, VARIATION, NOVELTY, MEMBERS = 0, 1, 2, 3, 4
 """The members, as columns of their figures."""
@@ -41,25 +32,47 @@ DEPARTURE, LEVEL, VARIATION, NOVELTY, MEMBERS = 0, 1, 2, 3, 4
 QUICK, STEADY, CALIBRATED = 2, 3, 4
 """Histograms: 0 and 1 belong to DEPARTURE and LEVEL; the change of variation has two, for its two spans."""
 
-BINS, PER_OCTAVE, LOWEST = 64, 4.0, -6.0
-"""A surprise u falls into bin 4 * (log2 u + 6): from 1/64 to 1,024 times what is usual."""
+BINS, PER_OCTAVE, LOWEST = 32, 3.0, -4.0
+"""A surprise u falls into bin 3 * (log2 u + 4): from 1/16 to 100 times what is usual."""
 
-FEATURES = 11
+FEATURES, LANES = 11, 12
 """What the novelty member looks at: the value; its mean and mean deviation over three spans; its difference and that
-difference's mean over two spans; short mean less long mean."""
+difference's mean over two spans; short mean less long mean. They are kept in LANES, so that they fill vectors."""
 
-ORIGIN, MIDDLE, PREVIOUS, INTERVAL, DRIFT, LIMIT, BAND = 0, 1, 2, 3, 4, 5, 6
-QUICK_DIFFERENCE, STEADY_DIFFERENCE, USUAL_DIFFERENCE, ALARMS = 7, 8, 9, 10
-ERROR = 11  # three: of the plain, the daily and the weekly baseline, while the daily one can be judged
-SCALE = 14  # three: the mean absolute residual of each
-MEANS = 17  # three
-DEVIATIONS = 20  # three
-ROUGHNESS = 23  # two
-LOW = 25
-HIGH = LOW + FEATURES
-CENTRE = HIGH + FEATURES
-SPREAD = CENTRE + FEATURES
-NUMBERS = SPREAD + FEATURES
+STATE = np.dtype(
+    [
+        ("counts", np.uint16, (CALIBRATED, BINS)),  # of surprises in each bin and all above it, in 1/8 points
+        ("features", np.float64, LANES),
+        ("low", np.float64, LANES),
+        ("high", np.float64, LANES),
+        ("centre", np.float64, LANES),
+        ("spread", np.float64, LANES),
+        ("error", np.float64, 3),  # of the plain, the daily and the weekly baseline, while the daily can be judged
+        ("scale", np.float64, 3),  # the mean absolute residual of each
+        ("origin", np.float64),  # the first value; all others are relative to it
+        ("middle", np.float64),
+        ("interval", np.float64),
+        ("drift", np.float64),
+        ("quick", np.float64),  # the mean difference of late, and of long
+        ("steady", np.float64),
+        ("usual", np.float64),
+        ("limit", np.float64),
+        ("band", np.float64),
+        ("alarms", np.float64),
+        ("last", np.int64),  # time of the last point in microseconds
+        ("seen", np.int64),  # points that were learned from; then those that were missing, and that came late
+        ("missing", np.int64),
+        ("late", np.int64),
+    ]
+)
+"""A whole number of cache lines."""
+
+SLOTS, HOURS = 11, 24
+HOUR = np.dtype([("usual", np.float64, SLOTS), ("visits", np.uint16, SLOTS), ("spare", np.uint16, 9)])
+"""The profile of an hour of the day: the usual value in each of its quarters, then on each day of the week; and how
+often each was seen, in 1/1024 visits."""
+
+STATE_BYTES, VISIT = STATE.itemsize, 1024
 
 # --- Constants, each in points unless it says otherwise ---------------------------------------------------------
 
@@ -87,7 +100,7 @@ BETTER = 0.8
 """A season is believed where it leaves less than this share of the simpler baseline's residual."""
 SHRINK = 1.0 / 8000.0
 """What the novelty member knows as range shrinks by this share of itself a point: about a month of 5 minutes."""
-RANGE_WEIGHT = 0.3
+RANGE_WEIGHT, FAR = 0.3, 1e9
 FULL = 8000 * 8
 """A histogram is halved when it holds 8,000 points, so it is the mean of about a month of 5 minutes."""
 TAIL = 0.02
@@ -104,8 +117,6 @@ series of heavy tails, which surprise all members at once, alarm hardly more oft
 AGAIN = 1.2
 HALF_LIFE = 150.0
 """After an alarm only what exceeds it by a fifth is new; that limit halves every 150 points."""
-UP_TO = np.where(np.arange(BINS) <= np.arange(BINS)[:, None], 8, 0).astype(np.uint16)
-"""What a point adds to each bin, by its own."""
 OUTSIDE = 0.001
 """One point in a thousand is expected outside the band."""
 PAUSE = 12.0
@@ -116,28 +127,12 @@ TINY = 1e-300
 WANE = 0.5 ** (1.0 / HALF_LIFE)
 LN_2, LOG10_2, LOG10_E = math.log(2.0), math.log10(2.0), math.log10(math.e)
 AHEAD = 3
-QUARTER_US = 900_000_000
+LINE = 64
+"""Bytes of a cache line."""
+QUARTER_US, HOUR_US = 900_000_000, 3_600_000_000
 MONDAY_US = 4 * 86_400_000_000
 """The epoch began on a Thursday."""
-
-
-@kernel()
-def fetch(
-    numbers: Float64, profile: Float64, visits: UInt16, counts: UInt16, clock: Int64, row: int, at: int
-) -> None:
-    """What `advance` will need of a series, some points ahead: the states of many series stand in main memory."""
-    for index in range(0, NUMBERS, 8):
-        prefetch(numbers, row * NUMBERS + index)
-    for index in range(0, CALIBRATED * BINS, 32):
-        prefetch(counts, row * CALIBRATED * BINS + index)
-    quarter = (at - MONDAY_US) // QUARTER_US
-    day = row * SLOTS + quarter % DAY_SLOTS
-    week = row * SLOTS + DAY_SLOTS + (quarter // 4) % WEEK_SLOTS
-    prefetch(profile, day)
-    prefetch(profile, week)
-    prefetch(visits, day)
-    prefetch(visits, week)
-    prefetch(clock, row * CLOCKS)
+ORDINALS = np.arange(BINS, dtype=np.uint16)
 
 
 @kernel()
@@ -155,318 +150,335 @@ def place(surprise: float) -> float:
 
 
 @kernel()
-def tail(counts: UInt16, row: int, first: int) -> tuple[int, float, float]:
-    """Of the histogram that starts at `first`: the bin in which the tail of 2 % begins, the count in and above it,
-    and its mean excess in bins. O(BINS)."""
-    begin, most = BINS - 1, TAIL * counts[row, first]
-    while begin > 0 and counts[row, first + begin] <= most:
-        begin -= 1
-    above = float(counts[row, first + begin])
-    excess = 0.5 * above
-    for index in range(begin + 1, BINS):
-        excess += counts[row, first + index]
-    # One point at two bins beyond is added, so that an empty tail has a slope.
-    return begin, above, max((excess + 16.0) / (above + 8.0), 0.5)
-
-
-@kernel()
-def improbability(counts: UInt16, row: int, first: int, where: float) -> float:
-    """-log10 of the share of the past points that were at least as surprising, by the histogram that starts at
-    `first`. O(1), in the tail O(BINS)."""
-    index = int(where)
-    points = counts[row, first] + 8.0
-    here = float(counts[row, first + index])
-    above = float(counts[row, first + index + 1]) if index < BINS - 1 else 0.0
-    share = (here + (above - here) * (where - index) + 4.0) / points
-    result = -LOG10_2 * log2(share)
-    if share < TAIL:
-        begin, count, excess = tail(counts, row, first)
-        result = max(result, -LOG10_2 * log2(count / points) + LOG10_E * (where - begin) / excess)
-    return min(max(result, 0.0), SURPRISE_MOST)
-
-
-@kernel()
-def remember_surprise(counts: UInt16, row: int, first: int, where: float) -> None:
-    """Count a point in all bins up to its own; halve them where the histogram is full. O(BINS), vectorised."""
-    index = int(where)
-    own, step = counts[row, first : first + BINS], UP_TO[index]
-    for other in range(BINS):
-        own[other] += step[other]
-    if counts[row, first] >= FULL:
-        for other in range(BINS):
-            counts[row, first + other] >>= 1
-
-
-@kernel()
 def capped(value: float, most: float) -> float:
     return min(max(value, -most), most)
 
 
 @kernel()
-def observe(numbers: Float64, features: Float64, row: int, x: float, difference: float, young: float) -> None:
-    """Bring the means up to date that the novelty member looks at, and write its features, shape (FEATURES,).
-    `young`: 1 / points seen."""
+def tail(state: Record, which: int) -> tuple[int, float, float]:
+    """Of a histogram: the bin in which the tail of 2 % begins, the count in and above it, and its mean excess in
+    bins. O(BINS), vectorised."""
+    most = TAIL * state.counts[which, 0]
+    heavy, beyond = 0, 0
+    for index in range(BINS):
+        count = int(state.counts[which, index])
+        heavy += count > most
+        beyond += count if count <= most else 0
+    begin = max(heavy - 1, 0)
+    above = float(state.counts[which, begin])
+    # One point at two bins beyond is added, so that an empty tail has a slope.
+    return begin, above, max((0.5 * above + beyond + 16.0) / (above + 8.0), 0.5)
+
+
+@kernel(inlined=True)
+def improbability(state: Record, which: int, where: float, per_point: float) -> float:
+    """-log10 of the share of the past points that were at least as surprising, by one of the histograms; `per_point`:
+    1 / points counted. O(1), in the tail O(BINS)."""
+    counts = state.counts
+    index = int(where)
+    here = float(counts[which, index])
+    above = float(counts[which, index + 1]) if index < BINS - 1 else 0.0
+    share = (here + (above - here) * (where - index) + 4.0) * per_point
+    result = -LOG10_2 * log2(share)
+    if share < TAIL:
+        begin, count, excess = tail(state, which)
+        result = max(result, -LOG10_2 * log2(count * per_point) + LOG10_E * (where - begin) / excess)
+    return min(max(result, 0.0), SURPRISE_MOST)
+
+
+@kernel()
+def count(state: Record, where: tuple[float, float, float, float]) -> None:
+    """Count a point in all bins up to its own, of each histogram; halve them when they are full. O(BINS),
+    vectorised."""
+    for which in range(CALIBRATED):
+        own, last = state.counts[which], np.uint16(where[which])
+        for index in range(BINS):
+            own[index] += np.uint16(8) if ORDINALS[index] <= last else np.uint16(0)
+    if state.counts[0, 0] >= FULL:
+        for which in range(CALIBRATED):
+            for index in range(BINS):
+                state.counts[which, index] >>= 1
+
+
+@kernel()
+def observe(state: Record, x: float, difference: float, young: float) -> None:
+    """Bring the features up to date. `young`: 1 / points seen."""
+    features = state.features
     features[0] = x
     for number, span in enumerate(MEAN_SPANS):
         weight = max(young, 1.0 / span)
-        off = x - numbers[row, MEANS + number]
-        mean = numbers[row, MEANS + number] + weight * off
-        deviation = numbers[row, DEVIATIONS + number]
-        deviation += weight * (abs(off) - deviation)
-        numbers[row, MEANS + number] = features[1 + number] = mean
-        numbers[row, DEVIATIONS + number] = features[4 + number] = deviation
+        off = x - features[1 + number]
+        features[1 + number] += weight * off
+        features[4 + number] += weight * (abs(off) - features[4 + number])
     features[7] = difference
     for number, span in enumerate(ROUGHNESS_SPANS):
-        roughness = numbers[row, ROUGHNESS + number]
-        roughness += max(young, 1.0 / span) * (difference - roughness)
-        numbers[row, ROUGHNESS + number] = features[8 + number] = roughness
+        features[8 + number] += max(young, 1.0 / span) * (difference - features[8 + number])
     features[10] = features[1] - features[3]
 
 
-@kernel()
-def novelty(numbers: Float64, features: Float64, row: int, young: float) -> float:
-    """How far the features, shape (FEATURES,), lie outside the ranges of their own histories. O(FEATURES).
+@kernel(in_any_order=True)
+def novelty(state: Record, young: float) -> float:
+    """How far the features lie outside the ranges of their own histories. O(LANES), vectorised.
 
-    The sum over them of log(1 + distance / (0.3 * range + mean absolute deviation)). The ranges then take the point
-    in and shrink towards their centres.
+    The sum over them of log(1 + distance / (0.3 * range + mean absolute deviation)). The ranges then shrink towards
+    their centres and take the features in.
     """
-    result = 0.0
-    if young < 1.0 / SETTLING:
-        for feature in range(FEATURES):
-            x, low, high = features[feature], numbers[row, LOW + feature], numbers[row, HIGH + feature]
-            outside = max(x - high, low - x)
-            if outside > 0.0:
-                unit = RANGE_WEIGHT * (high - low) + numbers[row, SPREAD + feature] + 1e-12 * abs(x) + TINY
-                result += math.log1p(min(outside / unit, 1e9))
     weight = max(young, 1.0 / FORGET_SCALE)
-    keep = 0.0 if young == 1.0 else 1.0
-    for feature in range(FEATURES):
-        x, centre = features[feature], numbers[row, CENTRE + feature]
-        # The first point is both ends of its range.
-        low = x + keep * (numbers[row, LOW + feature] - x)
-        high = x + keep * (numbers[row, HIGH + feature] - x)
-        low += (centre - low) * SHRINK
-        high -= (high - centre) * SHRINK
-        numbers[row, LOW + feature] = low if low < x else x
-        numbers[row, HIGH + feature] = high if high > x else x
+    product = 1.0
+    for lane in range(LANES):
+        x, low, high = state.features[lane], state.low[lane], state.high[lane]
+        centre, spread = state.centre[lane], state.spread[lane]
+        outside = max(max(x - high, low - x), 0.0)
+        unit = RANGE_WEIGHT * (high - low) + spread + 1e-12 * abs(x) + TINY
+        product *= 1.0 + min(outside / unit, FAR)
+        state.low[lane] = min(low + (centre - low) * SHRINK, x)
+        state.high[lane] = max(high + (centre - high) * SHRINK, x)
         centre += weight * (x - centre)
-        numbers[row, CENTRE + feature] = centre
-        numbers[row, SPREAD + feature] += weight * (abs(x - centre) - numbers[row, SPREAD + feature])
-    return result
+        state.centre[lane] = centre
+        state.spread[lane] = spread + weight * (abs(x - centre) - spread)
+    return math.log(product) if product > 1.0 else 0.0
 
 
 @kernel()
-def remember(profile: Float64, visits: UInt16, row: int, slot: int, share: float, x: float, most: float) -> None:
+def remember(hour: Record, slot: int, share: float, x: float, most: float) -> None:
     """Take x into one slot of a profile. `share`: how much of the slot's length the point stands for."""
-    known = visits[row, slot] / VISIT
-    usual = profile[row, slot]
+    known = hour.visits[slot] * (1.0 / VISIT)
+    usual = hour.usual[slot]
     if known > 1.0:
         x = usual + capped(x - usual, most)
     known += share
-    profile[row, slot] = usual + share / max(min(known, VISITS_KEPT), share) * (x - usual)
-    visits[row, slot] = min(int(known * VISIT + 0.5), 60 * VISIT)
+    hour.usual[slot] = usual + share / max(min(known, VISITS_KEPT), share) * (x - usual)
+    hour.visits[slot] = min(int(known * VISIT + 0.5), 60 * VISIT)
 
 
 @kernel()
-def expect(
-    numbers: Float64, row: int, value: float, expected: float, width: float, figures: Float64, index: int
-) -> None:
-    """Write what was expected and the band around it. What was never negative is not expected to be."""
-    figures[index, 2] = expected
+def slots(at: int) -> tuple[int, int, int]:
+    """Of a time in microseconds: the hour of the day, and in its HOUR the slots of the quarter and of the weekday."""
+    hours = (at - MONDAY_US) // HOUR_US
+    days = hours // HOURS
+    return hours - HOURS * days, (at - MONDAY_US - hours * HOUR_US) // QUARTER_US, 4 + days % 7
+
+
+@kernel()
+def baseline(state: Record, hour: Record, quarter: int, weekday: int) -> tuple[int, float]:
+    """What is expected, and by which baseline: 0 the running median, 1 the day's profile, 2 the week's."""
+    which, base = 0, state.middle
+    if hour.visits[quarter] >= 2 * VISIT and state.error[1] < BETTER * state.error[0]:
+        which, base = 1, hour.usual[quarter]
+    if hour.visits[weekday] >= 2 * VISIT and state.error[2] < BETTER * state.error[which]:
+        which, base = 2, hour.usual[weekday]
+    return which, base
+
+
+@kernel()
+def stepped(state: Record, x: float, silence: int) -> float:
+    """The difference to the point before, or the usual one over a pause; and learn the usual interval."""
+    seen = state.seen
+    if seen > SETTLING and silence > PAUSE * state.interval:
+        difference = state.usual
+    elif seen > 1:
+        difference = abs(x - state.features[0])
+        state.interval += max(1.0 / (seen - 1), 1.0 / FORGET_INTERVAL) * (silence - state.interval)
+    else:
+        difference = 0.0
+    return float(difference)
+
+
+@kernel()
+def follow(state: Record, difference: float, modest: float, young: float) -> None:
+    """Bring the means up to date that level and variation are told by. `modest`: the residual, cut."""
+    state.quick += max(young, 1.0 / SPAN_QUICK) * (difference - state.quick)
+    state.steady += max(young, 1.0 / SPAN_STEADY) * (difference - state.steady)
+    state.usual += max(young, 1.0 / FORGET_USUAL) * (difference - state.usual)
+    state.drift += max(young, 1.0 / SPAN_DRIFT) * (modest - state.drift)
+    state.limit *= WANE
+
+
+@kernel(inlined=True)
+def placed(state: Record, residual: float, scale: float, floor: float) -> tuple[float, float, float, float]:
+    """Where the surprises lie among the bins of their histograms."""
+    least = 0.05 * state.usual + floor
+    per_scale, per_usual = 1.0 / scale, 1.0 / (1.05 * state.usual + floor)
+    return (
+        place(abs(residual) * per_scale),
+        place(abs(state.drift) * per_scale),
+        place(abs(log2((state.quick + least) * per_usual)) * LN_2),
+        place(abs(log2((state.steady + least) * per_usual)) * LN_2),
+    )
+
+
+@kernel(inlined=True)
+def judge(state: Record, where: tuple[float, float, float, float], new: float) -> tuple[float, ...]:
+    """The score, what of it is fresh, and what each member adds to it; from each surprise's place among the bins and
+    what is new."""
+    per_point = 1.0 / (state.counts[0, 0] + 8.0)
+    departure = improbability(state, DEPARTURE, where[DEPARTURE], per_point)
+    level = improbability(state, LEVEL, where[LEVEL], per_point)
+    variation = 0.5 * improbability(state, QUICK, where[QUICK], per_point)
+    variation += 0.5 * improbability(state, STEADY, where[STEADY], per_point)
+    new = min(NOVELTY_WEIGHT * new, NOVELTY_MOST)
+    alarms = state.alarms * (1.0 - 1.0 / FORGET_ALARMS)
+    unit = 1.0 / (ALARM + WARY * LOG10_2 * log2(1.0 + alarms * (1.0 / EXPECTED_ALARMS)))
+    score = (departure + level + variation + new) * unit
+    fresh = 0.0
+    if score > state.limit:
+        fresh = score
+        state.limit = AGAIN * score
+        if score >= 1.0:
+            alarms += 1.0
+    state.alarms = alarms
+    return score, fresh, departure * unit, level * unit, variation * unit, new * unit
+
+
+@kernel()
+def banded(state: Record, expected: float, scale: float) -> tuple[float, float]:
+    """The band around what was expected; a wide one while the series is learning, and later by the u that departure's
+    histogram puts at p = OUTSIDE, looked up now and then. What was never negative is not expected to be."""
+    width = OUTLIER * scale
+    if state.seen > LEARNING:
+        if state.seen % 64 == 0 or state.band == 0.0:
+            begin, above, excess = tail(state, DEPARTURE)
+            share = max(above / (state.counts[DEPARTURE, 0] + 8.0), OUTSIDE)
+            state.band = 2.0 ** ((begin + excess * math.log(share / OUTSIDE)) / PER_OCTAVE + LOWEST)
+        width = state.band * scale
     lower = expected - width
-    figures[index, 3] = 0.0 if lower < 0.0 <= numbers[row, ORIGIN] + numbers[row, LOW] else lower
-    figures[index, 4] = expected + width
+    return 0.0 if lower < 0.0 <= state.origin + state.low[0] else lower, expected + width
 
 
-@kernel()
-def forget(numbers: Float64, profile: Float64, visits: UInt16, counts: UInt16, clock: Int64, row: int) -> None:
-    """A series' state as it was before its first point; what its clock counts beside points learned stays."""
-    numbers[row] = 0.0
-    profile[row] = 0.0
-    visits[row] = 0
-    counts[row] = 0
-    clock[row, SEEN] = 0
-
-
-@kernel()
-def advance(
-    numbers: Float64,
-    profile: Float64,
-    visits: UInt16,
-    counts: UInt16,
-    clock: Int64,
-    features: Float64,
-    row: int,
-    at: int,
-    value: float,
-    figures: Float64,
-    members: Float32,
-    index: int,
+@kernel(inlined=True)
+def learn(
+    state: Record, hour: Record, quarter: int, weekday: int, x: float, plain: float, silence: int, young: float
 ) -> None:
+    """Teach the baselines, and how far each is off. `plain`: the scale around the running median."""
+    middle, seen = state.middle, state.seen
+    outlier = OUTLIER * plain if seen > 2 * SETTLING else np.inf
+    off = min(abs(x - middle), outlier)
+    daily = min(abs(x - hour.usual[quarter]), outlier)
+    weekly = min(abs(x - hour.usual[weekday]), outlier)
+    weight = max(young, 1.0 / FORGET_USUAL)
+    if hour.visits[quarter] >= 2 * VISIT:
+        state.error[0] += weight * (off - state.error[0])
+        state.error[1] += weight * (daily - state.error[1])
+    if hour.visits[weekday] >= 2 * VISIT:
+        if state.error[2] == 0.0:
+            state.error[2] = state.error[1]
+        state.error[2] += weight * (weekly - state.error[2])
+    weight = max(young, 1.0 / FORGET_SCALE)
+    state.scale[0] += weight * (off - state.scale[0])
+    state.scale[1] += weight * ((daily if hour.visits[quarter] > 0 else state.scale[0]) - state.scale[1])
+    state.scale[2] += weight * ((weekly if hour.visits[weekday] > 0 else state.scale[0]) - state.scale[2])
+    state.middle = middle + ((x - middle) * young if seen < 30 else STEP * capped(x - middle, plain))
+    share = max(silence, 1) * (1.0 / QUARTER_US)
+    remember(hour, quarter, min(share, 1.0), x, 5.0 * plain)
+    remember(hour, weekday, min(0.25 * share, 1.0), x, 5.0 * plain)
+
+
+@kernel(inlined=True)
+def advance(state: Record, hour: Record, quarter: int, weekday: int, silence: int, value: float) -> tuple[float, ...]:
     """Judge one point by what its series did before, then learn from it.
 
-    The first five hold the states as described above, `features` is scratch of shape (FEATURES,), `row` the series'.
-    `at` in microseconds. Writes row `index` of `figures`, shape (n, 5): score, fresh, expected, lower, upper; and of
-    `members`, shape (n, MEMBERS): what each adds to the score. They are NaN before: what is not judged stays NaN.
+    `hour` is the profile of the point's hour, `quarter` and `weekday` its slots therein; `silence` the microseconds
+    since the point before. Returns score, fresh, expected, lower, upper and what each member adds to the score; NaN
+    while nothing can be said.
     """
-    if not abs(value) <= LARGEST:
-        clock[row, MISSING] += 1
-        return
-    silence = at - clock[row, LAST] if clock[row, SEEN] > 0 else 0
-    if clock[row, SEEN] > 0 and silence <= 0:
-        clock[row, LATE] += 1
-        return
-    if silence > FORGOTTEN_US:
-        forget(numbers, profile, visits, counts, clock, row)
-        silence = 0
-    clock[row, LAST] = at
-    clock[row, SEEN] += 1
-    seen = clock[row, SEEN]
+    state.seen += 1
+    seen = state.seen
     young = 1.0 / seen
     settled = seen > SETTLING
     if seen == 1:
-        numbers[row, ORIGIN] = value
-    x = value - numbers[row, ORIGIN]
-
-    # The baseline: the running median, or the usual value of this time of the day or the week.
-    quarter = (at - MONDAY_US) // QUARTER_US
-    day = quarter % DAY_SLOTS
-    week = DAY_SLOTS + (quarter // 4) % WEEK_SLOTS
-    daily, weekly = visits[row, day] >= 2 * VISIT, visits[row, week] >= 2 * VISIT
-    middle = numbers[row, MIDDLE]
-    which, base = 0, middle
-    if daily and numbers[row, ERROR + 1] < BETTER * numbers[row, ERROR]:
-        which, base = 1, profile[row, day]
-    if weekly and numbers[row, ERROR + 2] < BETTER * numbers[row, ERROR + which]:
-        which, base = 2, profile[row, week]
-    floor = 1e-9 * (numbers[row, HIGH] - numbers[row, LOW]) + 1e-12 * abs(value) + TINY
-    scale = max(numbers[row, SCALE + which], floor)
-    plain_scale = max(numbers[row, SCALE], floor)
+        state.origin = value
+    x = value - state.origin
+    which, base = baseline(state, hour, quarter, weekday)
+    floor = 1e-9 * (state.high[0] - state.low[0]) + 1e-12 * abs(value) + TINY
+    scale = max(state.scale[which], floor)
+    plain = max(state.scale[0], floor)
     residual = x - base
-    modest = capped(residual, OUTLIER * scale) if settled else residual
-
-    # What is unusual about the point.
-    usual = numbers[row, USUAL_DIFFERENCE]
-    difference = abs(x - numbers[row, PREVIOUS]) if seen > 1 else 0.0
-    interval = numbers[row, INTERVAL]
-    if settled and silence > PAUSE * interval:
-        difference = usual
-    elif seen > 1:
-        numbers[row, INTERVAL] = interval + max(1.0 / (seen - 1), 1.0 / FORGET_INTERVAL) * (silence - interval)
-    numbers[row, PREVIOUS] = x
-    quick = numbers[row, QUICK_DIFFERENCE]
-    quick += max(young, 1.0 / SPAN_QUICK) * (difference - quick)
-    numbers[row, QUICK_DIFFERENCE] = quick
-    steady = numbers[row, STEADY_DIFFERENCE]
-    steady += max(young, 1.0 / SPAN_STEADY) * (difference - steady)
-    numbers[row, STEADY_DIFFERENCE] = steady
-    usual += max(young, 1.0 / FORGET_USUAL) * (difference - usual)
-    numbers[row, USUAL_DIFFERENCE] = usual
-    drift = numbers[row, DRIFT]
-    drift += max(young, 1.0 / SPAN_DRIFT) * (modest - drift)
-    numbers[row, DRIFT] = drift
-    observe(numbers, features, row, x, difference, young)
-    new = novelty(numbers, features, row, young)
-    limit = numbers[row, LIMIT] * WANE
+    difference = stepped(state, x, silence)
+    follow(state, difference, capped(residual, OUTLIER * scale) if settled else residual, young)
+    observe(state, x, difference, young)
+    if seen == 1:
+        state.low[:] = state.features
+        state.high[:] = state.features
+        state.centre[:] = state.features
+    new = novelty(state, young)
+    found: tuple[float, ...] = (np.nan, np.nan, np.nan, np.nan, np.nan, np.nan)
+    expected, lower, upper = np.nan, np.nan, np.nan
     if settled:
-        least, most = 0.05 * usual + floor, 1.05 * usual + floor
-        per_scale = 1.0 / scale
-        bin_departure = place(abs(residual) * per_scale)
-        bin_level = place(abs(drift) * per_scale)
-        bin_quick = place(abs(log2((quick + least) / most)) * LN_2)
-        bin_steady = place(abs(log2((steady + least) / most)) * LN_2)
+        where = placed(state, residual, scale, floor)
         if seen > LEARNING:
-            departure = improbability(counts, row, 0, bin_departure)
-            level = improbability(counts, row, BINS, bin_level)
-            variation = 0.5 * improbability(counts, row, QUICK * BINS, bin_quick)
-            variation += 0.5 * improbability(counts, row, STEADY * BINS, bin_steady)
-            new = min(NOVELTY_WEIGHT * new, NOVELTY_MOST)
-            alarms = numbers[row, ALARMS] * (1.0 - 1.0 / FORGET_ALARMS)
-            unit = 1.0 / (ALARM + WARY * LOG10_2 * log2(1.0 + alarms / EXPECTED_ALARMS))
-            members[index, DEPARTURE] = departure * unit
-            members[index, LEVEL] = level * unit
-            members[index, VARIATION] = variation * unit
-            members[index, NOVELTY] = new * unit
-            score = (departure + level + variation + new) * unit
-            figures[index, 0] = score
-            figures[index, 1] = 0.0
-            if score > limit:
-                figures[index, 1] = score
-                limit = AGAIN * score
-                if score >= 1.0:
-                    alarms += 1.0
-            numbers[row, ALARMS] = alarms
-            if seen % 64 == 0 or numbers[row, BAND] == 0.0:
-                begin, above, excess = tail(counts, row, 0)
-                share = max(above / (counts[row, 0] + 8.0), OUTSIDE)
-                numbers[row, BAND] = 2.0 ** ((begin + excess * math.log(share / OUTSIDE)) / PER_OCTAVE + LOWEST)
-            expect(numbers, row, value, value - residual, numbers[row, BAND] * scale, figures, index)
-        else:
-            expect(numbers, row, value, value - residual, OUTLIER * scale, figures, index)
-        remember_surprise(counts, row, 0, bin_departure)
-        remember_surprise(counts, row, BINS, bin_level)
-        remember_surprise(counts, row, QUICK * BINS, bin_quick)
-        remember_surprise(counts, row, STEADY * BINS, bin_steady)
-    numbers[row, LIMIT] = limit
+            found = judge(state, where, new)
+        expected = value - residual
+        lower, upper = banded(state, expected, scale)
+        count(state, where)
+    learn(state, hour, quarter, weekday, x, plain, silence, young)
+    score, fresh, departure, level, variation, new = found
+    return score, fresh, expected, lower, upper, departure, level, variation, new
 
-    # What is learned from it.
-    off = abs(x - middle)
-    outlier = OUTLIER * plain_scale if seen > 2 * SETTLING else np.inf
-    weight = max(young, 1.0 / FORGET_USUAL)
-    if daily:
-        numbers[row, ERROR] += weight * (min(off, outlier) - numbers[row, ERROR])
-        wide = min(abs(x - profile[row, day]), outlier)
-        numbers[row, ERROR + 1] += weight * (wide - numbers[row, ERROR + 1])
-    if weekly:
-        if numbers[row, ERROR + 2] == 0.0:
-            numbers[row, ERROR + 2] = numbers[row, ERROR + 1]
-        wide = min(abs(x - profile[row, week]), outlier)
-        numbers[row, ERROR + 2] += weight * (wide - numbers[row, ERROR + 2])
-    weight = max(young, 1.0 / FORGET_SCALE)
-    numbers[row, SCALE] += weight * (min(off, outlier) - numbers[row, SCALE])
-    wide = min(abs(x - profile[row, day]), outlier) if visits[row, day] > 0 else numbers[row, SCALE]
-    numbers[row, SCALE + 1] += weight * (wide - numbers[row, SCALE + 1])
-    wide = min(abs(x - profile[row, week]), outlier) if visits[row, week] > 0 else numbers[row, SCALE]
-    numbers[row, SCALE + 2] += weight * (wide - numbers[row, SCALE + 2])
-    if seen < 30:
-        numbers[row, MIDDLE] = middle + (x - middle) * young
-    else:
-        numbers[row, MIDDLE] = middle + STEP * capped(x - middle, plain_scale)
-    most = 5.0 * plain_scale
-    remember(profile, visits, row, day, min(max(silence, 1) * (1.0 / QUARTER_US), 1.0), x, most)
-    remember(profile, visits, row, week, min(max(silence, 1) * (0.25 / QUARTER_US), 1.0), x, most)
+
+@kernel()
+def forget(states: Records, profiles: Records, blank: Records, empty: Records, row: int) -> None:
+    """Make a series' state as it was before its first point; what it counts beside points learned stays."""
+    missing, late = states[row].missing, states[row].late
+    states[row] = blank[0]
+    states[row].missing, states[row].late = missing, late
+    for hour in range(HOURS):
+        profiles[row, hour] = empty[0]
+
+
+@kernel()
+def fetch(states: Records, profiles: Records, row: int, at: int) -> None:
+    """What `advance` will need of a series, some points ahead: the states of many series stand in main memory."""
+    for offset in range(0, STATE_BYTES, LINE):
+        prefetch(states, row, offset)
+    hour, _, _ = slots(at)
+    prefetch(profiles, row * HOURS + hour, 0)
+    prefetch(profiles, row * HOURS + hour, LINE)
 
 
 @kernel()
 def tick(
-    numbers: Float64,
-    profile: Float64,
-    visits: UInt16,
-    counts: UInt16,
-    clock: Int64,
+    states: Records,
+    profiles: Records,
+    blank: Records,
+    empty: Records,
     series: Int64,
     at: Int64,
     values: Float64,
     figures: Float64,
     members: Float32,
 ) -> None:
-    """`advance` over arrivals in their order. The state as in the module's head with a leading axis for the series;
-    `series`, `at` and `values` of shape (n,); `figures` (n, 5) and `members` (n, MEMBERS) full of NaN."""
-    features = np.empty(FEATURES)
+    """`advance` over arrivals in their order.
+
+    `states` of shape (series,) and `profiles` of shape (series, HOURS) as in the module's head, `blank` and `empty`
+    one zero of each; `series`, `at` in microseconds and `values` of shape (n,); `figures` (n, 5) and `members`
+    (n, MEMBERS) full of NaN. A value that is missing and a time that is not after the last one are counted.
+    """
     for index in range(len(series)):
         ahead = min(index + AHEAD, len(series) - 1)
-        fetch(numbers, profile, visits, counts, clock, series[ahead], at[ahead])
-        advance(
-            numbers,
-            profile,
-            visits,
-            counts,
-            clock,
-            features,
-            series[index],
-            at[index],
-            values[index],
-            figures,
-            members,
-            index,
+        fetch(states, profiles, series[ahead], at[ahead])
+        row, value = series[index], values[index]
+        state = states[row]
+        if not abs(value) <= LARGEST:
+            state.missing += 1
+            continue
+        silence = at[index] - state.last if state.seen > 0 else 0
+        if state.seen > 0 and silence <= 0:
+            state.late += 1
+            continue
+        if silence > FORGOTTEN_US:
+            forget(states, profiles, blank, empty, row)
+            silence = 0
+        state.last = at[index]
+        hour, quarter, weekday = slots(at[index])
+        score, fresh, expected, lower, upper, departure, level, variation, new = advance(
+            state, profiles[row, hour], quarter, weekday, silence, value
         )
+        figures[index, 0] = score
+        figures[index, 1] = fresh
+        figures[index, 2] = expected
+        figures[index, 3] = lower
+        figures[index, 4] = upper
+        members[index, DEPARTURE] = departure
+        members[index, LEVEL] = level
+        members[index, VARIATION] = variation
+        members[index, NOVELTY] = new

@@ -2,9 +2,10 @@
 
 A point's `score` says how unusual it is: 1 is reached by chance about once in a week of five-minute points, on every
 series alike. `fresh` is the score where an event begins or grows, and 0 where it only goes on, so that one event
-alarms once. The state of a series is 3.7 KB, whatever its history. `docs/detection.md` has the formulas.
+alarms once. The state of a series is 4 KB, whatever its history. `docs/detection.md` has the formulas.
 """
 
+import math
 import struct
 from dataclasses import dataclass
 from enum import IntEnum
@@ -14,11 +15,21 @@ import numpy as np
 import numpy.typing as npt
 
 from plumbline_analysis.detection import kernels
-from plumbline_analysis.detection.kernels import Float32, Float64, Int64, UInt16
+from plumbline_analysis.detection.kernels import Float32, Float64, Records
 
-VERSION = 1
+VERSION = 2
 _HEADER = struct.Struct("<4sH")
 _MAGIC = b"plst"
+_STATE, _HOUR = kernels.STATE.newbyteorder("<"), kernels.HOUR.newbyteorder("<")
+_BLANK = np.zeros(1, kernels.STATE), np.zeros(1, kernels.HOUR)
+
+
+def _zeros(shape: tuple[int, ...], kind: np.dtype[np.void]) -> Records:
+    """An array of records that begin where a cache line does."""
+    length = math.prod(shape) * kind.itemsize
+    room = np.zeros(length + kernels.LINE, np.uint8)
+    begin = -room.ctypes.data % kernels.LINE
+    return room[begin : begin + length].view(kind).reshape(shape)
 
 
 class Member(IntEnum):
@@ -81,24 +92,22 @@ class Engine:
     """The state of `series` series, numbered from 0. Not to be used by two threads at once."""
 
     def __init__(self, series: int) -> None:
-        self._numbers: Float64 = np.zeros((series, kernels.NUMBERS))
-        self._profile: Float64 = np.zeros((series, kernels.SLOTS))
-        self._visits: UInt16 = np.zeros((series, kernels.SLOTS), np.uint16)
-        self._counts: UInt16 = np.zeros((series, kernels.CALIBRATED * kernels.BINS), np.uint16)
-        self._clock: Int64 = np.zeros((series, kernels.CLOCKS), np.int64)
+        self._states = _zeros((series,), kernels.STATE)
+        self._profiles = _zeros((series, kernels.HOURS), kernels.HOUR)
 
     def __len__(self) -> int:
-        return len(self._clock)
+        return len(self._states)
 
     @property
     def bytes_per_series(self) -> int:
-        return sum(column[:1].nbytes for column in self._columns()) if len(self) else 0
+        return kernels.STATE.itemsize + kernels.HOURS * kernels.HOUR.itemsize
 
     def grow(self, series: int) -> None:
         """Make room for `series` series in all; those that there are stay as they are."""
-        more = Engine(max(series - len(self), 0))
-        for name, new in vars(more).items():
-            setattr(self, name, np.concatenate([getattr(self, name), new]))
+        more = Engine(max(series, len(self)))
+        more._states[: len(self)] = self._states
+        more._profiles[: len(self)] = self._profiles
+        self._states, self._profiles = more._states, more._profiles
 
     def run(self, series: npt.ArrayLike, at: npt.ArrayLike, values: npt.ArrayLike) -> Judgements:
         """Judge arrivals in their order, and learn from them: whose they are, microseconds since the epoch, values.
@@ -117,31 +126,24 @@ class Engine:
             raise IndexError(f"there are the series 0 to {len(self) - 1}")
         figures: Float64 = np.full((len(whose), 5), np.nan)
         members: Float32 = np.full((len(whose), kernels.MEMBERS), np.nan, np.float32)
-        kernels.tick(*self._columns(), whose, when, what, figures, members)
+        kernels.tick(self._states, self._profiles, *_BLANK, whose, when, what, figures, members)
         score, fresh, expected, lower, upper = figures.T
         return Judgements(score, fresh, expected, lower, upper, members)
 
     def counters(self, series: int) -> Counters:
-        clock = self._clock[series]
-        return Counters(int(clock[kernels.SEEN]), int(clock[kernels.MISSING]), int(clock[kernels.LATE]))
+        state = self._states[series]
+        return Counters(int(state["seen"]), int(state["missing"]), int(state["late"]))
 
     def to_bytes(self, series: int) -> bytes:
-        """The state of one series: a header with the version, then the five columns, little endian."""
-        rows = (column[series] for column in self._columns())
-        return _HEADER.pack(_MAGIC, VERSION) + b"".join(
-            row.astype(row.dtype.newbyteorder("<")).tobytes() for row in rows
-        )
+        """The state of one series: a header with the version, then its records, little endian."""
+        state: Records = np.asarray(self._states[series], _STATE)
+        profile: Records = self._profiles[series].astype(_HOUR)
+        return _HEADER.pack(_MAGIC, VERSION) + state.tobytes() + profile.tobytes()
 
     def from_bytes(self, series: int, data: bytes) -> None:
         """Put a state that `to_bytes` gave in the place of one series'. Raises `ValueError` for another version, or
         for what is no state: the series then has to learn anew."""
         if len(data) != _HEADER.size + self.bytes_per_series or _HEADER.unpack_from(data) != (_MAGIC, VERSION):
             raise ValueError(f"not an engine's state of version {VERSION}")
-        offset = _HEADER.size
-        for column in self._columns():
-            length = column.shape[1]
-            column[series] = np.frombuffer(data, column.dtype.newbyteorder("<"), length, offset)
-            offset += length * column.itemsize
-
-    def _columns(self) -> tuple[Float64, Float64, UInt16, UInt16, Int64]:
-        return self._numbers, self._profile, self._visits, self._counts, self._clock
+        self._states[series] = np.frombuffer(data, _STATE, 1, _HEADER.size)[0]
+        self._profiles[series] = np.frombuffer(data, _HOUR, offset=_HEADER.size + _STATE.itemsize)
