@@ -61,8 +61,9 @@ STATE = np.dtype(
         ("alarms", np.float64),
         ("last", np.int64),  # time of the last point in microseconds
         ("seen", np.int64),  # points that were learned from; then those that were missing, and that came late
-        ("missing", np.int64),
-        ("late", np.int64),
+        ("missing", np.int32),
+        ("late", np.int32),
+        ("run", np.float64),  # points in a row far from the median, below it negative
     ]
 )
 """A whole number of cache lines."""
@@ -94,6 +95,9 @@ OUTLIER = 8.0
 """Residuals count as at most so many scales where they teach a scale or a mean."""
 STEP = 0.02
 """The running median moves by so many scales a point: some 50 points for one scale."""
+FAR_OFF, LONG, NEAR, HASTE = 4.0, 12.0, 1.0, 1.0 / 6.0
+"""After 12 points in a row more than four scales off it hastens, by a sixth a point until it is one scale near: a new
+level is not an outlier."""
 VISITS_KEPT = 5.0
 """A profile is the mean of its last five days or weeks."""
 BETTER = 0.8
@@ -117,8 +121,9 @@ series of heavy tails, which surprise all members at once, alarm hardly more oft
 AGAIN = 1.2
 HALF_LIFE = 150.0
 """After an alarm only what exceeds it by a fifth is new; that limit halves every 150 points."""
-OUTSIDE = 0.001
-"""One point in a thousand is expected outside the band."""
+HALF, TENTH, BEYOND, WIDEST = 0.5, 0.1, math.log2(3.0) / math.log2(math.log(10.0) / math.log(2.0)), 2.5
+"""The band is where a Weibull distribution through the 50 % and the 90 % quantile has its 99.9 %: so outliers, up to a
+tenth of the points, do not widen it. These quantiles count as at most 2.5 octaves apart."""
 PAUSE = 12.0
 """A gap of more than so many usual intervals: the difference to the point before it means nothing."""
 FORGOTTEN_US = 90 * 86_400_000_000
@@ -331,18 +336,42 @@ def judge(state: Record, where: tuple[float, float, float, float], new: float) -
 
 
 @kernel()
+def quantile(state: Record, which: int, share: float) -> float:
+    """The place among the bins above which `share` of a histogram's points lie. O(BINS), vectorised."""
+    most = share * state.counts[which, 0]
+    heavy = 0
+    for index in range(BINS):
+        heavy += state.counts[which, index] > most
+    index = max(heavy - 1, 0)
+    here = float(state.counts[which, index])
+    above = float(state.counts[which, index + 1]) if index < BINS - 1 else 0.0
+    return index + (here - most) / max(here - above, 1.0)
+
+
+@kernel()
 def banded(state: Record, expected: float, scale: float) -> tuple[float, float]:
-    """The band around what was expected; a wide one while the series is learning, and later by the u that departure's
-    histogram puts at p = OUTSIDE, looked up now and then. What was never negative is not expected to be."""
+    """The band around what was expected; a wide one while the series is learning, and later by departure's histogram,
+    looked up now and then. What was never negative is not expected to be."""
     width = OUTLIER * scale
     if state.seen > LEARNING:
         if state.seen % 64 == 0 or state.band == 0.0:
-            begin, above, excess = tail(state, DEPARTURE)
-            share = max(above / (state.counts[DEPARTURE, 0] + 8.0), OUTSIDE)
-            state.band = 2.0 ** ((begin + excess * math.log(share / OUTSIDE)) / PER_OCTAVE + LOWEST)
+            half, tenth = quantile(state, DEPARTURE, HALF), quantile(state, DEPARTURE, TENTH)
+            beyond = BEYOND * min(tenth - half, WIDEST * PER_OCTAVE)
+            state.band = 2.0 ** ((tenth + beyond) / PER_OCTAVE + LOWEST)
         width = state.band * scale
     lower = expected - width
     return 0.0 if lower < 0.0 <= state.origin + state.low[0] else lower, expected + width
+
+
+@kernel()
+def lengthened(run: float, off: float, plain: float) -> float:
+    """The run of points far from the median, after one more that is `off`."""
+    far = (FAR_OFF if abs(run) < LONG else NEAR) * plain
+    if off > far:
+        return max(run, 0.0) + 1.0
+    if off < -far:
+        return min(run, 0.0) - 1.0
+    return 0.0
 
 
 @kernel(inlined=True)
@@ -367,7 +396,9 @@ def learn(
     state.scale[0] += weight * (off - state.scale[0])
     state.scale[1] += weight * ((daily if hour.visits[quarter] > 0 else state.scale[0]) - state.scale[1])
     state.scale[2] += weight * ((weekly if hour.visits[weekday] > 0 else state.scale[0]) - state.scale[2])
-    state.middle = middle + ((x - middle) * young if seen < 30 else STEP * capped(x - middle, plain))
+    state.run = lengthened(state.run, x - middle, plain)
+    haste = 1.0 + HASTE * max(abs(state.run) - LONG, 0.0)
+    state.middle = middle + ((x - middle) * young if seen < 30 else haste * STEP * capped(x - middle, plain))
     share = max(silence, 1) * (1.0 / QUARTER_US)
     remember(hour, quarter, min(share, 1.0), x, 5.0 * plain)
     remember(hour, weekday, min(0.25 * share, 1.0), x, 5.0 * plain)
