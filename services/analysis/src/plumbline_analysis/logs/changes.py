@@ -191,6 +191,18 @@ class Watch:
         findings.sort(key=lambda each: (-each.score, each.kind, each.template_id or 0))
         return findings[: self.config.most]
 
+    def goes_on(self, kind: Kind, id: int | None) -> bool:
+        """Whether a change that was told lasts after the last interval. A new template is new while it keeps coming,
+        for about as many intervals as are learned from."""
+        if kind == "mix":
+            return self._mixed
+        baseline = self._baselines.get(id or 0)
+        if baseline is None:
+            return False
+        if kind == "new":
+            return not baseline.silence and baseline.exposure < self.config.learning
+        return baseline.unusual if kind == "rate" else baseline.vanished
+
     # --- One template -------------------------------------------------------------------------------------
 
     def _new(self, id: int, count: int, tally: Tally, miner: Miner) -> Finding:
@@ -241,6 +253,8 @@ class Watch:
             return None
         longest = max(_SILENCES * baseline.longest_silence, 1)
         score = min(baseline.silence * log10_silence(mean, size) / _LEAST_LOG10, MAX_SCORE)
+        if score <= _CALM:
+            baseline.unusual = False
         if score < 1:
             # A silence longer than any before is not learned: by the baseline as it was the score grows.
             if baseline.silence <= max(baseline.longest_silence, 1):
