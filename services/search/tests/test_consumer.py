@@ -14,13 +14,16 @@ from plumbline_common.events import (
     AnomalyResolved,
     AnomalyUpdated,
     Event,
+    LogTemplateDiscovered,
+    LogTemplateRemoved,
+    LogTemplateUpdated,
     Received,
     RequirementCreated,
     RequirementDeleted,
     RequirementTransitioned,
     RequirementUpdated,
 )
-from plumbline_common.schemas import AnomalySnapshot, RequirementSnapshot
+from plumbline_common.schemas import AnomalySnapshot, LogTemplateSnapshot, RequirementSnapshot
 from plumbline_search import consumer
 from plumbline_search.consumer import Indexer
 from plumbline_search.embedding.embedder import Embedder
@@ -31,6 +34,7 @@ from plumbline_search.indexes.serving import Serving
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 NewRequirement = Callable[..., RequirementSnapshot]
 NewAnomaly = Callable[..., AnomalySnapshot]
+NewLogTemplate = Callable[..., LogTemplateSnapshot]
 AsReceived = Callable[..., Received[Any]]
 
 
@@ -162,6 +166,20 @@ async def test_a_resolved_anomaly_stays_resolved_when_an_update_comes_late(
     await indexer.anomaly_changed(received(resolved))
     await indexer.anomaly_changed(received(AnomalyUpdated(anomaly=anomaly(revision=3))))
     assert await rows(sessions, "SELECT revision, state FROM search_documents") == [(4, "resolved")]
+
+
+async def test_a_log_template_is_indexed_until_it_is_removed(
+    indexer: Indexer, sessions: db.Sessions, log_template: NewLogTemplate, received: AsReceived
+) -> None:
+    await indexer.log_template_changed(received(LogTemplateDiscovered(log_template=log_template())))
+    grown = log_template(revision=2, template="cart <*> paid by <*>")
+    await indexer.log_template_changed(received(LogTemplateUpdated(log_template=grown)))
+    documents = "SELECT kind, title, service, deleted FROM search_documents"
+    assert await rows(sessions, documents) == [("log_template", "cart <*> paid by <*>", "shop", False)]
+    removed = LogTemplateRemoved(log_template_id=UUID(int=4), revision=3, service="shop", merged_into=UUID(int=5))
+    await indexer.log_template_removed(received(removed))
+    await indexer.log_template_changed(received(LogTemplateUpdated(log_template=grown)))
+    assert [row[3] for row in await rows(sessions, documents)] == [True]
 
 
 async def test_what_cannot_be_embedded_is_neither_indexed_nor_noted(
