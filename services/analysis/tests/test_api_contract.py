@@ -13,12 +13,16 @@ import contract
 
 OPERATIONS = [
     "POST /v1/metrics",
+    "POST /v1/logs",
     "POST /api/v1/telemetry/points",
+    "POST /api/v1/telemetry/logs",
     "GET /api/v1/signals",
     "GET /api/v1/signals/{id}",
     "GET /api/v1/signals/{id}/series",
     "GET /api/v1/anomalies",
     "GET /api/v1/anomalies/{id}",
+    "GET /api/v1/log-templates",
+    "GET /api/v1/log-templates/{id}",
     "GET /api/v1/verdicts",
 ]
 

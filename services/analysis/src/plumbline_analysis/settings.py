@@ -39,3 +39,7 @@ class Settings(ServiceSettings):
     """The burn-rate windows scale with the SLO's window, but not below these."""
     quantile_observations: Annotated[int, Field(ge=1)] = 5
     """A slice with fewer observations has no quantile."""
+
+    log_retention_days: Annotated[int, Field(ge=1)] = 3
+    log_interval_seconds: Annotated[int, Field(ge=1, le=3600)] = 60
+    """The logs of a service are judged interval by interval; they settle and come late as points do."""

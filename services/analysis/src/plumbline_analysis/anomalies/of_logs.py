@@ -1,0 +1,68 @@
+"""Anomalies of logs: a finding of one interval opens one; the interval in which the change is over ends it."""
+
+from dataclasses import dataclass
+from typing import Literal
+from uuid import UUID
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from plumbline_analysis.anomalies import rules, service
+from plumbline_analysis.models import Anomaly
+from plumbline_analysis.moments import moment
+from plumbline_common import db
+from plumbline_common.events import AnomalyDetected
+from plumbline_common.schemas import AnomalyState, LogEvidence
+
+METRIC = "log.records"
+
+
+@dataclass(frozen=True)
+class Departure:
+    """What departed, in `unit`: records an interval, seconds of silence, or bits of a mix. Times in microseconds."""
+
+    signal_id: UUID
+    service: str
+    aggregation: str
+    unit: str
+    direction: Literal["up", "down"]
+    onset: int
+    peak_at: int
+    score: float
+    value: float
+    expected: float
+    lower: float
+    upper: float
+    title: str
+    evidence: LogEvidence
+
+
+async def open_one(session: AsyncSession, departure: Departure) -> tuple[Anomaly, AnomalyDetected]:
+    """A new anomaly, and the event that tells of it; the caller stages it."""
+    anomaly = Anomaly(
+        id=db.new_id(),
+        signal_id=departure.signal_id,
+        metric=METRIC,
+        aggregation=departure.aggregation,
+        unit=departure.unit,
+        service=departure.service,
+        attributes={"service.name": departure.service},
+        requirement_id=None,
+        requirement_revision=None,
+        state=AnomalyState.OPEN,
+        severity=rules.severity(departure.score),
+        direction=departure.direction,
+        onset=moment(departure.onset),
+        end=None,
+        peak_at=moment(departure.peak_at),
+        peak_score=departure.score,
+        value=departure.value,
+        expected=departure.expected,
+        lower=departure.lower,
+        upper=departure.upper,
+        title=departure.title,
+        log=departure.evidence.model_dump(mode="json"),
+        revision=1,
+    )
+    session.add(anomaly)
+    await session.flush()
+    return anomaly, AnomalyDetected(anomaly=service.snapshot(anomaly))
