@@ -78,13 +78,19 @@ async def test_a_new_template_is_an_anomaly_while_it_keeps_coming(log_world: Any
 
 async def test_a_burst_tells_what_was_expected_and_ends(log_world: Any) -> None:
     await log_world.learn()
-    await log_world.minutes(3, **{"door opened": 60})
+    await log_world.minutes(1, **{"door opened": 60})
+    await log_world.minutes(2, **{"door opened": 200})
     await log_world.minutes(2)
     (anomaly,) = await log_world.detected("rate")
     assert anomaly["lower"] <= anomaly["expected"] <= anomaly["upper"] < anomaly["value"] == 60
     assert (anomaly["metric"], anomaly["aggregation"], anomaly["unit"]) == ("log.records", "count", "{record}")
-    resolved = {each["anomaly"]["id"] for each in await log_world.told("anomaly.resolved")}
-    assert anomaly["id"] in resolved
+    (updated,) = [
+        each["anomaly"] for each in await log_world.told("anomaly.updated") if each["anomaly"]["id"] == anomaly["id"]
+    ]
+    assert (updated["value"], updated["onset"], updated["revision"]) == (200, anomaly["onset"], 2)
+    assert "came 200 times" in updated["title"]
+    resolved = {each["anomaly"]["id"]: each["anomaly"] for each in await log_world.told("anomaly.resolved")}
+    assert resolved[anomaly["id"]]["value"] == 200
 
 
 async def test_what_vanishes_is_told_in_seconds_of_silence(log_world: Any) -> None:
@@ -207,6 +213,20 @@ async def test_one_service_that_cannot_be_evaluated_does_not_keep_the_others_fro
     await log_world.minutes(1)
     assert set(await log_world.templates()) == set(log_world.ordinary)
     assert "the evaluation of the logs of poison failed" in caplog.text
+
+
+async def test_a_service_that_logs_no_more_is_forgotten(log_world: Any) -> None:
+    await log_world.learn()
+    for age in (timedelta(hours=2), timedelta(days=log_world.settings.retention_days)):
+        log_world.now += age
+        await log_world.evaluate()
+        await log_world.evaluate()
+    assert await log_world.templates() == {}
+    assert len(await log_world.told("log_template.removed")) == len(log_world.ordinary)
+    assert len(await log_world.told("anomaly.resolved")) == 1
+    async with log_world.sessions() as session:
+        for table in ("log_streams", "log_watches"):
+            assert (await session.execute(text(f"SELECT count(*) FROM {table}"))).scalar_one() == 0
 
 
 async def test_a_process_that_lost_its_lease_writes_nothing(log_world: Any) -> None:

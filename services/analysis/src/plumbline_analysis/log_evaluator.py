@@ -5,7 +5,7 @@ import contextlib
 import logging
 import time
 from collections.abc import Awaitable, Callable, Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 from opentelemetry.context import Context
@@ -64,12 +64,24 @@ class LogEvaluator:
             return
         async with self._read_sessions() as session:
             due = await repository.pending(session)
-        for each in due:
-            try:
-                await self.evaluate(each, token)
-            except Exception:
-                # It must not keep the others from being evaluated.
-                log.exception("the evaluation of the logs of %s failed; the next round tries again", each.service)
+            before = self._clock() - timedelta(days=self._settings.retention_days)
+            abandoned = await repository.abandoned(session, before)
+        for work, streams in ((self.forget, abandoned), (self.evaluate, due)):
+            for each in streams:
+                try:
+                    await work(each, token)
+                except Exception:
+                    # It must not keep the others from being evaluated.
+                    log.exception("the evaluation of the logs of %s failed; the next round tries again", each.service)
+
+    async def forget(self, pending: Pending, token: int) -> None:
+        """Make place for another service: this one has not logged for as long as points are kept."""
+        async with self._sessions.begin() as session:
+            if await lease.still_holds(session, self._holder, token) and await repository.drop_stream(
+                session, pending
+            ):
+                for event in await service.forget(session, pending, micros(self._clock())):
+                    await outbox.stage(session, event)
 
     async def evaluate(self, pending: Pending, token: int) -> None:
         """Mine the lines of one service that have come, then judge its intervals that have settled."""
@@ -91,7 +103,7 @@ class LogEvaluator:
             async with self._sessions.begin() as session:
                 if not await lease.still_holds(session, self._holder, token):
                     return
-                events = await service.start_anew(session, pending, until) if is_new else []
+                events = await service.forget(session, pending, until) if is_new else []
                 events += await service.record(session, pending, position, mined)
                 if events:
                     with _trace(pending.service, events, began):

@@ -10,7 +10,7 @@ from plumbline_analysis.anomalies import rules, service
 from plumbline_analysis.models import Anomaly
 from plumbline_analysis.moments import moment
 from plumbline_common import db
-from plumbline_common.events import AnomalyDetected
+from plumbline_common.events import AnomalyDetected, AnomalyUpdated
 from plumbline_common.schemas import AnomalyState, LogEvidence
 
 METRIC = "log.records"
@@ -49,20 +49,33 @@ async def open_one(session: AsyncSession, departure: Departure) -> tuple[Anomaly
         requirement_id=None,
         requirement_revision=None,
         state=AnomalyState.OPEN,
-        severity=rules.severity(departure.score),
-        direction=departure.direction,
         onset=moment(departure.onset),
         end=None,
-        peak_at=moment(departure.peak_at),
-        peak_score=departure.score,
-        value=departure.value,
-        expected=departure.expected,
-        lower=departure.lower,
-        upper=departure.upper,
-        title=departure.title,
-        log=departure.evidence.model_dump(mode="json"),
         revision=1,
     )
+    _describe(anomaly, departure)
     session.add(anomaly)
     await session.flush()
     return anomaly, AnomalyDetected(anomaly=service.snapshot(anomaly))
+
+
+def worsen(anomaly: Anomaly, departure: Departure) -> AnomalyUpdated | None:
+    """A peak that is clearly worse than the one before is news."""
+    if departure.score < anomaly.peak_score * rules.NEWS:
+        return None
+    _describe(anomaly, departure)
+    anomaly.revision += 1
+    return AnomalyUpdated(anomaly=service.snapshot(anomaly))
+
+
+def _describe(anomaly: Anomaly, departure: Departure) -> None:
+    anomaly.severity = rules.severity(departure.score)
+    anomaly.direction = departure.direction
+    anomaly.peak_at = moment(departure.peak_at)
+    anomaly.peak_score = departure.score
+    anomaly.value = departure.value
+    anomaly.expected = departure.expected
+    anomaly.lower = departure.lower
+    anomaly.upper = departure.upper
+    anomaly.title = departure.title
+    anomaly.log = departure.evidence.model_dump(mode="json")

@@ -25,11 +25,12 @@ Change = tuple[Kind, int | None]
 
 @dataclass(frozen=True)
 class Judged:
-    """What one interval brought: the changes that began in it, and those that did not last into it."""
+    """What one interval brought: the changes that began in it, those that lasted, and those that did not."""
 
     start: int
     end: int
     began: list[Finding]
+    lasted: list[Finding]
     ended: list[Change]
 
 
@@ -99,7 +100,7 @@ class Stream:
         began = [(finding.kind, finding.template_id) for finding in findings]
         # One that begins anew in the interval in which it ended does so after it.
         self._told = [change for change in self._told if change not in ended and change not in began] + began
-        return Judged(start, end, findings, ended)
+        return Judged(start, end, findings, self._watch.lasting, ended)
 
     def _silence(self, findings: list[Finding]) -> list[Finding]:
         """That a service says nothing at all is one finding, not one for each template that it fell silent with: for

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Row, bindparam, delete, func, select, text
+from sqlalchemy import ColumnElement, Row, bindparam, delete, exists, func, select, text
 from sqlalchemy.dialects.postgresql import JSONB, insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -78,6 +78,19 @@ async def pending(session: AsyncSession) -> list[Pending]:
     ]
 
 
+async def abandoned(session: AsyncSession, before: datetime) -> list[Pending]:
+    """The streams without a line since then."""
+    rows = await session.execute(
+        select(LogStream, LogWatch.position)
+        .join_from(LogStream, LogWatch, LogWatch.stream == LogStream.number)
+        .where(LogWatch.asleep, LogStream.lines == LogWatch.position)
+        .where(~exists().where(LogTemplate.stream == LogStream.number, LogTemplate.last_seen >= before))
+    )
+    return [
+        Pending(stream.number, stream.service, stream.lines, position, stream.first_seen) for stream, position in rows
+    ]
+
+
 async def watch(session: AsyncSession, stream: int) -> LogWatch | None:
     return (await session.execute(select(LogWatch).where(LogWatch.stream == stream))).scalar_one_or_none()
 
@@ -114,6 +127,19 @@ async def save_watch(session: AsyncSession, stream: int, position: int, mined: M
     await session.execute(
         insert(LogWatch).values(stream=stream, **values).on_conflict_do_update(index_elements=["stream"], set_=values)
     )
+
+
+async def drop_stream(session: AsyncSession, pending: Pending) -> bool:
+    """Delete a stream and its state, unless lines have come meanwhile. Whether it is gone."""
+    gone = await session.execute(
+        delete(LogStream)
+        .where(LogStream.number == pending.stream, LogStream.lines == pending.lines)
+        .returning(LogStream.number)
+    )
+    if gone.first() is None:
+        return False
+    await session.execute(delete(LogWatch).where(LogWatch.stream == pending.stream))
+    return True
 
 
 _SAVE = text(

@@ -33,8 +33,8 @@ def _snapshot(template: LogTemplate) -> LogTemplateSnapshot:
     return LogTemplateSnapshot.model_validate(template)
 
 
-async def start_anew(session: AsyncSession, pending: Pending, at: int) -> list[Event]:
-    """Forget what is known of a stream whose state can't be read: it is learned anew, under new ids."""
+async def forget(session: AsyncSession, pending: Pending, at: int) -> list[Event]:
+    """Forget the templates of a stream and end its anomalies. The events that tell of it are to be staged."""
     ongoing = await anomaly_repository.ongoing_of_logs(session, pending.service)
     events: list[Event] = [anomalies.end(anomaly, at) for anomaly in ongoing]
     dropped = await repository.drop(session, pending.stream)
@@ -81,8 +81,8 @@ def _told(template: LogTemplate) -> Event:
 async def _judged(
     session: AsyncSession, service: str, judged: Sequence[Judged], ids: Mapping[int, UUID]
 ) -> list[Event]:
-    """Open and end anomalies, interval by interval."""
-    if not any(each.began or each.ended for each in judged):
+    """Open, update and end anomalies, interval by interval."""
+    if not any(each.began or each.lasted or each.ended for each in judged):
         return []
     events: list[Event] = []
     ongoing = {each.signal_id: each for each in await anomaly_repository.ongoing_of_logs(session, service)}
@@ -93,7 +93,10 @@ async def _judged(
         for finding in each.began:
             departure = rules.departure(service, finding, each, ids)
             if departure.signal_id not in ongoing:
-                anomaly, detected = await of_logs.open_one(session, departure)
-                ongoing[departure.signal_id] = anomaly
+                ongoing[departure.signal_id], detected = await of_logs.open_one(session, departure)
                 events.append(detected)
+        for finding in each.lasted:
+            departure = rules.departure(service, finding, each, ids)
+            if (anomaly := ongoing.get(departure.signal_id)) is not None:
+                events += filter(None, [of_logs.worsen(anomaly, departure)])
     return events
