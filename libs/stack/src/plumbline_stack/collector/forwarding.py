@@ -13,6 +13,7 @@ from plumbline_stack.keys import Issuer
 
 _log = logging.getLogger(__name__)
 _TOKEN_SECONDS = 3600.0
+_AGAIN = {0, 429, 502, 503, 504}
 
 
 class Forwarder:
@@ -36,25 +37,33 @@ class Forwarder:
         self._waiting.put_nowait(gzip.compress(message.SerializeToString(), compresslevel=1))
 
     async def run(self) -> None:
-        """Sends until cancelled. A gateway that is away is tried again with the next message."""
+        """Sends until cancelled. While the gateway is away or overloaded, a message is tried again each second."""
         async with httpx.AsyncClient(timeout=5) as client:
             while True:
                 body = await self._waiting.get()
-                problem = await self._send(client, body)
-                if problem and not self._failing:
-                    _log.warning("%s do not reach %s: %s", self._what, self._endpoint, problem)
-                self._failing = bool(problem)
+                while (status := await self._send(client, body)) in _AGAIN:
+                    self._tell(status)
+                    await asyncio.sleep(1)
+                self._tell(status)
 
-    async def _send(self, client: httpx.AsyncClient, body: bytes) -> str:
+    def _tell(self, status: int) -> None:
+        """Log the first failure after a success."""
+        failing = not 200 <= status < 300
+        if failing and not self._failing:
+            answer = f"status {status}" if status else "no answer"
+            _log.warning("%s do not reach %s: %s", self._what, self._endpoint, answer)
+        self._failing = failing
+
+    async def _send(self, client: httpx.AsyncClient, body: bytes) -> int:
+        """The status of the answer, 0 without one."""
         headers = {
             "authorization": f"Bearer {self._fresh_token()}",
             "content-type": "application/x-protobuf",
             "content-encoding": "gzip",
         }
         with contextlib.suppress(httpx.HTTPError):
-            reply = await client.post(self._endpoint, content=body, headers=headers)
-            return "" if reply.is_success else f"status {reply.status_code}"
-        return "no answer"
+            return (await client.post(self._endpoint, content=body, headers=headers)).status_code
+        return 0
 
     def _fresh_token(self) -> str:
         if time.monotonic() >= self._renew_at:
