@@ -360,6 +360,11 @@ class LogWorld:
             if evaluate:
                 await self.evaluate()
 
+    async def silence(self, minutes: int) -> None:
+        for _ in range(minutes):
+            self.now += timedelta(minutes=1)
+            await self.evaluate()
+
     async def learn(self) -> None:
         """Let ordinary minutes pass until what is unusual is told."""
         await self.minutes(Config().learning + 10, evaluate=False)

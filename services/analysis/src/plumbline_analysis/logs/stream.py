@@ -3,7 +3,8 @@
 Times are microseconds since the Unix epoch. Intervals begin at whole multiples of their length, so that all processes
 agree on them. A line that comes after its interval was judged counts in the next one that will be where it is at most
 `lateness` late; a later one only adds to its template. An interval without any line is judged too, until there were
-`QUIET` of them in a row: then the stream is asleep until a line comes.
+`QUIET` of them in a row: then the stream is asleep until a line comes. Where more than `AWAY` are due at once, nobody
+judged meanwhile, and perhaps nobody heard the senders: of these, the intervals without a line are left out.
 
 What ended before `since` teaches only: it is history, and nobody's alarm.
 """
@@ -18,6 +19,7 @@ from plumbline_analysis.logs.state import packed, unpacked
 
 VERSION = 1
 QUIET = 60
+AWAY = 2
 
 Change = tuple[Kind, int | None]
 """A kind of finding and the id of its template."""
@@ -76,11 +78,11 @@ class Stream:
     def judge(self, until: int) -> list[Judged]:
         """Judge the intervals that end by `until`, in their order. O(intervals * templates)."""
         judged = []
+        away = self._next is not None and until // self.interval - self._next > AWAY
         if self._next is None and self._pending:
             self._next = min(self._pending)
         while self._next is not None and (self._next + 1) * self.interval <= until:
-            if self._quiet >= QUIET and self._next not in self._pending:
-                # What was silent for so long says nothing new by being silent.
+            if (away or self._quiet >= QUIET) and self._next not in self._pending:
                 last = until // self.interval
                 self._next = min([number for number in self._pending if number < last], default=last)
                 continue
