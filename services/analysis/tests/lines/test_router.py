@@ -206,6 +206,16 @@ async def test_lines_of_more_services_than_can_be_watched_are_refused(
     assert [row.service for row in await stored(sessions)] == ["s1", "s2"]
 
 
+async def test_any_number_of_services_is_answered(
+    collector: httpx.AsyncClient, sessions: db.Sessions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(service, "MAX_STREAMS", 1)
+    content = b"\n".join(b'{"msg":1,"service":"%d"}' % number for number in range(35_000))
+    reply = await collector.post(LINES, content=gzip.compress(content), headers=NDJSON | GZIP)
+    assert (reply.status_code, reply.json()["accepted"], len(reply.json()["rejected"])) == (200, 1, 34_999)
+    assert len(await stored(sessions)) == 1
+
+
 @pytest.mark.parametrize("role", ["viewer", "editor", "reviewer"])
 async def test_only_collectors_may_send(caller: Any, role: str) -> None:
     assert (await caller(role).post(OTLP, content=FINE, headers=PROTOBUF)).status_code == 403

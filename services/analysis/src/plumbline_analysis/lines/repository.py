@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from asyncpg.exceptions import CheckViolationError
-from sqlalchemy import delete, func, select, text
+from sqlalchemy import ARRAY, Text, bindparam, delete, func, select, text
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -35,8 +35,9 @@ async def forget_exports(session: AsyncSession, before: datetime) -> None:
 
 
 async def known_services(session: AsyncSession, services: Sequence[str]) -> set[str]:
-    found = await session.execute(select(LogStream.service).where(LogStream.service.in_(services)))
-    return set(found.scalars())
+    # One array, for a statement takes only so many parameters.
+    wanted = bindparam("services", list(services), ARRAY(Text))
+    return set(await session.scalars(select(LogStream.service).where(LogStream.service == wanted.any_())))
 
 
 async def count_streams(session: AsyncSession) -> int:

@@ -97,6 +97,7 @@ async def _judged(
                 events.append(detected)
         for finding in each.lasted:
             departure = rules.departure(service, finding, each, ids)
-            if (anomaly := ongoing.get(departure.signal_id)) is not None:
-                events += filter(None, [of_logs.worsen(anomaly, departure)])
+            anomaly = ongoing.get(departure.signal_id)
+            if anomaly is not None and (updated := of_logs.worsen(anomaly, departure)) is not None:
+                events.append(updated)
     return events
