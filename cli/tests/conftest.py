@@ -56,6 +56,7 @@ class Service:
         """After how many bytes an export breaks off."""
         self.tokens: list[str] = []
         self.log: list[dict[str, Any]] = []
+        self.templates: list[dict[str, Any]] = []
         self.chain = audit.Chain()
 
     def write(self, id: str, changes: dict[str, Any], by: str = "rita", reason: str = "") -> dict[str, Any]:
@@ -105,6 +106,7 @@ class Service:
             Route(root + "/{id}/revisions", self.history),
             Route(root + "/{id}/revisions/{number:int}", self.snapshot),
             Route(root + "/{id}/diff", self.diff),
+            Route("/api/v1/log-templates", self.log_templates),
             Route("/api/v1/audit", self.audits), Route("/api/v1/audit/export", self.export),
         ]  # fmt: skip
 
@@ -287,6 +289,13 @@ class Service:
     def _match(request: Request, now: dict[str, Any]) -> None:
         if request.headers["if-match"] != f'"{now["revision"]}"':
             raise Problem(412, "stale-version", f"it is at revision {now['revision']} now")
+
+    async def log_templates(self, request: Request) -> Response:
+        asked = request.query_params
+        self.asked.append(("GET", request.url.path, dict(asked)))
+        found = [each for each in self.templates if asked.get("service") in (None, each["service"])]
+        start = int(asked["skip"])
+        return JSONResponse({"items": found[start : start + int(asked["limit"])], "total": len(found)})
 
     @staticmethod
     def _answer(document: dict[str, Any]) -> Response:

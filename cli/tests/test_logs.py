@@ -1,8 +1,9 @@
-"""`plumbline logs mine`, on files and on standard input."""
+"""`plumbline logs mine`, on files and on standard input, and `plumbline logs templates`."""
 
 import csv
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner, Result
@@ -92,3 +93,27 @@ def test_the_logs_of_the_stack_are_still_shown(tmp_path: Path) -> None:
     for arguments in (["logs"], ["logs", "search"], ["logs", "show", "search"], ["logs", "-n", "3"]):
         result = CliRunner().invoke(app, [*arguments, "--folder", str(tmp_path)])
         assert "ready" in result.output, result.output
+
+
+def template(service: str, text: str, count: int) -> dict[str, Any]:
+    return {"service": service, "template": text, "count": count, "last_seen": "2026-05-01T10:00:00.123456Z"}
+
+
+def test_the_templates_of_services_are_listed(shell: Any, service: Any) -> None:
+    service.templates = [template("shop", "cart <*> paid\x1b[31m", 12345), template("mail", "sent", 1)]
+    shown = shell("logs", "templates", "--service", "shop", "--sort", "-count")
+    assert shown.exit_code == 0
+    head, row, total = shown.output.splitlines()
+    assert head.split() == ["lines", "last", "seen", "service", "template"]
+    assert row.split()[:3] == ["12,345", "2026-05-01T10:00:00Z", "shop"]
+    assert "cart <*> paid" in row
+    assert "\x1b" not in row
+    assert total.strip() == "1 of 1"
+    assert service.asked[-1][2]["sort"] == "-count"
+
+
+def test_all_templates_are_given_as_json(shell: Any, service: Any) -> None:
+    service.templates = [template("shop", f"line {number}", number) for number in range(120)]
+    told = shell("logs", "templates", "line", "--all", "-o", "json")
+    assert len(json.loads(told.stdout)["items"]) == 120
+    assert {asked[2]["q"] for asked in service.asked} == {"line"}

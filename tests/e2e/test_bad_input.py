@@ -6,13 +6,16 @@ import time
 from typing import Any
 
 import pytest
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
     ExportMetricsServiceRequest,
     ExportMetricsServiceResponse,
 )
 
 PATH, SEARCH, OTLP, PUSH = "/api/v1/requirements", "/api/v1/search", "/v1/metrics", "/api/v1/telemetry/points"
+LOGS, LINES = "/v1/logs", "/api/v1/telemetry/logs"
 JSON = {"Content-Type": "application/json"}
+NDJSON = {"Content-Type": "application/x-ndjson"}
 PROTOBUF = {"Content-Type": "application/x-protobuf"}
 GZIP = PROTOBUF | {"Content-Encoding": "gzip"}
 NOW = time.time_ns()
@@ -30,6 +33,13 @@ def protobuf(value: float, at: int = NOW) -> bytes:
     message = ExportMetricsServiceRequest()
     metric = message.resource_metrics.add().scope_metrics.add().metrics.add(name=METRIC)
     metric.gauge.data_points.add(time_unix_nano=at, as_double=value)
+    return message.SerializeToString()
+
+
+def logs(body: str) -> bytes:
+    message = ExportLogsServiceRequest()
+    record = message.resource_logs.add().scope_logs.add().log_records.add(time_unix_nano=NOW)
+    record.body.string_value = body
     return message.SerializeToString()
 
 
@@ -93,6 +103,13 @@ BODIES: list[tuple[str, str, bytes, dict[str, str], set[int]]] = [
     ("OTLP/JSON with a time before 1970", OTLP, otlp(at=-1), JSON, MALFORMED),
     ("OTLP/JSON with a time over 64 bits", OTLP, otlp(at=2**64), JSON, MALFORMED),
     ("OTLP/JSON with text for a number", OTLP, otlp("one"), JSON, MALFORMED),
+    ("truncated logs", LOGS, logs("door opened")[:-3], PROTOBUF, MALFORMED),
+    ("gzip bomb of logs", LOGS, gzip.compress(b"\0" * 60_000_000), GZIP, {413}),
+    ("malformed OTLP/JSON logs", LOGS, b'{"resourceLogs": 7}', JSON, MALFORMED),
+    ("logs of an unknown media type", LOGS, b"x", {"Content-Type": "text/plain"}, {415}),
+    ("log lines of 10 MB", LINES, b'{"msg": "' + b"x" * 10_000_000 + b'"}', NDJSON, {413}),
+    ("log lines as JSON", LINES, b'{"msg": "door opened"}', JSON, {415}),
+    ("more log lines than are taken at once", LINES, b"{}\n" * 200_000, NDJSON, {413}),
     ("push without a time", PUSH, b'{"points": [{"metric": "e2e.bad", "value": 1}]}', JSON, {422}),
     ("push without a zone", PUSH, push(time="2026-01-01T00:00:00"), JSON, {422}),
     ("push at no time", PUSH, push(time=1e30), JSON, {422}),

@@ -70,7 +70,7 @@ async def test_a_bad_token_opens_nothing(caller: Any, signer: Issuer, token: Cal
     client = caller(token=token(signer))
     for path in READS:
         assert_problem(await client.get(path), 401)
-    for path in (PATH, "/v1/metrics", "/api/v1/telemetry/points"):
+    for path in (PATH, "/v1/metrics", "/v1/logs", "/api/v1/telemetry/points", "/api/v1/telemetry/logs"):
         response = await client.post(path, json={})
         assert_problem(response, 401)
         assert "www-authenticate" in response.headers
@@ -206,7 +206,9 @@ async def test_the_documents_are_open_to_all(caller: Any) -> None:
         assert response.status_code == 200, part
         assert response.content, part
     paths = (await client.get("/openapi.json")).json()["paths"]
-    assert {PATH, "/api/v1/search", "/api/v1/anomalies", "/v1/metrics"} <= set(paths)
+    assert {PATH, "/api/v1/search", "/api/v1/anomalies", "/v1/metrics", "/v1/logs", "/api/v1/log-templates"} <= set(
+        paths
+    )
     assert (await client.get("/asyncapi.json")).json()["asyncapi"] == "3.0.0"
 
 

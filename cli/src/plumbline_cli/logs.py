@@ -1,4 +1,4 @@
-"""`plumbline logs`: what the parts of the local stack have logged, and the templates of any log file."""
+"""`plumbline logs`: what the parts of the local stack have logged, and the templates of logs."""
 
 import contextlib
 import csv
@@ -7,14 +7,15 @@ import json
 from array import array
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Annotated, Any
+from typing import IO, TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
+from rich.table import Table
 from typer.core import TyperGroup
 
-from plumbline_cli import files
-from plumbline_cli.shell import HERE, Code, Folder, console, errors, fail, many, stack, telling
+from plumbline_cli import files, shell
+from plumbline_cli.shell import HERE, Caller, Code, Folder, calling, console, errors, fail, many, stack, telling
 
 if TYPE_CHECKING:
     from plumbline_analysis.logs.mining import Miner
@@ -36,7 +37,7 @@ class _ShownByDefault(TyperGroup):
         return rest
 
 
-app = typer.Typer(cls=_ShownByDefault, help="The logs of the local stack, and the templates of any log file.")
+app = typer.Typer(cls=_ShownByDefault, help="The logs of the local stack, and the templates of logs.")
 
 
 @app.command()
@@ -48,6 +49,39 @@ def show(
 ) -> None:
     """The last lines that one part of the stack, or each, has logged."""
     stack().logs(folder, service, lines, follow, console)
+
+
+Sort = Literal["last_seen", "-last_seen", "first_seen", "-first_seen", "count", "-count"]
+
+
+@app.command(epilog=shell.EXIT_CODES)
+@calling("viewer")
+def templates(
+    caller: Caller,
+    query: Annotated[str | None, typer.Argument(metavar="[PART]", help="A part of the template, in any case")] = None,
+    service: Annotated[str | None, typer.Option()] = None,
+    sort: Annotated[Sort, typer.Option(help="A minus puts the largest or newest first")] = "-last_seen",
+    skip: shell.Skip = 0,
+    limit: shell.Limit = 50,
+    all: shell.All = False,
+    output: shell.Format = "table",
+) -> None:
+    """The templates that were found in what the services have logged."""
+    page = shell.pages(caller, "/api/v1/log-templates", skip, limit, all, q=query, service=service, sort=sort)
+    if output != "table":
+        shell.write(page, output)
+        return
+    table = Table("lines", "last seen", "service", "template", box=None, pad_edge=False)
+    table.columns[0].justify = "right"
+    for each in page["items"]:
+        table.add_row(
+            f"{each['count']:,}",
+            shell.moment(each["last_seen"]),
+            shell.text(each["service"]),
+            shell.text(each["template"]),
+        )
+    console.print(table)
+    console.print(f"[dim]{len(page['items'])} of {page['total']:,}[/]")
 
 
 @app.command()

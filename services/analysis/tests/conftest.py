@@ -1,8 +1,8 @@
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, ClassVar
 from uuid import UUID
 
 import httpx
@@ -15,6 +15,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine, async_sessionmaker
 
 from plumbline_analysis.anomalies import repository as anomaly_repository
 from plumbline_analysis.anomalies.schemas import AnomalySort
+from plumbline_analysis.lines import service as line_service
+from plumbline_analysis.log_evaluator import LogEvaluator
+from plumbline_analysis.logs.changes import Config
 from plumbline_analysis.main import create_app
 from plumbline_analysis.models import Base
 from plumbline_analysis.moments import micros
@@ -23,6 +26,7 @@ from plumbline_analysis.points.directory import Directory
 from plumbline_analysis.settings import Settings
 from plumbline_analysis.sources import batch
 from plumbline_analysis.sources.batch import Batch, Head, Histogram, Kind, Layout, Temporality, Window
+from plumbline_analysis.sources.lines import Line, Lines
 from plumbline_analysis.watched import service as watched
 from plumbline_analysis.worker import Evaluator, Maintenance
 from plumbline_common import db, migrate
@@ -312,3 +316,85 @@ def quick(settings: Settings) -> Settings:
 @pytest.fixture
 def world(sessions: db.Sessions, read_sessions: db.Sessions, quick: Settings) -> World:
     return World(sessions, read_sessions, quick)
+
+
+class LogWorld:
+    """A shop whose log lines come minute by minute, the clock of its day, and the evaluator that reads them."""
+
+    start = datetime.now(UTC).replace(minute=0, second=0, microsecond=0) - timedelta(hours=12)
+    ordinary: ClassVar = {"cart paid": 40, "stock counted": 20, "door opened": 3}
+
+    def __init__(self, sessions: db.Sessions, read_sessions: db.Sessions, settings: Settings) -> None:
+        self.sessions, self.read_sessions, self.settings = sessions, read_sessions, settings
+        self.now = self.start
+        self.random = np.random.default_rng(5)
+        self.evaluator = self.new_evaluator()
+
+    def new_evaluator(self) -> LogEvaluator:
+        leader = Evaluator(self.sessions, self.read_sessions, self.settings, lambda: self.now)
+        self.release = leader.release
+        return LogEvaluator(
+            self.sessions, self.read_sessions, self.settings, leader.holder, leader.claim, lambda: self.now
+        )
+
+    async def restart(self) -> None:
+        await self.release()
+        self.evaluator = self.new_evaluator()
+
+    async def log(self, counts: Mapping[str, int], at: datetime | None = None, of: str = "shop") -> None:
+        """Store so many lines each, as if they had come at `at`."""
+        time = micros(at or self.now)
+        lines = [Line(of, time, 9, text.encode(), b"{}") for text, count in counts.items() for _ in range(count)]
+        async with self.sessions.begin() as session:
+            await line_service.store_export(session, Lines(lines, is_timed=False), b"")
+            await session.execute(
+                text("UPDATE log_streams SET first_seen = :start WHERE first_seen > :start"), {"start": self.start}
+            )
+
+    async def minutes(self, count: int, evaluate: bool = True, **more: int) -> None:
+        """Let ordinary minutes pass, with `more` lines in each."""
+        for _ in range(count):
+            came = {line: int(self.random.poisson(mean)) for line, mean in self.ordinary.items()} | more
+            await self.log(came, self.now + timedelta(seconds=30))
+            self.now += timedelta(minutes=1)
+            if evaluate:
+                await self.evaluate()
+
+    async def silence(self, minutes: int) -> None:
+        for _ in range(minutes):
+            self.now += timedelta(minutes=1)
+            await self.evaluate()
+
+    async def learn(self) -> None:
+        """Let ordinary minutes pass until what is unusual is told."""
+        await self.minutes(Config().learning + 10, evaluate=False)
+        await self.evaluate()
+
+    async def evaluate(self) -> None:
+        """As soon as the last minute has settled."""
+        now, self.now = self.now, self.now + timedelta(seconds=self.settings.settle_seconds)
+        await self.evaluator.round()
+        self.now = now
+
+    async def events(self) -> list[tuple[str, dict[str, Any]]]:
+        return await World.events(self)  # type: ignore[arg-type]
+
+    async def told(self, subject: str) -> list[dict[str, Any]]:
+        """The data of the events of one kind."""
+        return [data for kind, data in await self.events() if kind == subject]
+
+    async def detected(self, kind: str) -> list[dict[str, Any]]:
+        """The anomalies of logs of one kind, as they were detected."""
+        anomalies = [data["anomaly"] for data in await self.told("anomaly.detected")]
+        return [anomaly for anomaly in anomalies if anomaly["log"]["kind"] == kind]
+
+    async def templates(self) -> dict[str, Any]:
+        """Those that are not part of others, by their text."""
+        async with self.sessions() as session:
+            rows = await session.execute(text("SELECT * FROM log_templates WHERE merged_into IS NULL"))
+            return {row.template: row for row in rows}
+
+
+@pytest.fixture
+def log_world(sessions: db.Sessions, read_sessions: db.Sessions, settings: Settings) -> LogWorld:
+    return LogWorld(sessions, read_sessions, settings.model_copy(update={"evaluation_interval_seconds": 10}))

@@ -13,7 +13,9 @@ import contract
 
 OPERATIONS = [
     "POST /v1/metrics",
+    "POST /v1/logs",
     "POST /api/v1/telemetry/points",
+    "POST /api/v1/telemetry/logs",
     "GET /api/v1/signals",
     "GET /api/v1/signals/{id}",
     "GET /api/v1/signals/{id}/series",
@@ -31,6 +33,8 @@ OPERATIONS = [
     "POST /api/v1/anomalies/{id}/acknowledge",
     "GET /api/v1/anomalies/{id}/labels",
     "POST /api/v1/anomalies/{id}/labels",
+    "GET /api/v1/log-templates",
+    "GET /api/v1/log-templates/{id}",
     "GET /api/v1/verdicts",
 ]
 

@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 import indexed
 from plumbline_common import db, migrate, offload
 from plumbline_common.events import Event, Received
-from plumbline_common.schemas import AnomalySnapshot, RequirementSnapshot
+from plumbline_common.schemas import AnomalySnapshot, LogTemplateSnapshot, RequirementSnapshot
 from plumbline_search.embedding import encoder
 from plumbline_search.embedding.embedder import Embedder
 from plumbline_search.indexes.serving import Serving
@@ -127,6 +127,28 @@ def requirement() -> Callable[..., RequirementSnapshot]:
                 "created_by": "alice",
                 "updated_at": MOMENT,
                 "updated_by": "alice",
+            }
+            | changes
+        )
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def log_template() -> Callable[..., LogTemplateSnapshot]:
+    """A log template with the members that the caller changes."""
+
+    def make(**changes: Any) -> LogTemplateSnapshot:
+        return LogTemplateSnapshot.model_validate(
+            {
+                "id": UUID(int=4),
+                "service": "shop",
+                "template": "cart <*> paid",
+                "count": 12,
+                "first_seen": MOMENT,
+                "last_seen": MOMENT,
+                "examples": ["cart 7 paid", "cart 8 paid"],
+                "revision": 1,
             }
             | changes
         )

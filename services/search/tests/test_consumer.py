@@ -15,13 +15,16 @@ from plumbline_common.events import (
     AnomalyResolved,
     AnomalyUpdated,
     Event,
+    LogTemplateDiscovered,
+    LogTemplateRemoved,
+    LogTemplateUpdated,
     Received,
     RequirementCreated,
     RequirementDeleted,
     RequirementTransitioned,
     RequirementUpdated,
 )
-from plumbline_common.schemas import AnomalySnapshot, RequirementSnapshot
+from plumbline_common.schemas import AnomalySnapshot, LogTemplateSnapshot, RequirementSnapshot
 from plumbline_search import consumer
 from plumbline_search.consumer import Indexer
 from plumbline_search.embedding.embedder import Embedder
@@ -32,6 +35,7 @@ from plumbline_search.indexes.serving import Serving
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 NewRequirement = Callable[..., RequirementSnapshot]
 NewAnomaly = Callable[..., AnomalySnapshot]
+NewLogTemplate = Callable[..., LogTemplateSnapshot]
 AsReceived = Callable[..., Received[Any]]
 
 
@@ -172,6 +176,20 @@ async def test_an_anomaly_that_is_called_a_false_positive_is_found_as_one(
     said: dict[str, Any] = {"label": "false_positive", "comment": "", "labelled_at": NOW, "labelled_by": "olga"}
     await indexer.anomaly_changed(received(AnomalyLabelled(anomaly=called, **said)))
     assert await rows(sessions, "SELECT revision, state FROM search_documents") == [(5, "false_positive")]
+
+
+async def test_a_log_template_is_indexed_until_it_is_removed(
+    indexer: Indexer, sessions: db.Sessions, log_template: NewLogTemplate, received: AsReceived
+) -> None:
+    await indexer.log_template_changed(received(LogTemplateDiscovered(log_template=log_template())))
+    grown = log_template(revision=2, template="cart <*> paid by <*>")
+    await indexer.log_template_changed(received(LogTemplateUpdated(log_template=grown)))
+    documents = "SELECT kind, title, service, deleted FROM search_documents"
+    assert await rows(sessions, documents) == [("log_template", "cart <*> paid by <*>", "shop", False)]
+    removed = LogTemplateRemoved(log_template_id=UUID(int=4), revision=3, service="shop", merged_into=UUID(int=5))
+    await indexer.log_template_removed(received(removed))
+    await indexer.log_template_changed(received(LogTemplateUpdated(log_template=grown)))
+    assert [row[3] for row in await rows(sessions, documents)] == [True]
 
 
 async def test_what_cannot_be_embedded_is_neither_indexed_nor_noted(

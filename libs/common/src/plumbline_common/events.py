@@ -20,6 +20,7 @@ from plumbline_common.schemas import (
     DeploymentSnapshot,
     Given,
     Label,
+    LogTemplateSnapshot,
     RequirementSnapshot,
     Schema,
     Slo,
@@ -273,6 +274,40 @@ class DeploymentRecorded(Event):
     @property
     def key(self) -> str:
         return str(self.deployment.id)
+
+
+class _AboutLogTemplate(Event):
+    log_template: LogTemplateSnapshot
+
+    @property
+    def key(self) -> str:
+        return str(self.log_template.id)
+
+
+class LogTemplateDiscovered(_AboutLogTemplate):
+    """A service logs what it had not logged before."""
+
+    subject = "analysis.log_template.discovered.v1"
+
+
+class LogTemplateUpdated(_AboutLogTemplate):
+    """A template has another text, as others turned out to be one with it, or ten times the lines."""
+
+    subject = "analysis.log_template.updated.v1"
+
+
+class LogTemplateRemoved(Event):
+    """A template is one with another, or came so long ago that it is forgotten."""
+
+    subject = "analysis.log_template.removed.v1"
+    log_template_id: UUID
+    revision: int
+    service: str
+    merged_into: UUID | None
+
+    @property
+    def key(self) -> str:
+        return str(self.log_template_id)
 
 
 class _AboutObjective(Event):

@@ -607,8 +607,29 @@ class AnomalyExplanation(Schema):
     deployments: list[PrecedingDeployment]
 
 
+class LogShare(Schema):
+    """One template's part of a change of the mix: the shares of the lines that were expected and that came."""
+
+    template_id: UUID | None
+    template: str
+    expected: float
+    came: float
+
+
+class LogEvidence(Schema):
+    """What an anomaly of logs is made of. `template_id` and `template` are null where it is about all of them."""
+
+    kind: Literal["new", "vanished", "rate", "mix"]
+    template_id: UUID | None
+    template: str | None
+    examples: list[str]
+    shares: list[LogShare]
+    """Of a mix: the templates that add most to its change."""
+    interval_seconds: int
+
+
 class AnomalySnapshot(Schema):
-    """A departure of one signal from its expected band."""
+    """A departure of one signal from its expected band, or of the logs of one service from what is usual in them."""
 
     id: UUID
     signal_id: UUID
@@ -633,6 +654,7 @@ class AnomalySnapshot(Schema):
     upper: float
     title: str
     explanation: AnomalyExplanation | None = None
+    log: Given[LogEvidence] = None
     revision: int
     """Grows with each change: an older one never overwrites a newer one."""
     acknowledged_at: Given[AwareDatetime] = None
@@ -658,6 +680,23 @@ class DeploymentSnapshot(Schema):
     """What the sender calls it (`deployment.id`)."""
     recorded_at: AwareDatetime
     recorded_by: str
+
+
+# --- Logs -----------------------------------------------------------------------------------------------
+
+
+class LogTemplateSnapshot(Schema):
+    """What the lines of one log statement have in common; `<*>` stands for what varies."""
+
+    id: UUID
+    service: str
+    template: str
+    count: int
+    first_seen: AwareDatetime
+    last_seen: AwareDatetime
+    examples: list[str]
+    revision: int
+    """Grows each time that it is told of: an older one never overwrites a newer one."""
 
 
 class Page(Schema):

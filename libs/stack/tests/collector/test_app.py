@@ -6,6 +6,8 @@ from pathlib import Path
 import httpx
 import pytest_asyncio
 from asgi_lifespan import LifespanManager
+from google.protobuf.message import Message
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
@@ -27,14 +29,14 @@ async def nothing_beside() -> AsyncIterator[None]:
 
 
 @pytest_asyncio.fixture
-async def put() -> list[ExportMetricsServiceRequest]:
+async def put() -> list[Message]:
     return []
 
 
 @pytest_asyncio.fixture
-async def client(tmp_path: Path, put: list[ExportMetricsServiceRequest]) -> AsyncIterator[httpx.AsyncClient]:
+async def client(tmp_path: Path, put: list[Message]) -> AsyncIterator[httpx.AsyncClient]:
     store = Store(tmp_path / "telemetry.sqlite")
-    app = create_app(store, put.append, nothing_beside)
+    app = create_app(store, put.append, put.append, nothing_beside)
     async with LifespanManager(app):
         transport = httpx.ASGITransport(app)
         async with httpx.AsyncClient(transport=transport, base_url="http://collector") as opened:
@@ -42,7 +44,7 @@ async def client(tmp_path: Path, put: list[ExportMetricsServiceRequest]) -> Asyn
     store.close()
 
 
-async def test_what_was_sent_can_be_read(client: httpx.AsyncClient) -> None:
+async def test_what_was_sent_can_be_read(client: httpx.AsyncClient, put: list[Message]) -> None:
     assert (await client.post("/v1/traces", json=SPANS)).json() == {}
     assert (await client.post("/v1/logs", json=LOGS)).json() == {}
     assert [span["name"] for span in (await client.get(f"/traces/{TRACE}")).json()] == ["index"]
@@ -50,6 +52,8 @@ async def test_what_was_sent_can_be_read(client: httpx.AsyncClient) -> None:
     assert [trace["trace_id"] for trace in (await client.get("/traces")).json()] == [TRACE]
     logs = (await client.get("/logs", params={"trace_id": TRACE, "limit": "x"})).json()
     assert [record["body"] for record in logs] == ["hm"]
+    (gone_on,) = put
+    assert isinstance(gone_on, ExportLogsServiceRequest)
 
 
 async def test_values_beyond_what_json_and_sqlite_hold_are_kept(client: httpx.AsyncClient) -> None:
@@ -66,7 +70,7 @@ async def test_values_beyond_what_json_and_sqlite_hold_are_kept(client: httpx.As
     assert row["attributes"] == {"nan": "NaN", "inf": "Infinity", "one": 1.0}
 
 
-async def test_metrics_are_passed_on(client: httpx.AsyncClient, put: list[ExportMetricsServiceRequest]) -> None:
+async def test_metrics_are_passed_on(client: httpx.AsyncClient, put: list[Message]) -> None:
     sent = ExportMetricsServiceRequest()
     sent.resource_metrics.add().schema_url = "x"
     headers = {"content-type": "application/x-protobuf"}

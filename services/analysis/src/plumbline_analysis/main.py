@@ -10,13 +10,17 @@ from plumbline_analysis.anomalies.router import router as anomalies
 from plumbline_analysis.consumer import CONSUMES, subscription
 from plumbline_analysis.deployments.router import router as deployments
 from plumbline_analysis.detectors.router import router as detectors
+from plumbline_analysis.lines.router import router as lines
 from plumbline_analysis.plots.router import router as plots
 from plumbline_analysis.points.directory import Directory
 from plumbline_analysis.points.router import router as points
 from plumbline_analysis.settings import Settings
 from plumbline_analysis.signals.router import router as signals
+from plumbline_analysis.templates.router import router as templates
 from plumbline_analysis.verdicts.router import router as verdicts
 from plumbline_common import idempotency, web
+
+TELEMETRY = ("/v1/metrics", "/v1/logs", "/api/v1/telemetry/points", "/api/v1/telemetry/logs")
 
 
 @contextlib.asynccontextmanager
@@ -36,9 +40,9 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     return web.create_app(
         "analysis",
         settings,
-        routers=[points, signals, detectors, deployments, anomalies, plots, verdicts],
+        routers=[points, lines, signals, detectors, deployments, anomalies, plots, templates, verdicts],
         subscription=lambda app: subscription(app.state.sessions),
         consumes=CONSUMES,
         resources=resources,
-        body_limits=dict.fromkeys(("/v1/metrics", "/api/v1/telemetry/points"), settings.telemetry_limit_bytes),
+        body_limits=dict.fromkeys(TELEMETRY, settings.telemetry_limit_bytes),
     )

@@ -134,7 +134,92 @@ class Detection(Base):
     score: Mapped[float | None] = mapped_column(Double)
 
 
-PARTITIONED = ("number_points", "histogram_points", "detections")
+POINT_TABLES = ("number_points", "histogram_points", "detections")
+"""Partitioned by day, as `LOG_TABLES`."""
+
+
+# --- Logs -------------------------------------------------------------------------------------------------
+
+
+class LogStream(Base):
+    """The logs of one service. `lines` counts all that were stored: the position of the newest."""
+
+    __tablename__ = "log_streams"
+
+    number: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
+    service: Mapped[str] = mapped_column(Text, unique=True)
+    lines: Mapped[int] = mapped_column(BigInteger)
+    first_seen: Mapped[datetime] = mapped_column(db.timestamp(), server_default=sa.func.now())
+
+
+class LogLine(Base):
+    """A log record as it came. Its position is the next one of its stream, in the order of the commits."""
+
+    __tablename__ = "log_lines"
+    __table_args__ = {"postgresql_partition_by": "RANGE (ts)"}
+
+    stream: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    position: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    ts: Mapped[datetime] = mapped_column(db.timestamp(), primary_key=True)
+    severity: Mapped[int] = mapped_column(SmallInteger)
+    """OpenTelemetry's number; 0 where there is none."""
+    body: Mapped[str] = mapped_column(Text)
+    attributes: Mapped[dict[str, str]] = mapped_column(JSONB)
+
+
+LOG_TABLES = ("log_lines",)
+
+
+class LogExport(Base):
+    """A request that was stored, so that the same one sent again is not stored twice."""
+
+    __tablename__ = "log_exports"
+
+    digest: Mapped[bytes] = mapped_column(LargeBinary, primary_key=True)
+    received_at: Mapped[datetime] = mapped_column(db.timestamp(), server_default=sa.func.now(), index=True)
+
+
+class LogWatch(Base):
+    """How far a stream of logs was mined and judged, so that a restart goes on where the last process stopped."""
+
+    __tablename__ = "log_watches"
+
+    stream: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    position: Mapped[int] = mapped_column(BigInteger)
+    asleep: Mapped[bool] = mapped_column(Boolean)
+    """Whether nothing is to be judged before the next line comes."""
+    miner: Mapped[bytes] = mapped_column(LargeBinary)
+    watch: Mapped[bytes] = mapped_column(LargeBinary)
+    pending: Mapped[bytes] = mapped_column(LargeBinary)
+    """The intervals that are not judged yet."""
+
+
+class LogTemplate(Base):
+    """What the lines of one log statement have in common. `number` is the miner's id of it."""
+
+    __tablename__ = "log_templates"
+    __table_args__ = (
+        UniqueConstraint("stream", "number"),
+        Index("ix_log_templates_service_last_seen", "service", "last_seen"),
+        Index("ix_log_templates_news", "stream", postgresql_where=sa.text("news")),
+    )
+
+    id: Mapped[UUID] = mapped_column(Uuid, primary_key=True)
+    stream: Mapped[int] = mapped_column(BigInteger)
+    number: Mapped[int] = mapped_column(BigInteger)
+    service: Mapped[str] = mapped_column(Text)
+    template: Mapped[str] = mapped_column(Text)
+    count: Mapped[int] = mapped_column(BigInteger)
+    first_seen: Mapped[datetime] = mapped_column(db.timestamp())
+    last_seen: Mapped[datetime] = mapped_column(db.timestamp())
+    examples: Mapped[list[str]] = mapped_column(JSONB)
+    revision: Mapped[int] = mapped_column(Integer)
+    """How often it was told of."""
+    told_count: Mapped[int] = mapped_column(BigInteger)
+    news: Mapped[bool] = mapped_column(Boolean)
+    """Whether it is to be told of, as it is new or has changed."""
+    merged_into: Mapped[UUID | None] = mapped_column(Uuid)
+    """The template that it turned out to be one with."""
 
 
 class Deployment(Base):
@@ -284,6 +369,7 @@ class Anomaly(Base):
         Index("ix_anomalies_onset", sa.text("onset DESC"), sa.text("id DESC")),
         Index("ix_anomalies_requirement_id_onset", "requirement_id", sa.text("onset DESC")),
         Index("ix_anomalies_labelled", "signal_id", "onset", postgresql_where=sa.text("label IS NOT NULL")),
+        Index("ix_anomalies_open_log", "service", postgresql_where=sa.text('"end" IS NULL AND log IS NOT NULL')),
         Index("uq_anomalies_open", "signal_id", unique=True, postgresql_where=sa.text('"end" IS NULL')),
     )
 
@@ -309,6 +395,7 @@ class Anomaly(Base):
     upper: Mapped[float] = mapped_column(Double)
     title: Mapped[str] = mapped_column(Text)
     explanation: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
+    log: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
     revision: Mapped[int] = mapped_column(Integer)
     acknowledged_at: Mapped[datetime | None] = mapped_column(db.timestamp())
     acknowledged_by: Mapped[str | None] = mapped_column(Text)

@@ -41,3 +41,7 @@ class Settings(ServiceSettings):
     """A slice with fewer observations has no quantile."""
     deployment_window_seconds: _Seconds = 3600
     """How long before an anomaly a deployment may lie that has to do with it."""
+
+    log_retention_days: Annotated[int, Field(ge=1)] = 3
+    log_interval_seconds: Annotated[int, Field(ge=1, le=3600)] = 60
+    """The logs of a service are judged interval by interval; they settle and come late as points do."""

@@ -12,15 +12,19 @@ from uuid import UUID
 from opentelemetry.context import Context
 from opentelemetry.trace import Span, use_span
 
-from plumbline_analysis.models import WatchedRequirement
+from plumbline_analysis.lines import repository as lines
+from plumbline_analysis.log_evaluator import LogEvaluator
+from plumbline_analysis.models import LOG_TABLES, POINT_TABLES, WatchedRequirement
 from plumbline_analysis.moments import micros
 from plumbline_analysis.objectives import gather, judge, lease, repository, service, surroundings
 from plumbline_analysis.objectives.gather import Work
 from plumbline_analysis.objectives.judge import Judged
 from plumbline_analysis.points import partitions
 from plumbline_analysis.settings import Settings
+from plumbline_analysis.templates import repository as templates
 from plumbline_common import db, offload, telemetry
 from plumbline_common.events import Event
+from plumbline_common.idempotency import KEEP_HOURS
 
 log = logging.getLogger(__name__)
 
@@ -56,7 +60,7 @@ class Evaluator:
         self._read_sessions = read_sessions
         self._settings = settings
         self._clock = clock
-        self._holder = db.new_id()
+        self.holder = db.new_id()
         self._lease = max(5.0, 3.0 * settings.evaluation_interval_seconds)
 
     async def run(self) -> None:
@@ -71,7 +75,7 @@ class Evaluator:
 
     async def round(self) -> bool:
         """Evaluate what is due. Whether history is left to take in; False also while another process evaluates."""
-        if (token := await self._claim()) is None:
+        if (token := await self.claim()) is None:
             return False
         claimed = time.monotonic()
         async with self._read_sessions() as session:
@@ -82,7 +86,7 @@ class Evaluator:
         behind = False
         for place in range(0, len(requirements), AT_ONCE):
             if time.monotonic() - claimed > self._lease / 3:
-                if await self._claim() != token:
+                if await self.claim() != token:
                     return False
                 claimed = time.monotonic()
             behind |= await self._attempt(requirements[place : place + AT_ONCE], token)
@@ -110,7 +114,7 @@ class Evaluator:
         judged = await offload.in_thread(_judge, works)
         around = await surroundings.gather(self._read_sessions, works, judged, self._settings)
         async with self._sessions.begin() as session:
-            if not await lease.still_holds(session, self._holder, token):
+            if not await lease.still_holds(session, self.holder, token):
                 return False
             unchanged = await repository.unchanged(session, [work.requirement for work in works])
             kept = [place for place, work in enumerate(works) if work.requirement.id in unchanged]
@@ -126,7 +130,7 @@ class Evaluator:
     async def retire(self, requirement_id: UUID, token: int) -> None:
         """Let go of a requirement that is no longer in force."""
         async with self._sessions.begin() as session:
-            if await lease.still_holds(session, self._holder, token):
+            if await lease.still_holds(session, self.holder, token):
                 events = await service.retire(session, requirement_id, micros(self._clock()))
                 await service.stage(session, events)
 
@@ -141,11 +145,12 @@ class Evaluator:
     async def release(self) -> None:
         """Let another process go on at once."""
         async with self._sessions.begin() as session:
-            await lease.release(session, self._holder)
+            await lease.release(session, self.holder)
 
-    async def _claim(self) -> int | None:
+    async def claim(self) -> int | None:
+        """The token of the lease, taken or kept; None while another process holds it."""
         async with self._sessions.begin() as session:
-            return await lease.claim(session, self._holder, self._lease)
+            return await lease.claim(session, self.holder, self._lease)
 
 
 def _judge(works: Sequence[Work]) -> list[list[Judged]]:
@@ -184,14 +189,20 @@ class Maintenance:
         # Points come from as far back as the limit, judgements from as far back as new objectives look.
         past = timedelta(seconds=max(self._settings.past_limit_hours * 3600, self._settings.backfill_seconds))
         retention = max(timedelta(days=self._settings.retention_days), past + timedelta(days=1))
+        of_logs = timedelta(days=self._settings.log_retention_days)
+        logs_from = now - min(of_logs, timedelta(hours=self._settings.past_limit_hours))
+        ahead = (now + _AHEAD).date()
         async with self._sessions.begin() as session:
-            await partitions.maintain(session, (now - past).date(), (now + _AHEAD).date(), (now - retention).date())
+            await partitions.maintain(session, POINT_TABLES, (now - past).date(), ahead, (now - retention).date())
+            await partitions.maintain(session, LOG_TABLES, logs_from.date(), ahead, (now - of_logs).date())
+            await lines.forget_exports(session, now - timedelta(hours=KEEP_HOURS))
+            await templates.forget_merged(session, now - retention)
         self.done = True
 
     async def check(self) -> None:
         """Raises until the partitions are there: without them no point can be stored."""
         if not self.done:
-            raise RuntimeError("the partitions of the tables of points are not made yet")
+            raise RuntimeError("the partitions of the tables of points and logs are not made yet")
 
 
 @contextlib.asynccontextmanager
@@ -202,10 +213,12 @@ async def running(
     # Before any request is served: the compiler wants the interpreter's lock for seconds.
     await offload.in_thread(judge.prepare)
     evaluator, maintenance = Evaluator(sessions, read_sessions, settings), Maintenance(sessions, settings)
+    of_logs = LogEvaluator(sessions, read_sessions, settings, evaluator.holder, evaluator.claim)
     jobs = [
         asyncio.create_task(_again(maintenance.once, MAINTENANCE_SECONDS), name="partitions"),
         asyncio.create_task(_again(evaluator.prune, MAINTENANCE_SECONDS), name="pruning"),
         asyncio.create_task(_again(evaluator.run, _RETRY_SECONDS), name="evaluation"),
+        asyncio.create_task(_again(of_logs.run, _RETRY_SECONDS), name="evaluation of logs"),
     ]
     try:
         yield maintenance

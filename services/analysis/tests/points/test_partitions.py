@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
-from plumbline_analysis.models import PARTITIONED
+from plumbline_analysis.models import LOG_TABLES, POINT_TABLES
 from plumbline_analysis.points import partitions
 from plumbline_analysis.settings import Settings
 from plumbline_analysis.worker import Maintenance
@@ -16,12 +16,12 @@ OLD = date(2020, 1, 1)
 
 async def days(sessions: db.Sessions) -> set[date]:
     async with sessions() as session:
-        return set((await partitions.existing(session)).values())
+        return set((await partitions.existing(session, POINT_TABLES)).values())
 
 
 async def maintain(sessions: db.Sessions, first: date, last: date, before: date) -> None:
     async with sessions.begin() as session:
-        await partitions.maintain(session, first, last, before)
+        await partitions.maintain(session, POINT_TABLES, first, last, before)
 
 
 async def test_every_day_that_telemetry_may_name_has_its_tables(sessions: db.Sessions, settings: Settings) -> None:
@@ -63,4 +63,14 @@ async def test_the_service_is_not_ready_without_them(sessions: Any, settings: Se
         await maintenance.check()
     await maintenance.once()
     await maintenance.check()
-    assert len(PARTITIONED) == 3
+
+
+async def test_logs_are_kept_for_days_of_their_own(sessions: db.Sessions, settings: Settings) -> None:
+    async with sessions.begin() as session:
+        await partitions.maintain(session, LOG_TABLES, OLD, OLD, date.min)
+    await Maintenance(sessions, settings).once()
+    async with sessions() as session:
+        kept = set((await partitions.existing(session, LOG_TABLES)).values())
+    today = datetime.now(UTC).date()
+    assert min(kept) >= today - timedelta(days=settings.log_retention_days)
+    assert {today - timedelta(days=1), today, today + timedelta(days=1)} <= kept

@@ -10,6 +10,9 @@ from plumbline_common.events import (
     AnomalyResolved,
     AnomalyUpdated,
     Event,
+    LogTemplateDiscovered,
+    LogTemplateRemoved,
+    LogTemplateUpdated,
     Received,
     RequirementCreated,
     RequirementDeleted,
@@ -30,10 +33,14 @@ CONSUMES: tuple[type[Event], ...] = (
     AnomalyUpdated,
     AnomalyResolved,
     AnomalyLabelled,
+    LogTemplateDiscovered,
+    LogTemplateUpdated,
+    LogTemplateRemoved,
 )
 
 RequirementChanged = RequirementCreated | RequirementUpdated | RequirementTransitioned
 AnomalyChanged = AnomalyDetected | AnomalyUpdated | AnomalyResolved | AnomalyLabelled
+LogTemplateChanged = LogTemplateDiscovered | LogTemplateUpdated
 
 
 class Indexer:
@@ -47,16 +54,23 @@ class Indexer:
         await self._index(received, content.of_requirement(received.data.requirement))
 
     async def requirement_deleted(self, received: Received[RequirementDeleted]) -> None:
-        async with self._sessions.begin() as session:
-            if not await inbox.first_time(session, received, CONSUMER):
-                return
-            deleted = received.data
-            await indexing.remove(session, "requirement", deleted.requirement_id, deleted.revision, received.time)
+        await self._remove(received, "requirement", received.data.requirement_id, received.data.revision)
 
     async def anomaly_changed(self, received: Received[AnomalyChanged]) -> None:
         anomaly = received.data.anomaly
         requirement = await self._requirement(anomaly.requirement_id) if anomaly.requirement_id else None
         await self._index(received, content.of_anomaly(anomaly, received.time, requirement))
+
+    async def log_template_changed(self, received: Received[LogTemplateChanged]) -> None:
+        await self._index(received, content.of_log_template(received.data.log_template))
+
+    async def log_template_removed(self, received: Received[LogTemplateRemoved]) -> None:
+        await self._remove(received, "log_template", received.data.log_template_id, received.data.revision)
+
+    async def _remove(self, received: Received[Any], kind: str, id: UUID, revision: int) -> None:
+        async with self._sessions.begin() as session:
+            if await inbox.first_time(session, received, CONSUMER):
+                await indexing.remove(session, kind, id, revision, received.time)
 
     async def _requirement(self, id: UUID) -> str | None:
         async with self._sessions.begin() as session:
@@ -80,5 +94,7 @@ def subscription(sessions: db.Sessions, serving: Serving, concurrency: int) -> b
             (RequirementCreated, RequirementUpdated, RequirementTransitioned), indexer.requirement_changed
         ),
         **dict.fromkeys((AnomalyDetected, AnomalyUpdated, AnomalyResolved, AnomalyLabelled), indexer.anomaly_changed),
+        **dict.fromkeys((LogTemplateDiscovered, LogTemplateUpdated), indexer.log_template_changed),
+        LogTemplateRemoved: indexer.log_template_removed,
     }
     return bus.Subscription(CONSUMER, handlers, concurrency)

@@ -6,12 +6,13 @@ from uuid import UUID
 import pytest
 
 from plumbline_common.openslo.words import slo_in_words
-from plumbline_common.schemas import AnomalySnapshot, RequirementSnapshot, Slo
+from plumbline_common.schemas import AnomalySnapshot, LogTemplateSnapshot, RequirementSnapshot, Slo
 from plumbline_search.documents import content
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 NewRequirement = Callable[..., RequirementSnapshot]
 NewAnomaly = Callable[..., AnomalySnapshot]
+NewLogTemplate = Callable[..., LogTemplateSnapshot]
 
 
 def slo(indicator: dict[str, Any], objective: dict[str, Any], **changes: Any) -> Slo:
@@ -75,6 +76,25 @@ def test_names_from_telemetry_are_cut_to_what_an_index_holds(anomaly: NewAnomaly
     assert len(document.service) == content.FACET_CHARACTERS
     assert len(document.title) == content.TITLE_CHARACTERS
     assert "\x00" not in document.facets["metric"]
+
+
+def test_a_log_template_is_found_by_what_its_lines_say(log_template: NewLogTemplate) -> None:
+    document = content.of_log_template(log_template())
+    assert (document.kind, document.title, document.service) == ("log_template", "cart <*> paid", "shop")
+    assert document.body == "service shop\ncart 7 paid\ncart 8 paid"
+    assert document.facets["count"] == 12
+
+
+def test_an_anomaly_of_logs_is_found_by_its_lines(anomaly: NewAnomaly) -> None:
+    log = {
+        "kind": "new",
+        "template_id": UUID(int=4),
+        "template": "tank <*> burst",
+        "examples": ["tank 7 burst"],
+        "shares": [],
+        "interval_seconds": 60,
+    }
+    assert "tank 7 burst" in content.of_anomaly(anomaly(log=log), NOW).body
 
 
 def test_a_huge_description_is_cut(requirement: NewRequirement) -> None:

@@ -15,7 +15,8 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportM
 
 from plumbline_stack.collector import host
 from plumbline_stack.collector.app import create_app
-from plumbline_stack.collector.metrics import Forwarder, normalise
+from plumbline_stack.collector.forwarding import Forwarder
+from plumbline_stack.collector.metrics import normalise
 from plumbline_stack.collector.store import Store
 from plumbline_stack.keys import Issuer
 from plumbline_stack.ports import HOST
@@ -27,26 +28,28 @@ def main() -> None:
     state = Path(folder) / "collector"
     state.mkdir(mode=0o700, exist_ok=True)
     store = Store(state / "telemetry.sqlite")
-    forwarder = Forwarder(f"{gateway}/v1/metrics", Issuer(Path(folder) / "secrets"))
+    issuer = Issuer(Path(folder) / "secrets")
+    metrics = Forwarder("metrics", f"{gateway}/v1/metrics", issuer)
+    logs = Forwarder("logs", f"{gateway}/v1/logs", issuer)
 
-    def put(message: ExportMetricsServiceRequest) -> None:
+    def put_metrics(message: ExportMetricsServiceRequest) -> None:
         normalise(message)
-        forwarder.put(message)
+        metrics.put(message)
 
     @contextlib.asynccontextmanager
     async def lifespan() -> AsyncIterator[None]:
-        sending = asyncio.create_task(forwarder.run())
-        provider = host.measure(forwarder.put, float(interval), environment)
+        sending = [asyncio.create_task(each.run()) for each in (metrics, logs)]
+        provider = host.measure(metrics.put, float(interval), environment)
         try:
             yield
         finally:
             await asyncio.to_thread(provider.shutdown)
-            sending.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await sending
+            for task in sending:
+                task.cancel()
+            await asyncio.gather(*sending, return_exceptions=True)
             store.close()
 
-    app = create_app(store, put, lifespan)
+    app = create_app(store, put_metrics, logs.put, lifespan)
     uvicorn.run(app, host=HOST, port=int(port), log_level="warning", access_log=False, timeout_graceful_shutdown=3)
 
 

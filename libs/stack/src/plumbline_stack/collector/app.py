@@ -24,13 +24,15 @@ from starlette.routing import Route
 from plumbline_stack.collector import otlp
 from plumbline_stack.collector.store import Store
 
-Put = Callable[[ExportMetricsServiceRequest], None]
-
 
 def create_app(
-    store: Store, put_metrics: Put, lifespan: Callable[[], contextlib.AbstractAsyncContextManager[None]]
+    store: Store,
+    put_metrics: Callable[[ExportMetricsServiceRequest], None],
+    put_logs: Callable[[ExportLogsServiceRequest], None],
+    lifespan: Callable[[], contextlib.AbstractAsyncContextManager[None]],
 ) -> Starlette:
-    """`put_metrics` takes each metrics message and returns at once; `lifespan` runs beside the requests."""
+    """`put_metrics` and `put_logs` take each message of their kind and return at once; `lifespan` runs beside the
+    requests."""
 
     @contextlib.asynccontextmanager
     async def around(_: Starlette) -> AsyncIterator[None]:
@@ -45,6 +47,7 @@ def create_app(
     async def logs_in(request: Request) -> Response:
         message = await _message(request, ExportLogsServiceRequest)
         await store.add_logs(otlp.log_rows(message))
+        put_logs(message)
         return _accepted(request, ExportLogsServiceResponse())
 
     async def metrics_in(request: Request) -> Response:

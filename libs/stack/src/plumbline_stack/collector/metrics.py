@@ -1,20 +1,9 @@
-"""Metrics on their way to the gateway: Envoy's put into semantic-convention form, then sent with a token."""
+"""Envoy's metrics put into semantic-convention form."""
 
-import asyncio
-import contextlib
-import gzip
-import logging
-import time
-
-import httpx
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.proto.common.v1.common_pb2 import KeyValue
 from opentelemetry.proto.metrics.v1.metrics_pb2 import Metric
 
-from plumbline_stack.keys import Issuer
-
-_log = logging.getLogger(__name__)
-_TOKEN_SECONDS = 3600.0
 _MICROSECONDS = frozenset({"http.server.request.duration"})
 _UNITS = {"http.server.active_requests": "{request}", "process.memory.usage": "By"}
 
@@ -50,49 +39,3 @@ def _normalise(metric: Metric) -> None:
 def _number(pair: KeyValue) -> None:
     if pair.key == "http.response.status_code" and pair.value.string_value.isdigit():
         pair.value.int_value = int(pair.value.string_value)
-
-
-class Forwarder:
-    """Sends metrics to the gateway in the background. What can't be sent in time is dropped, oldest first."""
-
-    def __init__(self, endpoint: str, issuer: Issuer, *, capacity: int = 60) -> None:
-        self._endpoint = endpoint
-        self._issuer = issuer
-        self._capacity = capacity
-        self._waiting: asyncio.Queue[bytes] = asyncio.Queue()
-        self._token = ""
-        self._renew_at = 0.0
-        self._failing = False
-
-    def put(self, message: ExportMetricsServiceRequest) -> None:
-        """Takes a message at once. From the event loop's thread only."""
-        while self._waiting.qsize() >= self._capacity:
-            self._waiting.get_nowait()
-        self._waiting.put_nowait(gzip.compress(message.SerializeToString(), compresslevel=1))
-
-    async def run(self) -> None:
-        """Sends until cancelled. A gateway that is away is tried again with the next message."""
-        async with httpx.AsyncClient(timeout=5) as client:
-            while True:
-                body = await self._waiting.get()
-                problem = await self._send(client, body)
-                if problem and not self._failing:
-                    _log.warning("metrics do not reach %s: %s", self._endpoint, problem)
-                self._failing = bool(problem)
-
-    async def _send(self, client: httpx.AsyncClient, body: bytes) -> str:
-        headers = {
-            "authorization": f"Bearer {self._fresh_token()}",
-            "content-type": "application/x-protobuf",
-            "content-encoding": "gzip",
-        }
-        with contextlib.suppress(httpx.HTTPError):
-            reply = await client.post(self._endpoint, content=body, headers=headers)
-            return "" if reply.is_success else f"status {reply.status_code}"
-        return "no answer"
-
-    def _fresh_token(self) -> str:
-        if time.monotonic() >= self._renew_at:
-            self._token = self._issuer.token("ingest", subject="collector", expires_in=_TOKEN_SECONDS)
-            self._renew_at = time.monotonic() + _TOKEN_SECONDS / 2
-        return self._token

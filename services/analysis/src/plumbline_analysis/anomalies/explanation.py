@@ -34,11 +34,21 @@ def explain(
     sentence = f"{title}; {' and '.join(reasons)}" if reasons else title
     if moved:
         sentence += f". At the same time {_listed([_moved(each) for each in moved[:_NAMED]])}"
-    if deployments:
-        sentence += f". Before it {_listed([_deployed(each, onset) for each in deployments[:_NAMED]])}"
-    return AnomalyExplanation(
-        sentence=f"{sentence}.", members=members, moved=list(moved), deployments=list(deployments)
-    )
+    sentence += _preceded(deployments, onset)
+    return AnomalyExplanation(sentence=sentence, members=members, moved=list(moved), deployments=list(deployments))
+
+
+def explain_logs(title: str, deployments: Sequence[PrecedingDeployment], onset: datetime) -> AnomalyExplanation:
+    """Of an anomaly of logs, whose title says what was expected and what came, and by which change it was seen."""
+    sentence = title + _preceded(deployments, onset)
+    return AnomalyExplanation(sentence=sentence, members=[], moved=[], deployments=list(deployments))
+
+
+def _preceded(deployments: Sequence[PrecedingDeployment], onset: datetime) -> str:
+    """The end of the sentence."""
+    if not deployments:
+        return "."
+    return f". Before it {_listed([_deployed(each, onset) for each in deployments[:_NAMED]])}."
 
 
 def _passed(peak: Peak, limit: float) -> bool:

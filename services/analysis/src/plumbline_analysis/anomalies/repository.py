@@ -83,6 +83,16 @@ async def save_label(session: AsyncSession, label: AnomalyLabel) -> bool:
     return is_new
 
 
+async def ongoing_of_logs(session: AsyncSession, service: str) -> Sequence[Anomaly]:
+    """The anomalies of a service's logs that have not ended, locked."""
+    rows = await session.execute(
+        select(Anomaly)
+        .where(Anomaly.service == service, Anomaly.log.is_not(None), Anomaly.end.is_(None))
+        .with_for_update()
+    )
+    return rows.scalars().all()
+
+
 async def ongoing(session: AsyncSession, requirements: Collection[UUID]) -> Sequence[Anomaly]:
     """The anomalies of the requirements that have not ended, oldest first, locked."""
     rows = await session.execute(

@@ -122,8 +122,8 @@ AGAIN = 1.2
 HALF_LIFE = 150.0
 """After an alarm only what exceeds it by a fifth is new; that limit halves every 150 points."""
 HALF, TENTH, BEYOND, WIDEST = 0.5, 0.1, math.log2(3.0) / math.log2(math.log(10.0) / math.log(2.0)), 2.5
-"""The band is where a Weibull distribution through the 50 % and the 90 % quantile has its 99.9 %: so outliers, up to a
-tenth of the points, do not widen it. These quantiles count as at most 2.5 octaves apart."""
+"""The band ends where a Weibull distribution through the 50 % and the 90 % quantile has its 99.9 %: so outliers, up
+to a tenth of the points, do not widen it. These quantiles count as at most 2.5 octaves apart."""
 PAUSE = 12.0
 """A gap of more than so many usual intervals: the difference to the point before it means nothing."""
 FORGOTTEN_US = 90 * 86_400_000_000
@@ -345,7 +345,7 @@ def quantile(state: Record, which: int, share: float) -> float:
     index = max(heavy - 1, 0)
     here = float(state.counts[which, index])
     above = float(state.counts[which, index + 1]) if index < BINS - 1 else 0.0
-    return index + (here - most) / max(here - above, 1.0)
+    return float(index + (here - most) / max(here - above, 1.0))
 
 
 @kernel()

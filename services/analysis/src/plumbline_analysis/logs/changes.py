@@ -158,6 +158,8 @@ class Watch:
         self._baselines: dict[int, _Baseline] = {}
         self._divergences: deque[float] = deque(maxlen=self.config.memory)
         self._mixed = False
+        self.lasting: list[Finding] = []
+        """What the last interval brought of rates and mixes that were told before, so that their peak can be told."""
 
     def __len__(self) -> int:
         """How many templates have a baseline."""
@@ -170,6 +172,7 @@ class Watch:
         leave the interval out.
         """
         self._join(miner)
+        self.lasting = []
         tally = tally.current(miner.current)
         learned = self.interval >= self.config.learning
         findings: list[Finding] = []
@@ -190,6 +193,18 @@ class Watch:
         self.interval += 1
         findings.sort(key=lambda each: (-each.score, each.kind, each.template_id or 0))
         return findings[: self.config.most]
+
+    def goes_on(self, kind: Kind, id: int | None) -> bool:
+        """Whether a change that was told lasts after the last interval. A new template is new while it keeps coming,
+        for about as many intervals as are learned from."""
+        if kind == "mix":
+            return self._mixed
+        baseline = self._baselines.get(id or 0)
+        if baseline is None:
+            return False
+        if kind == "new":
+            return not baseline.silence and baseline.exposure < self.config.learning
+        return baseline.unusual if kind == "rate" else baseline.vanished
 
     # --- One template -------------------------------------------------------------------------------------
 
@@ -221,16 +236,25 @@ class Watch:
         baseline.learn(learned, self._weight)
         begins = score >= 1 and not baseline.unusual
         baseline.unusual = score >= 1 or (baseline.unusual and score > _CALM)
-        if not begins:
+        if score < 1:
             return None
         lower, upper = band(mean, size, _LEAST_LOG10)
         text = _text(miner, id)
         sentence = (
             f"“{_short(text)}” came {_times(count)} in an interval; {mean:.3g} were expected, {lower} to {upper}"
         )
-        return Finding(
-            "rate", self.interval, id, text, score, mean, lower, upper, count, sentence, tuple(tally.lines[id])
+        return self._told_once(
+            Finding(
+                "rate", self.interval, id, text, score, mean, lower, upper, count, sentence, tuple(tally.lines[id])
+            ),
+            begins,
         )
+
+    def _told_once(self, finding: Finding, begins: bool) -> Finding | None:
+        if begins:
+            return finding
+        self.lasting.append(finding)
+        return None
 
     def _silent(self, id: int, baseline: _Baseline, miner: Miner) -> Finding | None:
         """Judge an interval without the template, and learn it."""
@@ -241,6 +265,8 @@ class Watch:
             return None
         longest = max(_SILENCES * baseline.longest_silence, 1)
         score = min(baseline.silence * log10_silence(mean, size) / _LEAST_LOG10, MAX_SCORE)
+        if score <= _CALM:
+            baseline.unusual = False
         if score < 1:
             # A silence longer than any before is not learned: by the baseline as it was the score grows.
             if baseline.silence <= max(baseline.longest_silence, 1):
@@ -280,7 +306,7 @@ class Watch:
         self._divergences.append(came)
         begins = score >= 1 and not self._mixed
         self._mixed = score >= 1 or (self._mixed and score > _CALM)
-        if not begins:
+        if score < 1:
             return None
         largest = sorted(parts, key=lambda each: (-parts[each], each))[: self.config.examples]
         all_means = sum(means.values())
@@ -294,8 +320,11 @@ class Watch:
             f" “{_short(first.template)}”, {first.came:.0%} of the lines instead of {first.expected:.0%}"
         )
         examples = tuple(line for id in largest for line in tally.lines.get(id, [])[:1])
-        return Finding(
-            "mix", self.interval, None, None, score, middle, 0.0, middle + width, came, sentence, examples, shares
+        return self._told_once(
+            Finding(
+                "mix", self.interval, None, None, score, middle, 0.0, middle + width, came, sentence, examples, shares
+            ),
+            begins,
         )
 
     # --- State --------------------------------------------------------------------------------------------

@@ -1,12 +1,11 @@
-"""Daily partitions of the tables of points: made ahead, dropped when their retention is over."""
+"""Daily partitions of the tables of points and of logs: made ahead, dropped when their retention is over."""
 
 import re
+from collections.abc import Sequence
 from datetime import UTC, date, datetime, time, timedelta
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
-
-from plumbline_analysis.models import PARTITIONED
 
 # Any constant will do: it keeps two processes from making the same partition. ("parts" in ASCII)
 _LOCK = 0x7061727473
@@ -21,14 +20,16 @@ def _midnight(day: date) -> str:
     return datetime.combine(day, time(), UTC).isoformat()
 
 
-async def maintain(session: AsyncSession, first: date, last: date, expired_before: date) -> None:
-    """Make the partitions of the days `first` to `last` and drop those of days before `expired_before`.
+async def maintain(
+    session: AsyncSession, tables: Sequence[str], first: date, last: date, expired_before: date
+) -> None:
+    """Make the partitions of `tables` for the days `first` to `last` and drop those of days before `expired_before`.
 
     In the caller's transaction. Safe with several processes: one does it, the others then find it done.
     """
     await session.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
-    there = await existing(session)
-    for table in PARTITIONED:
+    there = await existing(session, tables)
+    for table in tables:
         day = first
         while day <= last:
             if (name := _name(table, day)) not in there:
@@ -46,15 +47,15 @@ async def maintain(session: AsyncSession, first: date, last: date, expired_befor
             await session.execute(text(f"DROP TABLE {name}"))
 
 
-async def existing(session: AsyncSession) -> dict[str, date]:
-    """The partitions of the tables of points, and their days."""
+async def existing(session: AsyncSession, tables: Sequence[str]) -> dict[str, date]:
+    """The partitions of `tables`, and their days."""
     rows = await session.scalars(
         text(
             "SELECT part.relname FROM pg_inherits JOIN pg_class part ON part.oid = inhrelid"
             " JOIN pg_class whole ON whole.oid = inhparent"
             " WHERE whole.relname = ANY(:tables) AND whole.relnamespace = current_schema()::regnamespace"
         ),
-        {"tables": list(PARTITIONED)},
+        {"tables": list(tables)},
     )
     days = {}
     for name in rows:

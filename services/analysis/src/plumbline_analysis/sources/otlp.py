@@ -177,7 +177,7 @@ def attributes(key: Any) -> dict[str, str]:
 
 def pairs(keyvalues: Iterable[KeyValue]) -> list[tuple[str, str]]:
     """Attributes as text, as a query names them: `200`, `true`, `0.5`; lists and maps as JSON."""
-    return [(pair.key, text(_plain(pair.value))) for pair in keyvalues]
+    return [(pair.key, text(plain(pair.value))) for pair in keyvalues]
 
 
 def text(value: Any) -> str:
@@ -194,14 +194,14 @@ def text(value: Any) -> str:
             return str(value)
 
 
-def _plain(value: AnyValue) -> Any:
+def plain(value: AnyValue) -> Any:
     match value.WhichOneof("value"):
         case None:
             return None
         case "array_value":
-            return [_plain(each) for each in value.array_value.values]
+            return [plain(each) for each in value.array_value.values]
         case "kvlist_value":
-            return {pair.key: _plain(pair.value) for pair in value.kvlist_value.values}
+            return {pair.key: plain(pair.value) for pair in value.kvlist_value.values}
         case "bytes_value":
             return value.bytes_value.hex()
         case kind:

@@ -1,11 +1,14 @@
-"""OTLP's metric messages as a lens: the official wire format, read with only the fields that are needed.
+"""OTLP's metric and log messages as a lens: the official wire format, read with only the fields that are needed.
 
 Attributes, resource and scope are declared as `bytes`, which the wire format cannot tell from a message. So the C
 parser need not build four objects an attribute for each point: the bytes themselves are the key under which a
 series is known, and they are decoded once, when the series is new. The points of gauges and sums are bytes as well:
 `otlp_numbers` reads them by columns. With five attributes a point costs 0.8 us, with the generated classes 5.9 us.
 
-Field numbers: opentelemetry/proto/metrics/v1/metrics.proto and collector/metrics/v1/metrics_service.proto, v1.
+A log record's body and event name are bytes as well, since a log may hold what is no UTF-8.
+
+Field numbers: opentelemetry/proto/metrics/v1/metrics.proto and collector/metrics/v1/metrics_service.proto, v1, and
+their likes of logs.
 """
 
 from typing import Any
@@ -78,6 +81,19 @@ _MESSAGES: dict[str, dict[str, int]] = {
     "ScopeMetrics": {"bytes scope": 1, "repeated Metric metrics": 2},
     "ResourceMetrics": {"bytes resource": 1, "repeated ScopeMetrics scope_metrics": 2},
     "Request": {"repeated ResourceMetrics resource_metrics": 1},
+    "LogRecord": {
+        "fixed64 time_unix_nano": 1,
+        "int32 severity_number": 2,
+        "bytes body": 5,
+        "repeated bytes attributes": 6,
+        "bytes trace_id": 9,
+        "bytes span_id": 10,
+        "fixed64 observed_time_unix_nano": 11,
+        "bytes event_name": 12,
+    },
+    "ScopeLogs": {"bytes scope": 1, "repeated LogRecord log_records": 2},
+    "ResourceLogs": {"bytes resource": 1, "repeated ScopeLogs scope_logs": 2},
+    "LogsRequest": {"repeated ResourceLogs resource_logs": 1},
 }
 
 
@@ -118,5 +134,7 @@ def _build() -> dict[str, Any]:
 _CLASSES = _build()
 Request: Any = _CLASSES["Request"]
 """`Request.FromString(body)`; raises `google.protobuf.message.DecodeError`."""
+LogsRequest: Any = _CLASSES["LogsRequest"]
+"""As `Request`, of logs."""
 Number: Any = _CLASSES["Number"]
 """One of a Request's `data_points` of gauges and sums."""

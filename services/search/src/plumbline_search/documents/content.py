@@ -1,4 +1,4 @@
-"""What of a requirement or an anomaly is searched: its words for both legs and its facets. Pure."""
+"""What of a requirement, an anomaly or a log template is searched: its words for both legs and its facets. Pure."""
 
 import re
 from collections import Counter
@@ -9,7 +9,7 @@ from typing import Any
 from uuid import UUID
 
 from plumbline_common.openslo.words import slo_in_words
-from plumbline_common.schemas import AnomalySnapshot, RequirementSnapshot, utc
+from plumbline_common.schemas import AnomalySnapshot, LogTemplateSnapshot, RequirementSnapshot, utc
 from plumbline_search.embedding.encoder import Vectors
 from plumbline_search.text import analysis, passages
 from plumbline_search.text.passages import Passage
@@ -113,6 +113,7 @@ def of_anomaly(anomaly: AnomalySnapshot, seen_at: datetime, requirement: str | N
             _service(anomaly.service),
             f"departs from {requirement}" if requirement else "",
             *(f"{name}: {value}" for name, value in sorted(anomaly.attributes.items())),
+            *(anomaly.log.examples if anomaly.log else ()),
         ),
         service=_facet(anomaly.service),
         state=anomaly.state.value,
@@ -122,6 +123,23 @@ def of_anomaly(anomaly: AnomalySnapshot, seen_at: datetime, requirement: str | N
             "direction": anomaly.direction,
             "onset": utc(anomaly.onset),
             **_end(anomaly),
+        },
+    )
+
+
+def of_log_template(template: LogTemplateSnapshot) -> Document:
+    return Document(
+        kind="log_template",
+        entity_id=template.id,
+        revision=template.revision,
+        updated_at=template.last_seen,
+        title=storable(template.template)[:TITLE_CHARACTERS],
+        body=_joined(_service(template.service), *template.examples),
+        service=_facet(template.service),
+        facets={
+            "count": template.count,
+            "first_seen": utc(template.first_seen),
+            "last_seen": utc(template.last_seen),
         },
     )
 

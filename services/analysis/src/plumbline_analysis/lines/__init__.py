@@ -1,0 +1,1 @@
+"""Logs in: decoded, stored by service."""
