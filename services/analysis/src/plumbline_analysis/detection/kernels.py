@@ -61,9 +61,8 @@ STATE = np.dtype(
         ("alarms", np.float64),
         ("last", np.int64),  # time of the last point in microseconds
         ("seen", np.int64),  # points that were learned from; then those that were missing, and that came late
-        ("missing", np.int32),
-        ("late", np.int32),
-        ("run", np.float64),  # points in a row far from the median, below it negative
+        ("missing", np.int64),
+        ("late", np.int64),
     ]
 )
 """A whole number of cache lines."""
@@ -95,9 +94,6 @@ OUTLIER = 8.0
 """Residuals count as at most so many scales where they teach a scale or a mean."""
 STEP = 0.02
 """The running median moves by so many scales a point: some 50 points for one scale."""
-FAR_OFF, LONG, NEAR, HASTE = 4.0, 12.0, 1.0, 1.0 / 6.0
-"""After 12 points in a row more than four scales off it hastens, by a sixth a point until it is one scale near: a new
-level is not an outlier."""
 VISITS_KEPT = 5.0
 """A profile is the mean of its last five days or weeks."""
 BETTER = 0.8
@@ -363,17 +359,6 @@ def banded(state: Record, expected: float, scale: float) -> tuple[float, float]:
     return 0.0 if lower < 0.0 <= state.origin + state.low[0] else lower, expected + width
 
 
-@kernel()
-def lengthened(run: float, off: float, plain: float) -> float:
-    """The run of points far from the median, after one more that is `off`."""
-    far = (FAR_OFF if abs(run) < LONG else NEAR) * plain
-    if off > far:
-        return max(run, 0.0) + 1.0
-    if off < -far:
-        return min(run, 0.0) - 1.0
-    return 0.0
-
-
 @kernel(inlined=True)
 def learn(
     state: Record, hour: Record, quarter: int, weekday: int, x: float, plain: float, silence: int, young: float
@@ -396,9 +381,7 @@ def learn(
     state.scale[0] += weight * (off - state.scale[0])
     state.scale[1] += weight * ((daily if hour.visits[quarter] > 0 else state.scale[0]) - state.scale[1])
     state.scale[2] += weight * ((weekly if hour.visits[weekday] > 0 else state.scale[0]) - state.scale[2])
-    state.run = lengthened(state.run, x - middle, plain)
-    haste = 1.0 + HASTE * max(abs(state.run) - LONG, 0.0)
-    state.middle = middle + ((x - middle) * young if seen < 30 else haste * STEP * capped(x - middle, plain))
+    state.middle = middle + ((x - middle) * young if seen < 30 else STEP * capped(x - middle, plain))
     share = max(silence, 1) * (1.0 / QUARTER_US)
     remember(hour, quarter, min(share, 1.0), x, 5.0 * plain)
     remember(hour, weekday, min(0.25 * share, 1.0), x, 5.0 * plain)
