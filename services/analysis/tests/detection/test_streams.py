@@ -117,15 +117,16 @@ def test_a_shift_of_level_is_seen_by_level() -> None:
 
 
 def test_a_change_of_variance_is_seen_by_variation() -> None:
-    values = noise(10 * DAY)
-    values[5 * DAY :] *= 3
-    score, _ = first_seen(values, 5 * DAY)
-    members = judged(values).members[5 * DAY : 5 * DAY + 36]
-    assert score >= 1
-    assert members[:, Member.VARIATION].max() >= members[:, Member.LEVEL].max()
-    calm = noise(10 * DAY)
-    calm[5 * DAY :] *= 0.05
-    assert judged(calm).seen_by()[5 * DAY + 20] == Member.VARIATION
+    most = []
+    for seed in range(5, 10):
+        values = noise(10 * DAY, seed)
+        values[5 * DAY :] *= 3
+        assert first_seen(values, 5 * DAY)[0] >= 1
+        most.append(judged(values).members[5 * DAY : 5 * DAY + 36].max(axis=0))
+        calm = noise(10 * DAY, seed)
+        calm[5 * DAY :] *= 0.05
+        assert judged(calm).seen_by()[5 * DAY + 20] == Member.VARIATION
+    assert np.mean(most, axis=0)[Member.VARIATION] > np.mean(most, axis=0)[Member.LEVEL]
 
 
 def test_one_event_alarms_once_and_a_new_level_heals() -> None:

@@ -32,8 +32,8 @@ DEPARTURE, LEVEL, VARIATION, NOVELTY, MEMBERS = 0, 1, 2, 3, 4
 QUICK, STEADY, CALIBRATED = 2, 3, 4
 """Histograms: 0 and 1 belong to DEPARTURE and LEVEL; the change of variation has two, for its two spans."""
 
-BINS, PER_OCTAVE, LOWEST = 32, 3.0, -4.0
-"""A surprise u falls into bin 3 * (log2 u + 4): from 1/16 to 100 times what is usual."""
+BINS, PER_OCTAVE, LOWEST = 32, 2.5, -5.0
+"""A surprise u falls into bin 2.5 * (log2 u + 5): from 1/32 to 220 times what is usual."""
 
 FEATURES, LANES = 11, 12
 """What the novelty member looks at: the value; its mean and mean deviation over three spans; its difference and that
