@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 HERE = Path(__file__).parent
-BENCHES = ("crud", "events", "ingest", "watchdog", "logs", "detection", "batch", "nab", "requirements", "search")
+BENCHES = ("crud", "events", "ingest", "watchdog", "logs", "detection", "batch", "nab", "vus", "requirements", "search")
 LONG = ("requirements", "search")
 
 
