@@ -1,6 +1,6 @@
 """The streaming detection engine's speed and size, against river's half-space trees and ADTK's seasonal detector.
 
-`python benchmarks/detection.py [stream] [memory] [peers]`: these parts of it. The peers run in environments of their
+`python benchmarks/streams.py [stream] [memory] [peers]`: these parts of it. The peers run in environments of their
 own, which uv makes, on the same series.
 """
 
