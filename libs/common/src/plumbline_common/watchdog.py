@@ -1,16 +1,18 @@
 """Reports what holds the event loop: a thread looks at the loop's stack while a heartbeat of the loop is overdue."""
 
 import asyncio
+import faulthandler
 import logging
-import sys
+import re
 import sysconfig
+import tempfile
 import threading
 import time
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
-from typing import Self
+from typing import NamedTuple, Self
 
 from plumbline_common import telemetry
 
@@ -18,6 +20,14 @@ log = logging.getLogger(__name__)
 
 _LIBRARIES = tuple(str(Path(path)) for path in {*sysconfig.get_paths().values()} if "python" in path.lower())
 _SAMPLE_SECONDS = 0.01
+_FRAME = re.compile(r'^  File "(.*)", line (\d+) in ', re.MULTILINE)
+
+
+class _Line(NamedTuple):
+    """Where a frame stands."""
+
+    file: str
+    number: int
 
 
 @dataclass(frozen=True)
@@ -45,6 +55,7 @@ class Watchdog:
         self._alive_at = 0.0
         self._due: asyncio.TimerHandle | None = None
         self._reported: set[str] = set()
+        self._dump = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115 - it is closed with the watchdog
         self.blocks: list[Block] = []
 
     async def __aenter__(self) -> Self:
@@ -60,6 +71,8 @@ class Watchdog:
             self._due.cancel()
         self._stop.set()
         await asyncio.to_thread(self._thread.join, 1)
+        if not self._thread.is_alive():
+            self._dump.close()
 
     def _heartbeat(self) -> None:
         now = time.perf_counter()
@@ -79,9 +92,9 @@ class Watchdog:
         places: Counter[tuple[str, str]] = Counter()
         noted = False
         while self._alive_at == beat and not self._stop.is_set():
-            frame = sys._current_frames().get(self._loop_thread)
-            if frame is not None and not _idle(frame):
-                places[_place(frame)] += 1
+            stack = self._stack()
+            if stack and not _idle(stack[0]):
+                places[_place(stack)] += 1
             seconds = time.perf_counter() - beat - self._beat
             if places and seconds >= self._threshold and not noted:
                 # Now, while the span is still open: it may end with the block.
@@ -94,6 +107,24 @@ class Watchdog:
         if places and seconds >= self._threshold:
             telemetry.loop_blocks.add(1, {"code.location": places.most_common(1)[0][0][0]})
             self._report(places, seconds)
+
+    def _stack(self) -> list[_Line]:
+        """The stack of the loop's thread, the innermost frame first.
+
+        By the interpreter's own dump, which nothing interrupts: frames that are read one by one may be gone by the
+        next, and with greenlets the interpreter then crashes.
+        """
+        # Nothing before it: any reading or writing lets the loop go on.
+        faulthandler.dump_traceback(self._dump, all_threads=True)
+        self._dump.seek(0)
+        threads = self._dump.read().decode("utf-8", "replace").split("\n\n")
+        self._dump.seek(0)
+        self._dump.truncate()
+        for thread in threads:
+            head, _, frames = thread.partition("\n")
+            if re.match(rf"Thread 0x0*{self._loop_thread:x} ", head):
+                return [_Line(file, int(number)) for file, number in _FRAME.findall(frames)]
+        return []
 
     def _note(self, places: Counter[tuple[str, str]], seconds: float) -> None:
         """An event on the span of the task that holds the loop, with the duration so far."""
@@ -121,19 +152,16 @@ class Watchdog:
         )
 
 
-def _idle(frame: FrameType) -> bool:
+def _idle(innermost: _Line) -> bool:
     """Whether the loop waits for events: then it is late for want of a processor, not for a block."""
-    name = frame.f_code.co_filename
-    return name.endswith(("/selectors.py", "/asyncio/runners.py", "/asyncio/base_events.py", "/uvicorn/_compat.py"))
+    waiting = ("/selectors.py", "/asyncio/runners.py", "/asyncio/base_events.py", "/uvicorn/_compat.py")
+    return innermost.file.endswith(waiting)
 
 
-def _place(frame: FrameType) -> tuple[str, str]:
+def _place(stack: Sequence[_Line]) -> tuple[str, str]:
     """The innermost line outside of the libraries, and the innermost line of all."""
-    innermost = f"{frame.f_code.co_filename}:{frame.f_lineno}"
-    at: FrameType | None = frame
-    while at is not None:
-        name = at.f_code.co_filename
-        if not name.startswith(_LIBRARIES) and not name.startswith("<"):
-            return f"{name}:{at.f_lineno}", innermost
-        at = at.f_back
+    innermost = f"{stack[0].file}:{stack[0].number}"
+    for line in stack:
+        if not line.file.startswith((*_LIBRARIES, "<")):
+            return f"{line.file}:{line.number}", innermost
     return innermost, innermost
