@@ -24,8 +24,9 @@ def pushed(**members: Any) -> dict[str, Any]:
 
 
 async def test_pushed_measurements_are_stored(caller: Any, viewer: httpx.AsyncClient, sessions: db.Sessions) -> None:
+    point = pushed()
     for role in ("operator", "ingest"):
-        reply = await caller(role).post("/api/v1/telemetry/points", json={"points": [pushed()]})
+        reply = await caller(role).post("/api/v1/telemetry/points", json={"points": [point]})
         assert (reply.status_code, reply.json()) == (200, {"accepted": 1, "rejected": []})
     assert await values(sessions) == [4.5]
     (signal,) = (await viewer.get("/api/v1/signals")).json()["items"]
