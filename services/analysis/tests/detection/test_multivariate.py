@@ -97,6 +97,15 @@ def test_a_constant_is_as_ever_and_its_first_change_is_seen(value: float) -> Non
     assert found.ranked()[900, 0] == 1
 
 
+def test_constants_that_begin_to_move_are_soon_as_ever() -> None:
+    values = noise(10_000, 3)
+    values[:1000] = 0
+    score = Group(3).run(values).score
+    assert score[1000] >= 1
+    assert np.isfinite(score[80:]).all()
+    assert np.mean(score[6000:] >= 1) < 0.01
+
+
 def test_only_constants_are_nothing_unusual() -> None:
     found = Group(2).run(np.full((500, 2), 7.0))
     assert (found.score[80:] == 0).all()

@@ -47,6 +47,10 @@ NEAR = 1.5
 """The same for the level of the surprise, in mean absolute deviations."""
 RELATED = 8.0
 """What enters the relations is cut to so many standard deviations."""
+LEAST, LEAST_LEVEL, LEAST_LESSON = 0.05, 2.0, 0.3
+"""No usual size of a view, and no spread of the surprise, counts as less than the first, its level as less than the
+second, which it is where both views are as usual; and what teaches these two is cut to no less than the third. Where
+all was constant they would be 0, and what comes then would be unusual for ever."""
 MOST = 30.0
 """No deviation counts as more."""
 SHRINK = 0.01
@@ -162,22 +166,23 @@ def suppose(own: Float64, inverse: Float64, modest: Float64, judged: Bools) -> N
 
 @kernel()
 def relate(
-    own: Float64, related: Float64, inverse: Float64, modest: Float64, judged: Bools, weights: Float64
+    own: Float64, related: Float64, inverse: Float64, modest: Float64, judged: Bools, scratch: Float64
 ) -> None:
     """Learn how the signals go together: exponentially weighted products of deviations. O(D^2).
 
     What is missing enters as it was supposed, and its conditional variance beside it, as in the EM algorithm (Little
-    and Rubin 2002). `weights` is scratch of shape (D,).
+    and Rubin 2002). `scratch` is of shape (2, D).
     """
-    size = len(modest)
+    size, weights, settled = len(modest), scratch[0], scratch[1]
     for signal in range(size):
         known = max(own[signal, SEEN] - SETTLING, 0.0)
         weights[signal] = max(1.0 / (known + PRIOR), 1.0 / SPAN)
+        settled[signal] = 1.0 if own[signal, SEEN] >= SETTLING else 0.0
     for row in range(size):
-        if own[row, SEEN] >= SETTLING:
+        if settled[row]:
             for column in range(row + 1):
-                product = modest[row] * modest[column]
-                related[row, column] += max(weights[row], weights[column]) * (product - related[row, column])
+                weight = settled[column] * max(weights[row], weights[column])
+                related[row, column] += weight * (modest[row] * modest[column] - related[row, column])
             if not judged[row]:
                 related[row, row] += weights[row] / inverse[row, row]
 
@@ -188,12 +193,13 @@ def learn(shared: Float64, apart: float, against: float, surprise: float) -> Non
     ticks = shared[TICKS]
     weight = max(1.0 / (ticks + 1.0), 1.0 / SPAN)
     if ticks >= SETTLING:
-        apart = min(apart, MODEST * shared[USUAL_APART])
-        against = min(against, MODEST * shared[USUAL_AGAINST])
+        apart = min(apart, MODEST * max(shared[USUAL_APART], LEAST))
+        against = min(against, MODEST * max(shared[USUAL_AGAINST], LEAST))
         weight_of_level = max(1.0 / (ticks - SETTLING + 1.0), 1.0 / SPAN)
         off = surprise - shared[LEVEL]
         if ticks >= 2 * SETTLING:
-            off = min(max(off, -NEAR * shared[SPREAD]), NEAR * shared[SPREAD])
+            most = max(NEAR * shared[SPREAD], LEAST_LESSON)
+            off = min(max(off, -most), most)
         shared[LEVEL] += weight_of_level * off
         shared[SPREAD] += weight_of_level * (abs(off) - shared[SPREAD])
     shared[USUAL_APART] += weight * (apart - shared[USUAL_APART])
@@ -216,7 +222,7 @@ def advance(
     """Judge one tick by those before it, then learn from it. O(D^2), every REFRESH ticks O(D^3).
 
     State as in the module's head: `own` (D, OWN), `related` and `inverse` (D, D), `shared` (SHARED,). `values` (D,),
-    NaN: missing. `scratch` (3, D), `factor` (D, D), `judged` (D,). Writes `contributions` (D,) and gives the score
+    NaN: missing. `scratch` (4, D), `factor` (D, D), `judged` (D,). Writes `contributions` (D,) and gives the score
     that they sum up to; NaN while learning, and where no signal is judged.
     """
     size = len(values)
@@ -241,8 +247,8 @@ def advance(
     apart = np.sqrt(squares / present)
     surprise = 0.0
     if shared[TICKS] >= SETTLING:
-        per_apart = apart / max(shared[USUAL_APART] * squares, kernels.TINY)
-        per_against = 1.0 / max(shared[USUAL_AGAINST] * present, kernels.TINY)
+        per_apart = apart / (max(shared[USUAL_APART], LEAST) * max(squares, kernels.TINY))
+        per_against = 1.0 / (max(shared[USUAL_AGAINST], LEAST) * present)
         for signal in range(size):
             adds = deviation[signal] * deviation[signal] * per_apart + pull[signal] * per_against
             own[signal, ADDS] += (adds - own[signal, ADDS]) / SMOOTH
@@ -250,7 +256,8 @@ def advance(
     score = np.nan
     if shared[TICKS] >= LEARNING:
         wary = 1.0 + WARY * np.log2(1.0 + shared[ALARMS] / EXPECTED_ALARMS)
-        unit = 1.0 / max((shared[LEVEL] + ALARM * shared[SPREAD]) * wary, kernels.TINY)
+        bar = max(shared[LEVEL], LEAST_LEVEL) + ALARM * max(shared[SPREAD], LEAST)
+        unit = 1.0 / (bar * wary)
         for signal in range(size):
             contributions[signal] = own[signal, ADDS] * unit
         score = surprise * unit
@@ -258,7 +265,7 @@ def advance(
         shared[ALARMS] += max(above - shared[ABOVE], 0.0) - shared[ALARMS] / FORGET_ALARMS
         shared[ABOVE] = above
     learn(shared, apart, against, surprise)
-    relate(own, related, inverse, modest, judged, pull)
+    relate(own, related, inverse, modest, judged, scratch[2:])
     if shared[TICKS] % REFRESH == 0.0:
         inverted(related, inverse, factor)
     return score
@@ -276,7 +283,7 @@ def tick(
 ) -> None:
     """`advance` over ticks in their order: `values` and `contributions` of shape (n, D), `scores` (n,). O(n D^2)."""
     size = values.shape[1]
-    scratch, factor, judged = np.empty((3, size)), np.empty((size, size)), np.empty(size, np.bool_)
+    scratch, factor, judged = np.empty((4, size)), np.empty((size, size)), np.empty(size, np.bool_)
     for index in range(len(values)):
         scores[index] = advance(
             own, related, inverse, shared, values[index], scratch, factor, judged, contributions[index]
