@@ -111,11 +111,10 @@ async def stack(receiver: Receiver) -> AsyncIterator[Stack]:
         config = StackConfig(
             folder=folder / "stack",
             durable=False,
-            otlp_interval=1.0,
             ports={name: ports.choose() for name in DEFAULT_PORTS},
             otlp_traces_endpoint=receiver.endpoint,
             extra_env={
-                "PLUMBLINE_ANALYSIS_EVALUATION_INTERVAL_SECONDS": "1",
+                "PLUMBLINE_ANALYSIS_EVALUATION_INTERVAL_SECONDS": "2",
                 "PLUMBLINE_ANALYSIS_LOG_INTERVAL_SECONDS": "2",
                 "PLUMBLINE_ANALYSIS_SHORT_FLOOR_SECONDS": "6",
                 "PLUMBLINE_ANALYSIS_LONG_FLOOR_SECONDS": "14",

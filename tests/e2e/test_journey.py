@@ -98,7 +98,7 @@ async def test_a_fault_turns_the_verdict_and_the_requirement_recovers(
     fault: dict[str, str] = {}
     async with traffic(caller("viewer"), fault) as statuses:
         await until(lambda: in_state("MET"), 60, "the verdict MET")
-        await until(banded, 120, "an expected band")
+        await until(banded, 180, "an expected band")
         assert await anomaly() is None
         fault |= stack.fault_header | {"x-plumbline-fault-delay-ms": "900"}
         turned = await until(lambda: in_state("AT_RISK", "VIOLATED"), 40, "the verdict turns")

@@ -101,7 +101,7 @@ async def test_a_folder_of_markdown_is_found_as_it_is(plumbline: Plumbline, runb
     pruned = await plumbline(*index, "--prune")
     assert (pruned.exit_code, counted(pruned)) == (1, {"failed": 1, "unchanged": 1, "deleted": 1})
     assert "bad.md: front matter" in pruned.stderr
-    assert await found(plumbline, "quokka", "--leg", "lexical") == []
+    assert await found(plumbline, "quokka", "--leg", "lexical", "--kind", "runbook") == []
 
 
 async def test_a_watched_folder_stays_found_as_it_is(
@@ -109,7 +109,7 @@ async def test_a_watched_folder_stays_found_as_it_is(
 ) -> None:
     async def until_found(query: str, expected: list[str]) -> None:
         async with asyncio.timeout(30):
-            while await found(plumbline, query, "--leg", "lexical") != expected:
+            while await found(plumbline, query, "--leg", "lexical", "--kind", "runbook") != expected:
                 await asyncio.sleep(0.2)
 
     watcher = await asyncio.create_subprocess_exec(
