@@ -109,7 +109,7 @@ async def test_a_fault_turns_the_verdict_and_the_requirement_recovers(
         assert turned["window_start"] < turned["window_end"]
         assert turned["reason"]
         assert (found["requirement_id"], found["requirement_revision"]) == (id, 4)
-        assert found["value"] > 0.4 >= found["upper"]
+        assert found["value"] > 0.4 >= found["expected"]
         assert found["peak_score"] >= 1
 
         async def resolved() -> Any:
