@@ -99,10 +99,10 @@ async def test_where_an_evaluation_fails_each_requirement_is_tried_alone(
 ) -> None:
     poison = UUID("0190a8a0-0000-7000-8000-000000000000")
 
-    def judge_or_fail(request: Any, watch: Any) -> Any:
-        if request.part.slo.name == "poison":
+    def judge_or_fail(asked: Any, watches: Any) -> Any:
+        if any(request.part.slo.name == "poison" for request in asked):
             raise ZeroDivisionError
-        return judge.judge(request, watch)
+        return judge.judge(asked, watches)
 
     monkeypatch.setattr(worker, "judge", SimpleNamespace(judge=judge_or_fail))
     await world.keep(world.requirement(world.latency_slo(name="poison"), id=poison, key="REQ-0"))
