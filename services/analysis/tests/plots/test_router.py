@@ -38,7 +38,7 @@ async def test_an_anomaly_and_its_signal_are_drawn_with_band_and_objective(
     app: Any, viewer: httpx.AsyncClient, world: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     native = app.state.settings.model_copy(update={"evaluation_interval_seconds": world.step})
-    monkeypatch.setattr(app.state, "settings", native)
+    monkeypatch.setitem(app.state._state, "settings", native)
     await world.keep(world.requirement(world.latency_slo()))
     await world.live(30)
     async with world.sessions.begin() as session:
