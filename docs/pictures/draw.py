@@ -1,16 +1,13 @@
 """Draws the pictures of docs/detection.md from series made here: `python docs/pictures/draw.py`."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from plumbline_analysis.detection import alarm
-from plumbline_analysis.detection.alarm import Change, Config
-from plumbline_analysis.detection.streams import Engine, Judgement
+from plumbline_analysis.detection.backtest import Backtest, Raised
 from plumbline_analysis.pictures import Picture, Point, Span, draw
 
 HERE = Path(__file__).parent
@@ -27,38 +24,23 @@ def series(days: int, seed: int) -> npt.NDArray[np.float64]:
     return np.asarray(usual + 3 * random.standard_normal(len(time)), np.float64)
 
 
-def judged(values: npt.NDArray[np.float64]) -> tuple[list[datetime], list[Judgement]]:
-    times = [START + number * STEP for number in range(len(values))]
-    at = np.array([int(time.timestamp() * 1e6) for time in times])
-    return times, Engine(1).run(np.zeros(len(values), np.int64), at, values).rows()
-
-
-def alarms(
-    times: list[datetime], values: npt.NDArray[np.float64], judgements: list[Judgement], config: Config
-) -> list[Span]:
-    """What `alarm` makes of the judgements."""
-    state, found = alarm.QUIET, []
-    for time, value, judgement in zip(times, values.tolist(), judgements, strict=True):
-        state, change = alarm.step(state, int(time.timestamp() * 1e6), value, judgement, config)
-        if change is Change.OPENED:
-            found.append(Span(moment(state.onset), None, time, value))
-        if change is not None and state.peak is not None:
-            found[-1] = replace(found[-1], peak_at=moment(state.peak.at), peak=state.peak.value)
-        if change is Change.CLOSED:
-            found[-1] = replace(found[-1], end=moment(state.last))
-    return found
-
-
 def moment(at: int) -> datetime:
     return START + timedelta(microseconds=at - int(START.timestamp() * 1e6))
 
 
+def span_of(raised: Raised) -> Span:
+    end = moment(raised.last) if raised.ended else None
+    return Span(moment(raised.onset), end, moment(raised.peak.at), raised.peak.value)
+
+
 def picture(name: str, title: str, subtitle: str, values: npt.NDArray[np.float64], shown: slice) -> None:
     """One of the series with band and alarms, and one of its score."""
-    times, judgements = judged(values)
-    found = alarms(times, values, judgements, Config())
+    times = [START + number * STEP for number in range(len(values))]
+    backtest = Backtest()
+    found, _ = backtest.add([int(time.timestamp() * 1e6) for time in times], values)
+    judgements = found.rows()
     window = times[shown][0], times[shown][-1]
-    spans = [span for span in found if window[0] <= span.onset <= window[1]]
+    spans = [span for span in map(span_of, backtest.alarms) if window[0] <= span.onset <= window[1]]
     points = [
         Point(time, value, *(each if each == each else None for each in judgement[:3]))
         for time, value, judgement in zip(times, values.tolist(), judgements, strict=True)
