@@ -1,14 +1,17 @@
 from datetime import datetime
 from typing import Any
+from uuid import UUID
 from xml.etree import ElementTree
 
 import httpx
 import pytest
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from plumbline_analysis.anomalies import of_logs
+from plumbline_analysis.anomalies.of_logs import Departure
 from plumbline_analysis.deployments import repository as deployments
 from plumbline_common import db
-from plumbline_common.schemas import utc
+from plumbline_common.schemas import LogEvidence, utc
 
 SVG = "{http://www.w3.org/2000/svg}"
 NOBODY = "0190a8a0-0000-7000-8000-00000000ffff"
@@ -81,3 +84,17 @@ async def test_what_can_not_be_drawn_is_a_problem(viewer: httpx.AsyncClient, pat
 
 async def test_who_may_not_read_sees_no_picture(collector: httpx.AsyncClient) -> None:
     assert (await collector.get(f"/api/v1/anomalies/{NOBODY}/plot.svg")).status_code == 403
+
+
+async def test_an_anomaly_of_logs_has_no_series_to_draw(app: Any, viewer: httpx.AsyncClient) -> None:
+    departure = Departure(
+        signal_id=UUID(int=9), service="shop", aggregation="count", unit="{record}", direction="up",
+        onset=1_700_000_000_000_000, peak_at=1_700_000_060_000_000, score=2.0,
+        value=90.0, expected=1.0, lower=0.0, upper=4.0, title="a template came 90 times",
+        evidence=LogEvidence(
+            kind="rate", template_id=None, template=None, examples=[], shares=[], interval_seconds=60
+        ),
+    )  # fmt: skip
+    async with app.state.sessions.begin() as session:
+        anomaly, _ = await of_logs.open_one(session, departure, [])
+    assert (await viewer.get(f"/api/v1/anomalies/{anomaly.id}/plot.svg")).status_code == 404

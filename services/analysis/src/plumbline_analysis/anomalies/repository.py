@@ -8,7 +8,7 @@ from sqlalchemy import ColumnElement, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from plumbline_analysis.anomalies.schemas import AnomalySort
-from plumbline_analysis.models import Anomaly, AnomalyLabel, Signal
+from plumbline_analysis.models import Anomaly, AnomalyLabel
 from plumbline_common.errors import NotFound
 from plumbline_common.schemas import AnomalyState
 
@@ -42,11 +42,6 @@ async def page(
     total = (await session.execute(select(func.count()).select_from(Anomaly).where(*wanted))).scalar_one()
     rows = await session.execute(select(Anomaly).where(*wanted).order_by(*order).offset(skip).limit(limit))
     return rows.scalars().all(), total
-
-
-async def signal(session: AsyncSession, anomaly: Anomaly) -> Signal:
-    """What the anomaly is a departure of."""
-    return (await session.execute(select(Signal).where(Signal.id == anomaly.signal_id))).scalar_one()
 
 
 async def of_signal(session: AsyncSession, signal_id: UUID, start: datetime, end: datetime) -> Sequence[Anomaly]:

@@ -33,7 +33,7 @@ async def of_anomaly(session: AsyncSession, id: UUID, theme: Theme, native_secon
     around = min(max(lasted, LEAST_AROUND), LONGEST)
     start = anomaly.onset - around
     end = max(min(last + around / 4, datetime.now(UTC)), start + LEAST_AROUND)
-    signal = await anomalies.signal(session, anomaly)
+    signal = await signals.one(session, anomaly.signal_id)
     said = f"{anomaly.severity}, {anomaly.state.replace('_', ' ')}; {_lasted(lasted)}; {_stretch(start, end)}"
     return await _drawn(session, signal, start, end, native_seconds, theme, anomaly.title, said)
 
