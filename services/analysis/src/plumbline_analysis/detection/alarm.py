@@ -18,7 +18,12 @@ from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from typing import Any, Literal
 
+import numpy as np
+import numpy.typing as npt
+
 from plumbline_analysis.detection.streams import Judgement
+
+Float64 = npt.NDArray[np.float64]
 
 MAX_WEIGHT = 100.0
 """However far a limit is passed."""
@@ -106,6 +111,19 @@ def step(alarm: Alarm, at: int, value: float, judgement: Judgement, config: Conf
     if alarm.calm + 1 >= config.calm_points:
         return _closed(alarm, config), Change.CLOSED
     return replace(alarm, calm=alarm.calm + 1, missing=0), None
+
+
+def stirring(
+    value: Float64, expected: Float64, lower: Float64, upper: Float64, score: Float64, config: Config
+) -> npt.NDArray[np.bool_]:
+    """Of points those that can change a quiet alarm, all of shape (n,): the others need not be stepped through."""
+    beyond = (value < lower) | (value > upper)
+    near = np.isnan(score) | (score / config.bar >= config.calm_below)
+    if config.limit is not None:
+        with np.errstate(divide="ignore", invalid="ignore"):
+            towards = (value - expected) / (config.limit - expected)
+        near |= towards >= config.calm_below
+    return np.asarray(beyond | near, np.bool_)
 
 
 def _weighed(value: float, judgement: Judgement, config: Config) -> tuple[float | None, bool]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from plumbline_analysis.detection.alarm import QUIET, Alarm, Change, Config, Peak, step
+from plumbline_analysis.detection.alarm import QUIET, Alarm, Change, Config, Peak, step, stirring
 from plumbline_analysis.detection.kernels import LARGEST, Float64, Int64
 from plumbline_analysis.detection.streams import Counters, Engine, Judgement, Judgements
 
@@ -47,10 +47,12 @@ class Backtest:
         they are missing. Gives the judgements, and after which points an alarm is open."""
         when, what = np.asarray(at, np.int64), np.asarray(values, np.float64)
         found = self._engine.run(np.zeros(len(when), np.int64), when, what)
-        late, stirring = self._late(when, what), self._stirring(what, found)
+        late = self._late(when, what)
+        told = (what, found.expected, found.lower, found.upper, found.score)
+        stirs = stirring(*told, self._config)
         opened = np.zeros(len(when), np.bool_)
         for index in range(len(when)):
-            if not late[index] and (stirring[index] or self._alarm is not QUIET):
+            if not late[index] and (stirs[index] or self._alarm is not QUIET):
                 self._step(int(when[index]), float(what[index]), found, index)
             opened[index] = self._alarm.open
         return found, opened
@@ -62,13 +64,6 @@ class Backtest:
         self._newest = int(newest[-1])
         late: Flags = at <= newest[:-1]
         return late
-
-    def _stirring(self, values: Float64, found: Judgements) -> Flags:
-        """Points that may move an alarm that is quiet: all others need not be looked at one by one."""
-        if self._config.limit is not None:
-            return np.ones(len(values), np.bool_)
-        unusual: Flags = found.score / self._config.bar >= self._config.calm_below
-        return unusual | (values < found.lower) | (values > found.upper)
 
     def _step(self, at: int, value: float, found: Judgements, index: int) -> None:
         expected, lower, upper, score = (

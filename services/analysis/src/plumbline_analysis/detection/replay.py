@@ -47,7 +47,8 @@ class History:
 def alarms(history: History, config: alarm.Config) -> list[Alarm]:
     """The alarms in their order, each as it was at its end; the last may still be open. O(n)."""
     found: list[Alarm] = []
-    stirring = np.flatnonzero(_may_be_out(history, config))
+    told = (history.value, history.expected, history.lower, history.upper, history.score)
+    stirring = np.flatnonzero(alarm.stirring(*told, config))
     current, place = QUIET, 0
     while place < len(history.time):
         if current == QUIET:
@@ -64,17 +65,6 @@ def alarms(history: History, config: alarm.Config) -> list[Alarm]:
         current = _next(found, current, at, value, judgement, config)
         place += 1
     return [*found, current] if current.open else found
-
-
-def _may_be_out(history: History, config: alarm.Config) -> npt.NDArray[np.bool_]:
-    """Of the points those that can change a quiet alarm; shape (n,)."""
-    beyond = (history.value < history.lower) | (history.value > history.upper)
-    near = np.isnan(history.score) | (history.score / config.bar >= config.calm_below)
-    if config.limit is not None:
-        with np.errstate(divide="ignore", invalid="ignore"):
-            towards = (history.value - history.expected) / (config.limit - history.expected)
-        near |= towards >= config.calm_below
-    return beyond | near
 
 
 def _next(
