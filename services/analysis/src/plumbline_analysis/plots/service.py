@@ -57,7 +57,7 @@ async def _drawn(
     title: str | None = None,
     subtitle: str | None = None,
 ) -> str:
-    found = await series.series(session, signal.id, start, end, None, None, native_seconds)
+    found = await series.series_of(session, signal, start, end, None, None, native_seconds)
     unit = wording.unit_of(found.aggregation, found.unit)
     of_service = f" of {signal.service}" if signal.service else ""
     deployed, _ = await deployments.page(session, signal.service, start, end, 0, MARKS) if signal.service else ([], 0)

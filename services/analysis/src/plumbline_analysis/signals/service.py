@@ -51,7 +51,21 @@ async def series(
     native_seconds: int,
 ) -> SeriesResponse:
     """The values of a signal in equal slices; an indicator's with the band and score that its detector gave."""
-    signal = await repository.one(session, id)
+    return await series_of(
+        session, await repository.one(session, id), start, end, step_seconds, asked, native_seconds
+    )
+
+
+async def series_of(
+    session: AsyncSession,
+    signal: Signal,
+    start: datetime | None,
+    end: datetime | None,
+    step_seconds: int | None,
+    asked: Aggregation | None,
+    native_seconds: int,
+) -> SeriesResponse:
+    """`series` of a signal that was read."""
     info = repository.info(signal)
     aggregation = rules.aggregation(info, signal.aggregation, asked)
     after, until = asked_range(start, end)
