@@ -719,6 +719,7 @@ class IncidentSnapshot(Schema):
     """The worst of its anomalies."""
     title: str
     services: list[str]
+    """By name, at most 500, as `requirement_ids`."""
     requirement_ids: list[UUID]
     onset: AwareDatetime
     """Of its first anomaly."""

@@ -156,6 +156,8 @@ async def test_what_a_person_splits_stays_apart_until_a_person_merges_it(
     assert (merged["id"], merged["services"], merged["anomaly_count"]) == (incident["id"], ["cart", "shop"], 3)
     gone = (await viewer.get(f"{PATH}/{made['id']}")).json()
     assert (gone["state"], gone["merged_into"]) == ("merged", incident["id"])
+    refused = (await act(operator, made, "comments", {"text": "here"})).json()
+    assert (refused["status"], refused["merged_into"]) == (409, incident["id"])
     assert [each["kind"] for each in (await timeline(viewer, merged))["items"] if each["actor"]] == [
         "opened",
         "split",

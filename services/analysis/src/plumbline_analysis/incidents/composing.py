@@ -11,11 +11,14 @@ from plumbline_analysis.incidents import ranking, repository, rules
 from plumbline_analysis.incidents.ranking import Candidate, Deployed
 from plumbline_analysis.incidents.rules import Part
 from plumbline_analysis.models import Deployment, Incident
-from plumbline_common.schemas import Comment, IncidentAnomaly, IncidentOrigin, IncidentSnapshot
+from plumbline_analysis.threads import sized
+from plumbline_common.schemas import Comment, IncidentAnomaly, IncidentSnapshot
 
 MOST_ANOMALIES = 20
 MOST_ORIGINS = 5
 MOST_COMMENTS = 20
+MOST_SERVICES = 500
+"""So many services, and requirements, are named: an event has a largest size."""
 
 Callees = Mapping[str, Collection[str]]
 _TOLD = ("severity", "title", "services", "requirement_ids", "onset", "quiet_since", "anomaly_count")
@@ -29,10 +32,15 @@ async def compose(
     A deployment counts that came `within` that time before an onset.
     """
     parts = await repository.parts(session, [each.id for each in incidents])
-    told = {each: rules.telling(parts[each.id]) for each in incidents}
+    told = {
+        each: await sized(repository.WORK * len(parts[each.id]), rules.telling, parts[each.id]) for each in incidents
+    }
     deployed = await _deployed(session, [part for some in told.values() for part in some], within)
     for incident, some in told.items():
-        _say(incident, some, callees, deployed, within)
+        services = {each.service for each in some}
+        work = repository.WORK * len(some) + len(services) * len(callees)
+        for name, value in (await sized(work, _members, some, callees, deployed, within)).items():
+            setattr(incident, name, value)
     return {each: parts[each.id] for each in incidents}
 
 
@@ -63,24 +71,24 @@ async def _deployed(session: AsyncSession, parts: Sequence[Part], within: timede
     return found
 
 
-def _say(
-    incident: Incident,
-    parts: Sequence[Part],
-    callees: Callees,
-    deployed: Mapping[str, Sequence[Deployment]],
-    within: timedelta,
-) -> None:
+def _members(
+    parts: Sequence[Part], callees: Callees, deployed: Mapping[str, Sequence[Deployment]], within: timedelta
+) -> dict[str, Any]:
+    """The members of an incident that its anomalies tell, which are by age."""
     origins = ranking.rank(_candidates(parts, callees, deployed), within)
-    lead = origins[0]
-    incident.severity = rules.severity(parts)
-    incident.title = rules.title(lead.title, lead.service, parts)
-    incident.services = sorted({each.service for each in parts if each.service})
-    incident.requirement_ids = sorted({each.requirement_id for each in parts if each.requirement_id})
-    incident.onset = parts[0].onset
-    incident.quiet_since = rules.quiet_since(parts)
-    incident.anomaly_count = len(parts)
-    incident.anomalies = [_told(each) for each in parts[:MOST_ANOMALIES]]
-    incident.origins = [_dump(each) for each in origins[:MOST_ORIGINS]]
+    return {
+        "severity": rules.severity(parts),
+        "title": rules.title(origins[0].title, origins[0].service, parts),
+        "services": sorted({each.service for each in parts if each.service})[:MOST_SERVICES],
+        "requirement_ids": sorted({each.requirement_id for each in parts if each.requirement_id})[:MOST_SERVICES],
+        "onset": parts[0].onset,
+        "quiet_since": rules.quiet_since(parts),
+        "anomaly_count": len(parts),
+        "anomalies": [
+            IncidentAnomaly.model_validate(each).model_dump(mode="json") for each in parts[:MOST_ANOMALIES]
+        ],
+        "origins": [each.model_dump(mode="json") for each in origins[:MOST_ORIGINS]],
+    }
 
 
 def _candidates(
@@ -114,7 +122,3 @@ def _last_before(deployments: Iterable[Deployment], onset: datetime) -> Deployed
 
 def _told(part: Part) -> dict[str, Any]:
     return IncidentAnomaly.model_validate(part).model_dump(mode="json")
-
-
-def _dump(origin: IncidentOrigin) -> dict[str, Any]:
-    return origin.model_dump(mode="json")

@@ -8,7 +8,7 @@ are never joined again.
 """
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from uuid import UUID
@@ -36,6 +36,11 @@ class Member:
     onset: datetime
     end: datetime | None
     incident_id: UUID | None = None
+
+    @property
+    def age(self) -> tuple[datetime, UUID]:
+        """The first of several begins first."""
+        return self.onset, self.id
 
 
 @dataclass(frozen=True)
@@ -66,19 +71,20 @@ class Group:
         return bool(self.joining) or len(self.incidents) > 1
 
 
-def group(known: Iterable[Known], members: Sequence[Member], neighbours: Neighbours, limits: Limits) -> list[Group]:
-    """The groups in which something is new, the earliest onset first. O(members × those related to each)."""
+def group(known: Iterable[Known], members: Iterable[Member], neighbours: Neighbours, limits: Limits) -> list[Group]:
+    """The groups in which something is new, the earliest onset first.
+
+    O(members × (log members + neighbours of each × incidents that share a service)).
+    """
     incidents = {each.id: each for each in known}
-    over = {each.id for each in incidents.values() if not each.is_open}
-    sets = _Sets(incidents)
-    ordered = sorted(members, key=_order)
+    sets, latest = _Sets(incidents), _Latest(limits)
+    ordered = sorted(members, key=lambda each: each.age)
     for member in ordered:
         sets.add(member)
-    for one, other in sorted(
-        _pairs(ordered, neighbours, limits), key=lambda pair: (_order(pair[1]), _order(pair[0]))
-    ):
-        if None in (one.incident_id, other.incident_id) or not over & {one.incident_id, other.incident_id}:
-            sets.join(one, other)
+        for other in latest.near(member, neighbours):
+            if _may_join(member, other, incidents):
+                sets.join(other, member)
+        latest.add(member)
     groups: dict[UUID, Group] = defaultdict(Group)
     for member in ordered:
         if member.incident_id is None:
@@ -88,38 +94,51 @@ def group(known: Iterable[Known], members: Sequence[Member], neighbours: Neighbo
     return [each for each in groups.values() if each.is_news]
 
 
-def related(one: Member, other: Member, neighbours: Neighbours) -> bool:
-    """Whether they may be of one incident, if they are near in time."""
-    if one.signal_id == other.signal_id or (one.requirement_id and one.requirement_id == other.requirement_id):
+def _may_join(one: Member, other: Member, incidents: Mapping[UUID, Known]) -> bool:
+    """Whether one of them is new, or the incidents of both go on."""
+    if one.incident_id is None or other.incident_id is None:
         return True
-    if one.service is None or other.service is None:
-        return False
-    return one.service == other.service or other.service in neighbours.get(one.service, ())
+    return incidents[one.incident_id].is_open and incidents[other.incident_id].is_open
 
 
-def near(one: Member, other: Member, limits: Limits) -> bool:
-    """Whether the earlier one was over shortly before the later one began, or not at all."""
-    earlier, later = sorted((one, other), key=_order)
-    limit = limits.again if one.signal_id == other.signal_id else limits.window
-    return earlier.end is None or later.onset - earlier.end <= limit
+class _Latest:
+    """Of the anomalies so far, the one that ends last of each signal, requirement and service in each incident.
+
+    Anomalies are added by their onset. So of those of one service, whichever is near to a later anomaly is near to
+    the one that ends last, too, and comparing with that one is enough.
+    """
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._seen: dict[Hashable, dict[UUID | None, Member]] = defaultdict(dict)
+
+    def near(self, member: Member, neighbours: Neighbours) -> list[Member]:
+        """The latest of those that are related and near to a later anomaly, the earliest onset first."""
+        around = () if member.service is None else neighbours.get(member.service, ())
+        found = {}
+        for key in (*_keys(member), *(("service", each) for each in around)):
+            limit = self._limits.again if key[0] == "signal" else self._limits.window
+            for each in self._seen.get(key, {}).values():
+                if each.end is None or member.onset - each.end <= limit:
+                    found[each.id] = each
+        return sorted(found.values(), key=lambda each: each.age)
+
+    def add(self, member: Member) -> None:
+        for key in _keys(member):
+            of_incident = self._seen[key]
+            known = of_incident.get(member.incident_id)
+            if known is None or (known.end is not None and (member.end is None or member.end > known.end)):
+                of_incident[member.incident_id] = member
 
 
-def _order(member: Member) -> tuple[datetime, UUID]:
-    return member.onset, member.id
-
-
-def _pairs(ordered: Sequence[Member], neighbours: Neighbours, limits: Limits) -> Iterator[tuple[Member, Member]]:
-    """Each anomaly with those before it that it belongs to."""
-    seen: dict[tuple[str, object], list[Member]] = defaultdict(list)
-    for member in ordered:
-        keys: list[tuple[str, object]] = [("signal", member.signal_id)]
-        if member.requirement_id is not None:
-            keys.append(("requirement", member.requirement_id))
-        around = [] if member.service is None else [member.service, *neighbours.get(member.service, ())]
-        for key in (*keys, *(("service", each) for each in around)):
-            yield from ((each, member) for each in seen[key] if near(each, member, limits))
-        for key in (*keys, *([("service", member.service)] if member.service is not None else [])):
-            seen[key].append(member)
+def _keys(member: Member) -> list[tuple[str, UUID | str]]:
+    """What it is of."""
+    keys: list[tuple[str, UUID | str]] = [("signal", member.signal_id)]
+    if member.requirement_id is not None:
+        keys.append(("requirement", member.requirement_id))
+    if member.service is not None:
+        keys.append(("service", member.service))
+    return keys
 
 
 class _Sets:

@@ -60,7 +60,7 @@ async def _group(session: AsyncSession, pending: Sequence[Anomaly], now: datetim
     members = await repository.members(session, since, MOST_MEMBERS)
     known = await repository.several(session, {each.incident_id for each in members if each.incident_id})
     groups = await sized(
-        len(members) + len(new),
+        repository.WORK * (len(members) + len(new)),
         grouping.group,
         [_known(each) for each in known.values()],
         [*members, *map(_member, new)],

@@ -1,21 +1,25 @@
 """The SQL of incidents."""
 
 from collections import defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime, timedelta
+from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, func, or_, select, text, update
+from sqlalchemy import ColumnElement, func, select, text, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from plumbline_analysis.incidents.grouping import Member
 from plumbline_analysis.incidents.rules import ONGOING, Part
 from plumbline_analysis.incidents.schemas import IncidentSort, TimelineEntry
 from plumbline_analysis.models import Anomaly, Deployment, Incident, IncidentEntry
+from plumbline_analysis.threads import sized
 from plumbline_common import db
 from plumbline_common.errors import NotFound
 from plumbline_common.schemas import AnomalyState, IncidentState, Severity
 
+WORK = 5
+"""An anomaly costs as much as so many points."""
 _IN_TURN = text("SELECT pg_advisory_xact_lock(hashtext('incidents of ' || current_user))")
 
 
@@ -94,50 +98,39 @@ async def ungrouped(session: AsyncSession, most: int) -> Sequence[Anomaly]:
     return rows.all()
 
 
+_MEMBERS = (
+    'SELECT a.id, signal_id, service, requirement_id, a.onset, least(a."end", resolved_at), incident_id'
+    " FROM anomalies AS a JOIN incidents AS i ON i.id = incident_id"
+    " WHERE a.state <> 'false_positive' AND coalesce(least(a.\"end\", resolved_at), 'infinity') >= $1"
+    " ORDER BY a.onset DESC, a.id DESC LIMIT $2"
+)
+
+
 async def members(session: AsyncSession, since: datetime, most: int) -> list[Member]:
     """The anomalies of incidents that went on at `since` or later, at most the latest `most`.
 
     What a person resolved is over then, whatever its anomalies do.
     """
-    over = func.least(Anomaly.end, Incident.resolved_at)
-    rows = await session.execute(
-        select(
-            Anomaly.id,
-            Anomaly.signal_id,
-            Anomaly.service,
-            Anomaly.requirement_id,
-            Anomaly.onset,
-            over.label("over"),
-            Anomaly.incident_id,
-        )
-        .join(Incident, Incident.id == Anomaly.incident_id)
-        .where(or_(over.is_(None), over >= since), Anomaly.state != AnomalyState.FALSE_POSITIVE)
-        .order_by(Anomaly.onset.desc(), Anomaly.id.desc())
-        .limit(most)
-    )
-    return [Member(*row) for row in rows]
+    rows = await db.fetch(session, _MEMBERS, since, most)
+    return await sized(WORK * len(rows), lambda: [Member(*row) for row in rows])
 
 
-async def parts(session: AsyncSession, incidents: Collection[UUID]) -> dict[UUID | None, list[Part]]:
+_PARTS = (
+    'SELECT incident_id, id, service, requirement_id, state, severity, onset, "end", peak_score, title,'
+    " coalesce(explanation->>'sentence', title), coalesce(log->>'template', log->>'examples')"
+    " FROM anomalies WHERE incident_id = ANY($1)"
+)
+
+
+async def parts(session: AsyncSession, incidents: Sequence[UUID]) -> dict[UUID, list[Part]]:
     """What the anomalies of each incident tell."""
-    template, examples = Anomaly.log["template"].astext, Anomaly.log["examples"].astext
-    rows = await session.execute(
-        select(
-            Anomaly.incident_id,
-            Anomaly.id,
-            Anomaly.service,
-            Anomaly.requirement_id,
-            Anomaly.state,
-            Anomaly.severity,
-            Anomaly.onset,
-            Anomaly.end,
-            Anomaly.peak_score,
-            Anomaly.title,
-            func.coalesce(Anomaly.explanation["sentence"].astext, Anomaly.title),
-            func.coalesce(template, examples),
-        ).where(Anomaly.incident_id.in_(incidents))
-    )
-    found: dict[UUID | None, list[Part]] = defaultdict(list)
+    await session.flush()
+    rows = await db.fetch(session, _PARTS, incidents)
+    return await sized(WORK * len(rows), _parts, rows)
+
+
+def _parts(rows: Iterable[Any]) -> dict[UUID, list[Part]]:
+    found: dict[UUID, list[Part]] = defaultdict(list)
     for incident_id, id, service, requirement_id, state, severity, *others in rows:
         told = Part(id, service, requirement_id, AnomalyState(state), Severity(severity), *others)
         found[incident_id].append(told)

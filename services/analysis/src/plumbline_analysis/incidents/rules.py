@@ -41,6 +41,11 @@ class NothingLeft(Conflict):
     title = "An incident keeps at least one anomaly"
 
 
+class PartOfAnother(Conflict):
+    slug = "part-of-another"
+    title = "The incident is part of another one now"
+
+
 def check_transition(now: IncidentState, to: IncidentState) -> None:
     """Raise unless a person may take an incident from `now` to `to`."""
     if to not in LEGAL[now]:

@@ -79,9 +79,11 @@ async def resolve(
 
 
 async def comment(session: AsyncSession, id: UUID, text: str, actor: UserInfo) -> tuple[Comment, IncidentSnapshot]:
-    """What the actor says of it, whatever its state, and the incident after it."""
+    """What the actor says of it, and the incident after it. Raises `PartOfAnother`, which says of which."""
     await repository.in_turn(session)
     incident = await repository.one(session, id)
+    if incident.merged_into is not None:
+        raise rules.PartOfAnother(f"say it of {incident.merged_into}", merged_into=str(incident.merged_into))
     said = Comment(at=datetime.now(UTC), by=actor.subject, text=text)
     composing.comment(incident, said)
     repository.add_entry(session, id, said.at, "commented", text, actor.subject)
