@@ -113,7 +113,7 @@ async def test_what_a_person_resolved_stays_so_while_its_anomalies_go_on(
     await shop.change(UUID(incident["anomalies"][0]["id"]), severity="critical")
     await shop.pass_to(13)
     assert ((await shop.incident()).state, (await shop.incident()).severity) == ("resolved", "critical")
-    refused = (await act(operator, incident, "resolve", {})).json()
+    refused = (await act(operator, incident, "resolve")).json()
     assert (refused["status"], refused["legal"]) == (409, ["merged"])
 
 

@@ -100,10 +100,10 @@ async def acknowledge(
 @router.post("/{id}/resolve", response_model=IncidentSnapshot, responses={200: {"headers": _ETAG}})
 async def resolve(
     id: UUID,
-    content: Resolution,
     actor: OnCall,
     session: web.Session,
     request: Request,
+    content: Resolution = Resolution(),
     key: idempotency.Key = None,
     if_match: IfMatch = None,
 ) -> Response:
