@@ -12,6 +12,7 @@ from plumbline_analysis.deployments.router import router as deployments
 from plumbline_analysis.detectors.router import router as detectors
 from plumbline_analysis.graph.router import router as graph
 from plumbline_analysis.graph.service import Learner
+from plumbline_analysis.groups.router import router as groups
 from plumbline_analysis.incidents.router import router as incidents
 from plumbline_analysis.lines.router import router as lines
 from plumbline_analysis.plots.router import router as plots
@@ -47,12 +48,13 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         routers=[
             points,
             lines,
+            graph,
             signals,
+            groups,
             detectors,
             deployments,
             anomalies,
             incidents,
-            graph,
             plots,
             templates,
             verdicts,
