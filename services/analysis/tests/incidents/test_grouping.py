@@ -138,3 +138,30 @@ def test_the_order_of_arrival_does_not_matter(
     random.shuffle(places)  # type: ignore[attr-defined]
     batches = [places[start : start + size] for start in range(0, len(places), size)]
     assert partition(members, batches) == at_once
+
+
+def all_pairs(members: list[Member]) -> set[frozenset[int]]:
+    """The components of all that are related and near, each compared with each."""
+
+    def belong_together(one: Member, other: Member) -> bool:
+        earlier, later = sorted((one, other), key=lambda each: each.age)
+        limit = LIMITS.again if one.signal_id == other.signal_id else LIMITS.window
+        services = {one.service, other.service}
+        related = one.signal_id == other.signal_id or (
+            None not in services and (len(services) == 1 or other.service in GRAPH.get(str(one.service), ()))
+        )
+        return related and (earlier.end is None or later.onset - earlier.end <= limit)
+
+    components: list[set[Member]] = []
+    for member in members:
+        touched = [each for each in components if any(belong_together(member, other) for other in each)]
+        components = [each for each in components if each not in touched] + [{member}.union(*touched)]
+    return {frozenset(each.id.int for each in component) for component in components}
+
+
+@given(MEMBERS)
+def test_to_compare_with_the_latest_finds_what_comparing_all_does(
+    drawn: list[tuple[str | None, int, int | None, int | None]],
+) -> None:
+    members = members_of(drawn)
+    assert partition(members, [list(range(len(members)))]) == all_pairs(members)
