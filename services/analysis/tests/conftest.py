@@ -23,6 +23,7 @@ from plumbline_analysis.logs.changes import Config
 from plumbline_analysis.main import create_app
 from plumbline_analysis.models import Base
 from plumbline_analysis.moments import micros
+from plumbline_analysis.notifier import Notifier
 from plumbline_analysis.points import resolution, service
 from plumbline_analysis.points.directory import Directory
 from plumbline_analysis.settings import Settings
@@ -49,6 +50,7 @@ def settings(postgres: Any, nats_server: Any, issuer: Any) -> Settings:
         evaluation_interval_seconds=3600,
         telemetry_limit_bytes=200_000,
         decompressed_limit_bytes=1_000_000,
+        notification_allowed=("127.0.0.1",),
     )
 
 
@@ -84,8 +86,8 @@ async def running_app(settings: Settings, engine: AsyncEngine) -> AsyncIterator[
     app = create_app(settings)
     async with contextlib.AsyncExitStack() as stack:
         with pytest.MonkeyPatch.context() as patch:
-            # The tests evaluate and group by themselves.
-            works = ((Evaluator, "run"), (LogEvaluator, "run"), (IncidentKeeper, "run"))
+            # The tests evaluate, group and notify by themselves.
+            works = ((Evaluator, "run"), (LogEvaluator, "run"), (IncidentKeeper, "run"), (Notifier, "run"))
             for worker, work in (*works, (GraphKeeper, "flush"), (GraphKeeper, "look")):
                 patch.setattr(worker, work, lambda self: asyncio.Event().wait())
             await stack.enter_async_context(LifespanManager(app, startup_timeout=60, shutdown_timeout=60))

@@ -15,6 +15,10 @@ from plumbline_analysis.graph.service import Learner
 from plumbline_analysis.groups.router import router as groups
 from plumbline_analysis.incidents.router import router as incidents
 from plumbline_analysis.lines.router import router as lines
+from plumbline_analysis.notifications.router import router as notifications
+from plumbline_analysis.notifications.router import silences
+from plumbline_analysis.notifications.sending import Sender
+from plumbline_analysis.notifier import Notifier
 from plumbline_analysis.plots.router import router as plots
 from plumbline_analysis.points.directory import Directory
 from plumbline_analysis.points.router import router as points
@@ -22,7 +26,7 @@ from plumbline_analysis.settings import Settings
 from plumbline_analysis.signals.router import router as signals
 from plumbline_analysis.templates.router import router as templates
 from plumbline_analysis.verdicts.router import router as verdicts
-from plumbline_common import idempotency, web
+from plumbline_common import idempotency, offload, web
 
 TELEMETRY = ("/v1/metrics", "/v1/logs", "/v1/traces", "/api/v1/telemetry/points", "/api/v1/telemetry/logs")
 
@@ -32,9 +36,13 @@ async def resources(app: FastAPI) -> AsyncIterator[None]:
     state = app.state
     state.directory = Directory()
     state.learner = Learner()
+    state.sender = await offload.in_thread(Sender, state.settings)
+    notifier = Notifier(state.sessions, state.settings, state.sender)
     async with (
+        contextlib.aclosing(state.sender),
         web.background("forgetter of idempotency keys", lambda: idempotency.keep_forgetting(state.sessions)),
         worker.running(state.sessions, state.read_sessions, state.settings, state.learner) as maintenance,
+        web.background("notifications", notifier.run),
     ):
         state.checks["partitions"] = maintenance.check
         yield
@@ -55,6 +63,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             deployments,
             anomalies,
             incidents,
+            notifications,
+            silences,
             plots,
             templates,
             verdicts,

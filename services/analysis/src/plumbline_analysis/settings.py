@@ -1,5 +1,6 @@
 """What the analysis service is told by its environment."""
 
+from pathlib import Path
 from typing import Annotated
 
 from pydantic import Field
@@ -56,3 +57,13 @@ class Settings(ServiceSettings):
     """So long after that it is opened again, rather than a new one, if the same signal departs again."""
     graph_retention_days: Annotated[int, Field(ge=1)] = 7
     """A call from one service to another that was not seen for so long is forgotten."""
+
+    notification_allowed: tuple[str, ...] = ()
+    """Names (`*.example.org` for all below), addresses and networks that notifications may go to. Empty: any but
+    those of this machine. Link-local, metadata, multicast and reserved addresses are refused in any case."""
+    notifications_at_once: Annotated[int, Field(ge=1, le=200)] = 32
+    """Messages that this process delivers at the same time."""
+    external_url: Annotated[str, Field(pattern=r"^(https?://[^\s]+[^\s/])?$")] = ""
+    """Where people reach the gateway: what links in notifications begin with."""
+    secrets_folder: Path | None = None
+    """Where the secrets lie that people name, a file each."""
