@@ -44,9 +44,22 @@ class History:
         return float(self.score[place]) if place < len(self.time) and self.time[place] == at else _NAN
 
 
+@dataclass
+class Raised:
+    """An alarm as it was at its end, or as it is where it is still open; and when it opened, in microseconds."""
+
+    opened: int
+    alarm: Alarm
+
+
 def alarms(history: History, config: alarm.Config) -> list[Alarm]:
     """The alarms in their order, each as it was at its end; the last may still be open. O(n)."""
-    found: list[Alarm] = []
+    return [each.alarm for each in raised(history, config)]
+
+
+def raised(history: History, config: alarm.Config) -> list[Raised]:
+    """The same with the moments at which they opened."""
+    found: list[Raised] = []
     told = (history.value, history.expected, history.lower, history.upper, history.score)
     stirring = np.flatnonzero(alarm.stirring(*told, config))
     current, place = QUIET, 0
@@ -64,13 +77,15 @@ def alarms(history: History, config: alarm.Config) -> list[Alarm]:
         at, value, judgement = history.point(place)
         current = _next(found, current, at, value, judgement, config)
         place += 1
-    return [*found, current] if current.open else found
+    return found
 
 
 def _next(
-    found: list[Alarm], current: Alarm, at: int, value: float, judgement: Judgement, config: alarm.Config
+    found: list[Raised], current: Alarm, at: int, value: float, judgement: Judgement, config: alarm.Config
 ) -> Alarm:
     after, change = alarm.step(current, at, value, judgement, config)
-    if change is Change.CLOSED:
-        found.append(after)
+    if change is Change.OPENED:
+        found.append(Raised(at, after))
+    elif after.open or change is Change.CLOSED:
+        found[-1].alarm = after
     return after
