@@ -11,7 +11,8 @@ PATH = "/api/v1/jobs"
 JOB: dict[str, Any] = {
     "id": "0199a0b0-0000-7000-8000-000000000007", "kind": "backtest", "state": "queued", "service": "checkout",
     "signal_id": "0199a0b0-0000-7000-8000-000000000003", "progress": 0.0, "message": "", "attempts": 0,
-    "worker": None, "created_at": "2026-11-01T11:00:00.123456Z", "created_by": "alice", "started_at": None, "finished_at": None,
+    "worker": None, "created_at": "2026-11-01T11:00:00.123456Z", "created_by": "alice", "started_at": None,
+    "finished_at": None,
     "deadline_at": "2026-11-01T11:15:00Z", "revision": 1,
 }  # fmt: skip
 ALARM: dict[str, Any] = {

@@ -93,9 +93,10 @@ class _Attempt:
         return Claim(self.job.id, self.job.token)
 
     @property
-    def left(self) -> float:
-        """Seconds to the deadline."""
-        return max(0.0, (self.job.deadline_at - datetime.now(UTC)).total_seconds())
+    def allowed(self) -> float:
+        """Seconds from the claim to the deadline, both by the clock of the database."""
+        claimed = self.job.heartbeat_at or self.job.deadline_at
+        return max(0.0, (self.job.deadline_at - claimed).total_seconds())
 
     def heard(self, said: tuple[float, str]) -> None:
         self.progress = Progress(*said)
@@ -208,7 +209,7 @@ class JobWorker:
         stop = asyncio.create_task(self._stopping.wait())
         try:
             done, _ = await asyncio.wait(
-                {work, watch, stop}, timeout=attempt.left, return_when=asyncio.FIRST_COMPLETED
+                {work, watch, stop}, timeout=attempt.allowed, return_when=asyncio.FIRST_COMPLETED
             )
             if work in done:
                 return work.result()

@@ -1,7 +1,7 @@
 """Jobs asked for, read, cancelled; and what their workers tell of them, as far as their claims hold."""
 
 from collections.abc import Collection, Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -44,7 +44,7 @@ async def request(
     signal_id: UUID | None = None,
 ) -> JobSnapshot:
     """Queue a job. What it is about is for lists and for whoever hears of it."""
-    now = datetime.now(UTC)
+    now = await repository.now(session)
     job = await repository.add(
         session,
         id=db.new_id(),
@@ -83,7 +83,7 @@ async def cancel(session: AsyncSession, id: UUID, actor: UserInfo) -> JobSnapsho
     if may and state is JobState.CANCELLED:
         return JobSnapshot.model_validate(job)
     rules.check_cancellable(state, may=may)
-    _end(job, JobState.CANCELLED, datetime.now(UTC))
+    _end(job, JobState.CANCELLED, await repository.now(session))
     await session.flush()
     return await _told(session, job, JobCancelled)
 
