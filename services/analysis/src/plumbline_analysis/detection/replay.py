@@ -12,6 +12,7 @@ from plumbline_analysis.detection.streams import Judgement
 Int64 = npt.NDArray[np.int64]
 Float64 = npt.NDArray[np.float64]
 
+_BLOCK = 32
 _NAN = float("nan")
 _MISSING = Judgement(_NAN, _NAN, _NAN, _NAN, ())
 
@@ -31,12 +32,11 @@ class History:
     upper: Float64
     score: Float64
 
-    def point(self, place: int) -> tuple[int, float, Judgement]:
-        """The time, the value and what was said of it."""
-        expected, lower, upper, score = (
-            float(column[place]) for column in (self.expected, self.lower, self.upper, self.score)
-        )
-        return int(self.time[place]), float(self.value[place]), Judgement(expected, lower, upper, score, ())
+    def rows(self, first: int) -> list[tuple[float, float, float, float, float]]:
+        """Value, expected, lower, upper and score of the next `_BLOCK` points from `first` on: far quicker to read
+        than one by one."""
+        columns = (self.value, self.expected, self.lower, self.upper, self.score)
+        return list(zip(*(column[first : first + _BLOCK].tolist() for column in columns), strict=True))
 
     def score_at(self, at: int) -> float:
         """NaN where there is no point."""
@@ -63,6 +63,8 @@ def raised(history: History, config: alarm.Config) -> list[Raised]:
     told = (history.value, history.expected, history.lower, history.upper, history.score)
     stirring = np.flatnonzero(alarm.stirring(*told, config))
     current, place = QUIET, 0
+    rows: list[tuple[float, float, float, float, float]] = []
+    first = 0
     while place < len(history.time):
         if current == QUIET:
             following = np.searchsorted(stirring, place)
@@ -74,8 +76,11 @@ def raised(history: History, config: alarm.Config) -> list[Raised]:
             missing = (int(history.time[place]) - before) // history.step - 1
             for _ in range(min(missing, config.missing_points)):
                 current = _next(found, current, before, _NAN, _MISSING, config)
-        at, value, judgement = history.point(place)
-        current = _next(found, current, at, value, judgement, config)
+        if not first <= place < first + len(rows):
+            first, rows = place, history.rows(place)
+        value, expected, lower, upper, score = rows[place - first]
+        judgement = Judgement(expected, lower, upper, score, ())
+        current = _next(found, current, int(history.time[place]), value, judgement, config)
         place += 1
     return found
 
