@@ -11,6 +11,7 @@ from plumbline_analysis.backtests.router import router as backtests
 from plumbline_analysis.consumer import CONSUMES, subscription
 from plumbline_analysis.deployments.router import router as deployments
 from plumbline_analysis.detectors.router import router as detectors
+from plumbline_analysis.groups.router import router as groups
 from plumbline_analysis.jobs.following import Following
 from plumbline_analysis.jobs.router import router as jobs
 from plumbline_analysis.lines.router import router as lines
@@ -51,6 +52,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             points,
             lines,
             signals,
+            groups,
             detectors,
             backtests,
             what_if,
