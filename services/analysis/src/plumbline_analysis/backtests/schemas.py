@@ -11,7 +11,7 @@ from plumbline_common.schemas import Aggregation, Instant, Name, Schema
 
 MOST_DETECTORS = 8
 MOST_WINDOWS = 1_000
-MOST_POINTS = 20_000
+MOST_POINTS = 10_000
 MOST_TOLD = 500
 """Alarms of a detector that are told one by one."""
 DAYS = 14

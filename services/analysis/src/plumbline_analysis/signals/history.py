@@ -8,6 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from plumbline_analysis.series.derived import Points, SignalInfo
 from plumbline_analysis.signals import repository
+from plumbline_common import offload
 from plumbline_common.errors import Invalid
 
 _DAY = timedelta(days=1)
@@ -31,18 +32,19 @@ async def points(
         if room < 0:
             raise Invalid(f"the history holds more than {most} points: ask for a shorter time")
         after = end
-    return joined({signal.number: signal for signal in signals}, days)
+    return await offload.in_thread(joined, {signal.number: signal for signal in signals}, days)
 
 
 def joined(signals: Mapping[int, SignalInfo], days: Sequence[Points]) -> Points:
-    """Several days as one, in any order. A day brings the last point before it along: each point is taken once."""
+    """Several days as one, by stream and time. A day has the last point before it too: each is taken once."""
     if not days:
         return Points(signals)
-    rows = np.column_stack(
-        [np.concatenate([getattr(day, name) for day in days]) for name in ("signal", "start", "time")]
+    signal, start, time, value = (
+        np.concatenate([getattr(day, name) for day in days]) for name in ("signal", "start", "time", "value")
     )
-    _, places = np.unique(rows, axis=0, return_index=True)
-    values = np.concatenate([day.value for day in days])
+    order = np.lexsort((time, start, signal))
+    signal, start, time, value = signal[order], start[order], time[order], value[order]
+    fresh = np.ones(len(time), np.bool_)
+    fresh[1:] = (np.diff(signal) != 0) | (np.diff(start) != 0) | (np.diff(time) != 0)
     histograms = {(each.signal, each.start, each.time): each for day in days for each in day.histograms}
-    signal, start, time = rows[places].T
-    return Points(signals, signal, time, start, values[places], list(histograms.values()))
+    return Points(signals, signal[fresh], time[fresh], start[fresh], value[fresh], list(histograms.values()))
