@@ -62,6 +62,8 @@ def problem(reply: httpx.Response, status: int, slug: str) -> dict[str, Any]:
         ("/api/v1/jobs/1/events", "analysis"),
         ("/api/v1/what-if", "analysis"),
         ("/api/v1/anomalies", "analysis"),
+        ("/api/v1/incidents", "analysis"),
+        ("/api/v1/services/graph", "analysis"),
         ("/api/v1/verdicts", "analysis"),
         ("/api/v1/log-templates", "analysis"),
         ("/api/v1/telemetry", "analysis"),

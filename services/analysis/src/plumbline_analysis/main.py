@@ -11,7 +11,10 @@ from plumbline_analysis.backtests.router import router as backtests
 from plumbline_analysis.consumer import CONSUMES, subscription
 from plumbline_analysis.deployments.router import router as deployments
 from plumbline_analysis.detectors.router import router as detectors
+from plumbline_analysis.graph.router import router as graph
+from plumbline_analysis.graph.service import Learner
 from plumbline_analysis.groups.router import router as groups
+from plumbline_analysis.incidents.router import router as incidents
 from plumbline_analysis.jobs.following import Following
 from plumbline_analysis.jobs.router import router as jobs
 from plumbline_analysis.lines.router import router as lines
@@ -25,7 +28,7 @@ from plumbline_analysis.verdicts.router import router as verdicts
 from plumbline_analysis.what_if.router import router as what_if
 from plumbline_common import idempotency, web
 
-TELEMETRY = ("/v1/metrics", "/v1/logs", "/api/v1/telemetry/points", "/api/v1/telemetry/logs")
+TELEMETRY = ("/v1/metrics", "/v1/logs", "/v1/traces", "/api/v1/telemetry/points", "/api/v1/telemetry/logs")
 
 
 @contextlib.asynccontextmanager
@@ -33,11 +36,12 @@ async def resources(app: FastAPI) -> AsyncIterator[None]:
     state = app.state
     state.directory = Directory()
     state.following = following = Following(state.read_sessions, state.settings.job_stream_limit)
+    state.learner = Learner()
     async with (
         web.background("forgetter of idempotency keys", lambda: idempotency.keep_forgetting(state.sessions)),
         web.background("reader of the streams of jobs", following.read),
         web.background("end of the streams of jobs", following.end_at_shutdown, forever=False),
-        worker.running(state.sessions, state.read_sessions, state.settings) as maintenance,
+        worker.running(state.sessions, state.read_sessions, state.settings, state.learner) as maintenance,
     ):
         state.checks["partitions"] = maintenance.check
         yield
@@ -51,6 +55,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         routers=[
             points,
             lines,
+            graph,
             signals,
             groups,
             detectors,
@@ -59,6 +64,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             jobs,
             deployments,
             anomalies,
+            incidents,
             plots,
             templates,
             verdicts,
