@@ -14,6 +14,9 @@ from plumbline_analysis.lines.router import router as lines
 from plumbline_analysis.plots.router import router as plots
 from plumbline_analysis.points.directory import Directory
 from plumbline_analysis.points.router import router as points
+from plumbline_analysis.puller import Puller
+from plumbline_analysis.pulls.asking import Asker
+from plumbline_analysis.pulls.router import router as pulls
 from plumbline_analysis.settings import Settings
 from plumbline_analysis.signals.router import router as signals
 from plumbline_analysis.templates.router import router as templates
@@ -27,9 +30,12 @@ TELEMETRY = ("/v1/metrics", "/v1/logs", "/api/v1/telemetry/points", "/api/v1/tel
 async def resources(app: FastAPI) -> AsyncIterator[None]:
     state = app.state
     state.directory = Directory()
+    state.asker = Asker(state.settings)
+    puller = Puller(state.sessions, state.read_sessions, state.settings, state.directory, state.asker)
     async with (
         web.background("forgetter of idempotency keys", lambda: idempotency.keep_forgetting(state.sessions)),
         worker.running(state.sessions, state.read_sessions, state.settings) as maintenance,
+        web.background("pulling of sources", puller.run),
     ):
         state.checks["partitions"] = maintenance.check
         yield
@@ -40,7 +46,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     return web.create_app(
         "analysis",
         settings,
-        routers=[points, lines, signals, detectors, deployments, anomalies, plots, templates, verdicts],
+        routers=[points, lines, signals, detectors, deployments, anomalies, plots, pulls, templates, verdicts],
         subscription=lambda app: subscription(app.state.sessions),
         consumes=CONSUMES,
         resources=resources,
