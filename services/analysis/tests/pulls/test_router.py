@@ -1,8 +1,10 @@
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+import yaml
 from fastapi import FastAPI
 
 import bad_days
@@ -10,6 +12,7 @@ from bad_days import BadDays, answer, matrix
 from plumbline_analysis.pulls.asking import Asker
 
 PATH = "/api/v1/sources"
+EXAMPLES = Path(__file__).parents[4] / "examples" / "sources"
 QUERY = {"name": "orders", "query": "sum by (job) (rate(orders_total[5m]))"}
 SPEC = {"url": "https://prometheus.example.org", "queries": [QUERY]}
 SOURCE = {"name": "eu", "kind": "prometheus", "spec": SPEC}
@@ -56,6 +59,12 @@ async def test_a_source_is_created_read_and_listed(operator: httpx.AsyncClient, 
     assert (await viewer.get(PATH)).json() == {"items": [other, made], "total": 2}
     assert (await viewer.get(PATH, params={"name": "eu"})).json() == {"items": [made], "total": 1}
     assert (await viewer.get(PATH, params={"skip": 1, "limit": 1})).json() == {"items": [made], "total": 2}
+
+
+@pytest.mark.parametrize("file", sorted(EXAMPLES.iterdir()), ids=lambda file: file.name)
+async def test_the_examples_are_taken(operator: httpx.AsyncClient, file: Path) -> None:
+    response = await operator.post(PATH, json=yaml.safe_load(file.read_text()))
+    assert response.status_code == 201, response.text
 
 
 async def test_a_source_is_changed_and_deleted_by_who_has_read_it(
