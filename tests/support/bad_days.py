@@ -3,7 +3,9 @@
 import asyncio
 import gzip
 import json
-from collections.abc import Awaitable, Callable
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -82,3 +84,14 @@ class BadDays:
             pass
         finally:
             writer.close()
+
+
+@asynccontextmanager
+async def serving(tls: ssl.SSLContext | None = None) -> AsyncIterator[BadDays]:
+    fake = BadDays()
+    server = await asyncio.start_server(fake.serve, "127.0.0.1", 0, ssl=tls)
+    fake.url = f"{'http' if tls is None else 'https'}://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    yield fake
+    fake.stopping.set()
+    server.close()
+    await server.wait_closed()

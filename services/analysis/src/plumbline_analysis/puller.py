@@ -30,7 +30,7 @@ from plumbline_common import db, offload, telemetry
 log = logging.getLogger(__name__)
 
 LEASE_SECONDS = 30.0
-CLAIM_SECONDS = 5.0
+CLAIM_SECONDS = 2.0
 """How often leases are taken and kept, and what was made or changed is noticed."""
 
 _lag = telemetry.meter.create_gauge(

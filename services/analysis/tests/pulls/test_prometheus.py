@@ -1,10 +1,17 @@
 """The client against a server that answers well, badly, or never."""
 
+import ssl
+import tempfile
 import time
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 
 import bad_days
 from bad_days import BadDays, answer, matrix
@@ -112,6 +119,52 @@ async def test_a_server_that_is_not_there_is_named() -> None:
 async def test_an_address_that_may_not_be_asked_is_not_connected_to(fake: BadDays) -> None:
     failure = await refused(fake, allowed=[])
     assert (failure.reason, fake.asked) == (Reason.ADDRESS, [])
+
+
+async def test_the_certificate_is_held_against_the_name_and_not_the_address(tmp_path: Path) -> None:
+    certificate, context = certified("localhost")
+    secrets = SecretStore(None, {"PLUMBLINE_ANALYSIS_SECRET_CA": certificate})
+    async with bad_days.serving(context) as fake:
+        port = fake.url.rpartition(":")[2]
+        allowed = ["localhost", "127.0.0.1"]
+        found = await take(fake, allowed, secrets, url=f"https://localhost:{port}", tls_ca="ca", timeout_seconds=2)
+        assert found.batch.accepted == 4
+        by_address = await refused(fake, secrets=secrets, url=f"https://127.0.0.1:{port}", tls_ca="ca")
+        unknown = await refused(fake, allowed=allowed, url=f"https://localhost:{port}")
+    assert "doesn't match" in by_address.detail or "not valid for" in by_address.detail
+    assert "self-signed" in unknown.detail or "unable to get local issuer" in unknown.detail
+    assert len(fake.asked) == 1
+    nonsense = SecretStore(None, {"PLUMBLINE_ANALYSIS_SECRET_CA": "nonsense"})
+    assert (await refused(fake, secrets=nonsense, url="https://localhost", tls_ca="ca")).reason is Reason.CREDENTIALS
+
+
+def certified(name: str) -> tuple[str, ssl.SSLContext]:
+    """A certificate (PEM) that a server of this name signed for itself, and the server's side of it."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(subject)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(hours=1))
+        .not_valid_after(now + timedelta(hours=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+        .public_bytes(serialization.Encoding.PEM)
+    )
+    private = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    with tempfile.NamedTemporaryFile() as file:
+        file.write(certificate + private)
+        file.flush()
+        context.load_cert_chain(file.name)
+    return certificate.decode(), context
 
 
 async def test_credentials_come_from_secrets_and_keep_the_host(fake: BadDays, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import text
 
 import bad_days
-from bad_days import BadDays, answer
+from bad_days import BadDays, answer, matrix
 from plumbline_analysis.points.directory import Directory
 from plumbline_analysis.puller import Passed, Puller
 from plumbline_analysis.pulls import rules, service
@@ -209,6 +209,20 @@ async def test_a_source_that_fails_tells_why_and_recovers_without_a_gap(pulling:
     assert well.last_error is not None
     assert whole(await pulling.times(), since)
     assert await pulling.told() == ["analysis.source.failing.v1", "analysis.source.recovered.v1"]
+
+
+async def test_whatever_a_source_says_can_be_stored(pulling: Pulling) -> None:
+    await pulling.add("orders")
+    puller = pulling.process()
+    pulling.fake.once = [answer(b'{"status":"error","errorType":"bad_data","error":"a\\u0000b"}', "400 Bad")]
+    await pulling.turn(puller)
+    error = (await pulling.source()).status.last_error
+    assert error is not None
+    assert error.detail == "query: ab"
+    pulling.fake.once = [answer(matrix(({"job": "a\x00b"}, [[int(pulling.now), "1"]]), warnings=["c\x00d"]))]
+    await pulling.turn(puller)
+    status = (await pulling.source()).status
+    assert (status.state, status.warnings[0]) == ("healthy", "cd")
 
 
 async def test_a_passing_failure_is_tried_again_within_the_turn(pulling: Pulling) -> None:

@@ -33,9 +33,10 @@ class PullFailed(Exception):
     def __init__(
         self, reason: Reason, detail: str, retry_after: float | None = None, passing: bool | None = None
     ) -> None:
-        super().__init__(detail)
+        # What a source says may hold what PostgreSQL can't store.
+        self.detail = detail.replace("\x00", "")
+        super().__init__(self.detail)
         self.reason = reason
-        self.detail = detail
         self.retry_after = retry_after
         self.is_passing = reason in _PASSING if passing is None else passing
 

@@ -20,7 +20,8 @@ class Answer:
     @property
     def said(self) -> list[str]:
         """The warnings, and what of the points can't be stored and why."""
-        return [*self.warnings, *([self.batch.message] if self.batch.message else [])]
+        said = [*self.warnings, *([self.batch.message] if self.batch.message else [])]
+        return [each.replace("\x00", "") for each in said]
 
 
 def add(
