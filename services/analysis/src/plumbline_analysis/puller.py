@@ -20,6 +20,7 @@ from plumbline_analysis.points import service as points
 from plumbline_analysis.points.directory import Directory
 from plumbline_analysis.pulls import repository, rules, service
 from plumbline_analysis.pulls.asking import Asker, Client
+from plumbline_analysis.pulls.failures import PullFailed, Reason, Setback
 from plumbline_analysis.pulls.repository import Claim
 from plumbline_analysis.pulls.rules import Mark, Range
 from plumbline_analysis.pulls.turn import Limits, Turn
@@ -76,7 +77,7 @@ class Puller:
                     log.warning("sources can't be claimed and are tried again: %r", error)
                 await asyncio.sleep(CLAIM_SECONDS)
         finally:
-            await self._end(list(self._tasks))
+            await self._end(list(self._tasks), None)
             with contextlib.suppress(Exception):
                 async with self._sessions.begin() as session:
                     await repository.release(session, self.holder)
@@ -85,17 +86,23 @@ class Puller:
         """Take and keep what nobody else pulls, and have a task for each."""
         async with self._sessions.begin() as session:
             held = await repository.claim(session, self.holder, LEASE_SECONDS)
-        await self._end([claim for claim, task in self._tasks.items() if claim not in held or task.done()])
+        # Who still waits for a thread can't commit any more.
+        await self._end([claim for claim, task in self._tasks.items() if claim not in held or task.done()], 1)
         for claim in held:
             if claim not in self._tasks:
                 self._tasks[claim] = asyncio.create_task(self._follow(claim), name=f"pull {claim.source_id}")
         return held
 
-    async def _end(self, claims: Sequence[Claim]) -> None:
+    async def _end(self, claims: Sequence[Claim], seconds: float | None) -> None:
+        """Wait for their ends for so long at most."""
         ended = [self._tasks.pop(claim) for claim in claims]
         for task in ended:
             task.cancel()
-        await asyncio.gather(*ended, return_exceptions=True)
+        if ended:
+            await asyncio.wait(ended, timeout=seconds)
+        for task in ended:
+            if task.done() and not task.cancelled() and (error := task.exception()) is not None:
+                log.error("%s ended and begins anew", task.get_name(), exc_info=error)
 
     async def _follow(self, claim: Claim) -> None:
         """Turn after turn, until the right to it has passed."""
@@ -114,8 +121,8 @@ class Puller:
                     wait = await self.turn(claim, client, limits)
                 except Passed:
                     return
-                except Exception:
-                    log.exception("a turn of the source %s failed; the next tries again", source.name)
+                except Exception as error:
+                    log.warning("the source %s can't be read and is tried again: %r", source.name, error)
                     wait = source.interval_seconds
                 await asyncio.sleep(wait)
 
@@ -130,7 +137,14 @@ class Puller:
             await self._store(claim, answer, pulled, marks)
 
         turn = Turn(self._asker, client, source, stored, limits, self._clock, self._oldest, keep)
-        setback = await turn.take(began + source.interval_seconds)
+        try:
+            setback = await turn.take(began + source.interval_seconds)
+        except Passed:
+            raise
+        except Exception:
+            log.exception("a turn of the source %s failed; the next tries again", source.name)
+            failure = PullFailed(Reason.INTERNAL, "the points could not be stored: see the log of the service")
+            setback = Setback(failure, None, is_away=True)
         self._observe(source, list(turn.marks.values()))
         async with self._sessions.begin() as session:
             source = await self._claimed(session, claim)

@@ -31,7 +31,7 @@ HTML = b"<!doctype html><title>Sign in</title>"
 async def take(
     fake: BadDays, allowed: list[str] = HERE, secrets: SecretStore | None = None, limit: int = 100_000, **spec: Any
 ) -> Answer:
-    given = {"url": fake.url, "queries": [{"name": "orders", "query": "orders"}], "timeout_seconds": 0.3} | spec
+    given = {"url": fake.url, "queries": [{"name": "orders", "query": "orders"}]} | spec
     known = PrometheusSpec.model_validate(given)
     client = Prometheus(known, "eu", Targets(allowed), secrets or SecretStore(None, {}), limit)
     try:
@@ -58,14 +58,12 @@ async def test_a_range_is_asked_for_on_the_grid_without_its_beginning(fake: BadD
 @pytest.mark.parametrize(
     ("behaviour", "reason", "said", "may_help"),
     [
-        (bad_days.stall, Reason.TIMEOUT, "timed out after 0.3 s", True),
-        (bad_days.trickle, Reason.TIMEOUT, "timed out after 0.3 s", True),
         (bad_days.half, Reason.CONNECTION, "broke off", True),
         (answer(HTML, kind="text/html"), Reason.HTML, "answered HTML (status 200)", False),
         (answer(b"", "302 Found", Location="http://10.0.0.1/"), Reason.REDIRECT, "redirects to http://10", False),
         (answer(b"no", "401 Unauthorized", "text/plain"), Reason.UNAUTHORIZED, "401", False),
         (answer(b"", "404 Not Found", "text/plain"), Reason.STATUS, "the status 404", False),
-        (answer(b"", "502 Bad Gateway", "text/plain"), Reason.STATUS, "the status 502", True),
+        (answer(HTML, "502 Bad Gateway", "text/html"), Reason.STATUS, "the status 502", True),
         (answer(b'{"status": "success", "data":'), Reason.UNREADABLE, "no JSON, or breaks off", True),
         (answer(b'{"health": "good"}'), Reason.UNREADABLE, "data must be an object", True),
         (
@@ -93,6 +91,14 @@ async def test_a_bad_answer_is_named(
     assert len(fake.asked) == 1
 
 
+@pytest.mark.parametrize("behaviour", [bad_days.stall, bad_days.trickle])
+async def test_a_request_has_one_deadline_to_the_last_byte(fake: BadDays, behaviour: Any) -> None:
+    fake.behaviour = behaviour
+    failure = await refused(fake, timeout_seconds=0.3)
+    assert (failure.reason, failure.detail) == (Reason.TIMEOUT, "timed out after 0.3 s")
+    assert failure.is_passing
+
+
 @pytest.mark.parametrize("packed", [False, True])
 async def test_an_answer_is_never_taken_or_unpacked_beyond_the_limit(fake: BadDays, packed: bool) -> None:
     fake.behaviour = answer(b" " * 200_000, packed=packed)
@@ -116,6 +122,16 @@ async def test_a_server_that_is_not_there_is_named() -> None:
     assert (failure.reason, failure.is_passing) == (Reason.CONNECTION, True)
 
 
+async def test_each_address_of_a_name_is_tried(fake: BadDays, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def resolve(self: object, host: str, port: int) -> list[str]:
+        return ["::1", "127.0.0.1"]
+
+    monkeypatch.setattr(Targets, "addresses", resolve)
+    found = await take(fake, url=fake.url.replace("127.0.0.1", "prometheus"))
+    assert found.batch.accepted == 4
+    assert "host: prometheus:" in fake.headers[0].lower()
+
+
 async def test_an_address_that_may_not_be_asked_is_not_connected_to(fake: BadDays) -> None:
     failure = await refused(fake, allowed=[])
     assert (failure.reason, fake.asked) == (Reason.ADDRESS, [])
@@ -127,7 +143,7 @@ async def test_the_certificate_is_held_against_the_name_and_not_the_address(tmp_
     async with bad_days.serving(context) as fake:
         port = fake.url.rpartition(":")[2]
         allowed = ["localhost", "127.0.0.1"]
-        found = await take(fake, allowed, secrets, url=f"https://localhost:{port}", tls_ca="ca", timeout_seconds=2)
+        found = await take(fake, allowed, secrets, url=f"https://localhost:{port}", tls_ca="ca")
         assert found.batch.accepted == 4
         by_address = await refused(fake, secrets=secrets, url=f"https://127.0.0.1:{port}", tls_ca="ca")
         unknown = await refused(fake, allowed=allowed, url=f"https://localhost:{port}")

@@ -65,7 +65,8 @@ async def prometheus(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[
 
 
 async def _has_scraped(client: httpx.AsyncClient) -> bool:
-    asked = {"query": "count_over_time(prometheus_build_info[1m]) >= 2 and on() count(up) == 2"}
+    scraped = 'count_over_time(prometheus_http_requests_total{handler="/metrics"}[1m]) >= 1'
+    asked = {"query": f"{scraped} and on() count(up) == 2"}
     try:
         answer = await client.get("/api/v1/query", params=asked)
         return bool(answer.is_success and answer.json()["data"]["result"])

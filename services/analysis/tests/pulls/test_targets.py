@@ -45,7 +45,7 @@ def test_what_is_not_listed_is_refused_where_anything_is() -> None:
 
 
 async def test_a_name_is_judged_by_all_its_addresses(monkeypatch: pytest.MonkeyPatch) -> None:
-    answers = {"inside": ["10.0.0.1"], "rebound": ["10.0.0.2", "169.254.169.254"], "local": ["127.0.0.1"]}
+    answers = {"inside": ["10.0.0.1"], "rebound": ["10.0.0.2", "169.254.169.254"], "local": ["::1", "127.0.0.1"]}
 
     async def resolve(self: object, host: str, port: int, **_: object) -> list[object]:
         if host not in answers:
@@ -53,14 +53,14 @@ async def test_a_name_is_judged_by_all_its_addresses(monkeypatch: pytest.MonkeyP
         return [(2, 1, 6, "", (address, port)) for address in answers[host]]
 
     monkeypatch.setattr("asyncio.base_events.BaseEventLoop.getaddrinfo", resolve)
-    assert await Targets([]).address("inside", 9090) == "10.0.0.1"
-    assert await Targets(["local"]).address("local", 9090) == "127.0.0.1"
+    assert await Targets([]).addresses("inside", 9090) == ["10.0.0.1"]
+    assert await Targets(["local"]).addresses("local", 9090) == ["::1", "127.0.0.1"]
     for host, allowed, reason, said in (
         ("rebound", ["rebound"], Reason.ADDRESS, "rebound (169.254.169.254) is never asked"),
-        ("local", [], Reason.ADDRESS, "local (127.0.0.1) is this machine's own"),
+        ("local", [], Reason.ADDRESS, "local (::1) is this machine's own"),
         ("inside", ["192.168.0.0/16"], Reason.ADDRESS, "is not among the hosts"),
         ("nowhere", [], Reason.CONNECTION, "the name nowhere has no address"),
     ):
         with pytest.raises(PullFailed, match=said.replace("(", r"\(").replace(")", r"\)")) as failed:
-            await Targets(allowed).address(host, 9090)
+            await Targets(allowed).addresses(host, 9090)
         assert failed.value.reason is reason

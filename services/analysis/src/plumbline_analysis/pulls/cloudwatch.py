@@ -63,7 +63,7 @@ class CloudWatch:
         """What at most 500 queries of one period give. Raises `PullFailed`."""
         if self._spec.endpoint_url is not None:
             at = urlsplit(self._spec.endpoint_url)
-            await self._targets.address(str(at.hostname), at.port or (443 if at.scheme == "https" else 80))
+            await self._targets.addresses(str(at.hostname), at.port or (443 if at.scheme == "https" else 80))
         asked: dict[str, Any] = {
             "MetricDataQueries": [_asked(place, query) for place, query in enumerate(queries)],
             "StartTime": datetime.fromtimestamp(pulled.after, UTC),

@@ -21,6 +21,7 @@ class Reason(StrEnum):
     QUERY = "query"
     """The source understood the question and refuses it."""
     INTERNAL = "internal"
+    """The source answered, and what it gave could not be stored."""
 
 
 _PASSING = (Reason.CONNECTION, Reason.TIMEOUT, Reason.THROTTLED, Reason.UNREADABLE)
@@ -51,5 +52,5 @@ class Setback:
     """How a turn failed: at which query, and whether the source is away, so that the other queries failed too."""
 
     failure: PullFailed
-    query: str
+    query: str | None
     is_away: bool

@@ -117,7 +117,9 @@ class Prometheus:
             said = f"{status}: {refused.kind}: {refused.error}"
             raise PullFailed(Reason.STATUS, said, _retry_after(headers), passing=True) from None
         except (Undecodable, UnsupportedMedia) as error:
-            raise PullFailed(Reason.UNREADABLE, f"no answer of the query API: {error.detail}") from None
+            raise PullFailed(
+                Reason.UNREADABLE, f"no answer of the query API (status {status}): {error.detail}"
+            ) from None
 
     async def _client(self) -> httpx.AsyncClient:
         if self._http is None:
@@ -168,11 +170,12 @@ def _refusal(status: int, headers: httpx.Headers, body: bytes) -> PullFailed | N
         return PullFailed(Reason.UNAUTHORIZED, f"{status}: the credentials are missing or not accepted")
     if status == 429:
         return PullFailed(Reason.THROTTLED, "429: too many requests", _retry_after(headers))
+    if (status >= 500 or status in (408, 425)) and kind != "application/json":
+        return PullFailed(Reason.STATUS, f"answered the status {status}", _retry_after(headers), passing=True)
     if kind in ("text/html", "application/xhtml+xml"):
         return PullFailed(Reason.HTML, f"answered HTML (status {status}): a login page, or another program")
     if status >= 400 and kind != "application/json":
-        passing = status >= 500 or status in (408, 425)
-        return PullFailed(Reason.STATUS, f"answered the status {status}", _retry_after(headers), passing)
+        return PullFailed(Reason.STATUS, f"answered the status {status}")
     return None
 
 

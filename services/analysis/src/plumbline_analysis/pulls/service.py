@@ -222,4 +222,4 @@ def _backfill(marks: Sequence[Mark]) -> Backfill | None:
         return None
     whole, missing = sum(mark.reached - mark.begins for mark in marks), sum(mark.missing for mark in marks)
     since = moment(min(mark.begins for mark in marks) * 1_000_000)
-    return Backfill(since=since, missing_seconds=missing, done=1.0 if not whole else max(0.0, 1 - missing / whole))
+    return Backfill(since=since, missing_seconds=missing, done=max(0.0, 1 - missing / whole) if whole else 0.0)

@@ -5,6 +5,7 @@ in between (DNS rebinding) opens nothing.
 """
 
 import asyncio
+import contextlib
 import ipaddress
 import socket
 from collections.abc import Sequence
@@ -40,8 +41,8 @@ class Targets:
             return None
         return f"{host} is not among the hosts that may be asked (PLUMBLINE_ANALYSIS_PULL_ALLOWED)"
 
-    async def address(self, host: str, port: int) -> str:
-        """An address of `host` that may be asked. Raises `PullFailed`."""
+    async def addresses(self, host: str, port: int) -> list[str]:
+        """The addresses of `host`, the preferred first, where all of them may be asked. Raises `PullFailed`."""
         loop = asyncio.get_running_loop()
         try:
             found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
@@ -52,7 +53,7 @@ class Targets:
         for address in addresses:
             if (fault := self._address_fault(address, host)) is not None:
                 raise PullFailed(Reason.ADDRESS, fault)
-        return str(addresses[0])
+        return list(dict.fromkeys(map(str, addresses)))
 
     def _address_fault(self, address: IpAddress, host: str) -> str | None:
         inner = _embedded(address)
@@ -104,7 +105,7 @@ def _is_forbidden(address: IpAddress) -> bool:
 
 
 class CheckedTransport(httpx.AsyncBaseTransport):
-    """Connects to an address that was checked; the Host header and the name that TLS verifies stay the URL's."""
+    """Connects to addresses that were checked; the Host header and the name that TLS verifies stay the URL's."""
 
     def __init__(self, targets: Targets, **options: Any) -> None:
         self._targets = targets
@@ -113,9 +114,15 @@ class CheckedTransport(httpx.AsyncBaseTransport):
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         host = request.url.host
         port = request.url.port or (443 if request.url.scheme == "https" else 80)
-        address = await self._targets.address(host, port)
-        request.url = request.url.copy_with(host=address)
         request.extensions = {**request.extensions, "sni_hostname": host}
+        *others, last = await self._targets.addresses(host, port)
+        for address in others:
+            with contextlib.suppress(httpx.ConnectError, httpx.ConnectTimeout):
+                return await self._ask(request, address)
+        return await self._ask(request, last)
+
+    async def _ask(self, request: httpx.Request, address: str) -> httpx.Response:
+        request.url = request.url.copy_with(host=address)
         return await self._inner.handle_async_request(request)
 
     async def aclose(self) -> None:
