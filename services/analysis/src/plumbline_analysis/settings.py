@@ -52,7 +52,8 @@ class Settings(ServiceSettings):
     this machine. Link-local, metadata, multicast and reserved addresses are refused in any case."""
     pulls_at_once: Annotated[int, Field(ge=1, le=200)] = 16
     """Requests to sources that are under way at the same time."""
-    pull_limit_bytes: Annotated[int, Field(ge=1024, le=64 * 1024 * 1024)] = 4 * 1024 * 1024
-    """The largest answer of a source, packed and unpacked; a longer range is asked for in parts."""
+    pull_limit_bytes: Annotated[int, Field(ge=1024, le=64 * 1024 * 1024)] = 1024 * 1024
+    """The largest answer of a source, packed and unpacked; a longer range is asked for in parts. To parse a MiB keeps
+    the interpreter's lock for some 20 ms."""
     secrets_folder: Path | None = None
     """Where the secrets lie that sources name, a file each."""

@@ -11,6 +11,7 @@ import socket
 from collections.abc import Sequence
 from typing import Any
 
+import httpcore  # noqa: F401 - here, not when the first client is made on the loop
 import httpx
 
 from plumbline_analysis.pulls.failures import PullFailed, Reason
