@@ -19,6 +19,8 @@ OPERATIONS = [
     "GET /api/v1/signals",
     "GET /api/v1/signals/{id}",
     "GET /api/v1/signals/{id}/series",
+    "GET /api/v1/services/scores",
+    "GET /api/v1/services/plot.svg",
     "GET /api/v1/signals/{id}/detector",
     "GET /api/v1/signals/{id}/detector/proposal",
     "GET /api/v1/signals/{id}/detector/revisions",
