@@ -57,3 +57,14 @@ class Settings(ServiceSettings):
     the interpreter's lock for some 20 ms."""
     secrets_folder: Path | None = None
     """Where the secrets lie that sources name, a file each."""
+
+    incident_interval_seconds: Annotated[int, Field(ge=1, le=3600)] = 5
+    """How often anomalies are grouped to incidents."""
+    incident_window_seconds: _Seconds = 300
+    """An anomaly joins an incident when it begins within this time of a related one that is over."""
+    incident_calm_seconds: _Seconds = 600
+    """An incident is resolved when all its anomalies have been over for so long."""
+    incident_cooling_seconds: _Seconds = 1800
+    """So long after that it is opened again, rather than a new one, if the same signal departs again."""
+    graph_retention_days: Annotated[int, Field(ge=1)] = 7
+    """A call from one service to another that was not seen for so long is forgotten."""
