@@ -24,6 +24,7 @@ from plumbline_cli import (
     shell,
     signals,
     slo,
+    sources,
 )
 from plumbline_cli.client import Gateway
 from plumbline_cli.shell import HERE, Caller, Code, Folder, calling, console, fail, stack
@@ -44,6 +45,7 @@ app.add_typer(signals.app, name="signals")
 app.add_typer(jobs.app, name="jobs")
 app.add_typer(deployments.app, name="deployments")
 app.add_typer(logs.app, name="logs")
+app.add_typer(sources.app, name="sources")
 app.add_typer(backtest.app)
 
 

@@ -55,6 +55,12 @@ OPERATIONS = [
     "GET /api/v1/log-templates",
     "GET /api/v1/log-templates/{id}",
     "GET /api/v1/verdicts",
+    "GET /api/v1/sources",
+    "POST /api/v1/sources",
+    "GET /api/v1/sources/{id}",
+    "PUT /api/v1/sources/{id}",
+    "DELETE /api/v1/sources/{id}",
+    "POST /api/v1/sources/{id}/test",
 ]
 
 

@@ -349,6 +349,34 @@ class JobCancelled(_AboutJob):
     subject = "analysis.job.cancelled.v1"
 
 
+class _AboutSource(Event):
+    source_id: UUID
+    name: str
+    kind: str
+    """prometheus or cloudwatch."""
+    at: AwareDatetime
+
+    @property
+    def key(self) -> str:
+        return str(self.source_id)
+
+
+class SourceFailing(_AboutSource):
+    """Points can't be pulled from a source any more."""
+
+    subject = "analysis.source.failing.v1"
+    reason: str
+    """A slug, such as timeout."""
+    detail: str
+
+
+class SourceRecovered(_AboutSource):
+    """Points are pulled again; what was missed follows."""
+
+    subject = "analysis.source.recovered.v1"
+    failing_since: AwareDatetime
+
+
 class _AboutLogTemplate(Event):
     log_template: LogTemplateSnapshot
 

@@ -21,6 +21,9 @@ from plumbline_analysis.lines.router import router as lines
 from plumbline_analysis.plots.router import router as plots
 from plumbline_analysis.points.directory import Directory
 from plumbline_analysis.points.router import router as points
+from plumbline_analysis.puller import Puller
+from plumbline_analysis.pulls.asking import Asker
+from plumbline_analysis.pulls.router import router as pulls
 from plumbline_analysis.settings import Settings
 from plumbline_analysis.signals.router import router as signals
 from plumbline_analysis.templates.router import router as templates
@@ -36,12 +39,15 @@ async def resources(app: FastAPI) -> AsyncIterator[None]:
     state = app.state
     state.directory = Directory()
     state.following = following = Following(state.read_sessions, state.settings.job_stream_limit)
+    state.asker = Asker(state.settings)
+    puller = Puller(state.sessions, state.read_sessions, state.settings, state.directory, state.asker)
     state.learner = Learner()
     async with (
         web.background("forgetter of idempotency keys", lambda: idempotency.keep_forgetting(state.sessions)),
         web.background("reader of the streams of jobs", following.read),
         web.background("end of the streams of jobs", following.end_at_shutdown, forever=False),
         worker.running(state.sessions, state.read_sessions, state.settings, state.learner) as maintenance,
+        web.background("pulling of sources", puller.run),
     ):
         state.checks["partitions"] = maintenance.check
         yield
@@ -66,6 +72,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             anomalies,
             incidents,
             plots,
+            pulls,
             templates,
             verdicts,
         ],

@@ -399,6 +399,60 @@ class Job(Base):
     revision: Mapped[int] = mapped_column(Integer)
 
 
+# --- What is pulled ---------------------------------------------------------------------------------------
+
+
+class PullSource(Base):
+    """A Prometheus or CloudWatch that points are pulled from, how that goes, and which process does it.
+
+    `token` grows with each new holder, so that a late one is noticed.
+    """
+
+    __tablename__ = "pull_sources"
+
+    id: Mapped[UUID] = mapped_column(Uuid, primary_key=True)
+    name: Mapped[str] = mapped_column(Text, unique=True)
+    kind: Mapped[str] = mapped_column(Text)
+    enabled: Mapped[bool] = mapped_column(Boolean)
+    interval_seconds: Mapped[int] = mapped_column(Integer)
+    backfill_seconds: Mapped[int] = mapped_column(Integer)
+    spec: Mapped[dict[str, Any]] = mapped_column(JSONB)
+    """Names secrets, and holds none."""
+    revision: Mapped[int] = mapped_column(Integer)
+    created_at: Mapped[datetime] = mapped_column(db.timestamp())
+    created_by: Mapped[str] = mapped_column(Text)
+    updated_at: Mapped[datetime] = mapped_column(db.timestamp())
+    updated_by: Mapped[str] = mapped_column(Text)
+
+    points: Mapped[int] = mapped_column(BigInteger, server_default="0")
+    warnings: Mapped[list[str]] = mapped_column(JSONB, server_default="[]")
+    """What the last turn left out or was warned of."""
+    last_success: Mapped[datetime | None] = mapped_column(db.timestamp())
+    last_error: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
+    failures: Mapped[int] = mapped_column(Integer, server_default="0")
+    """Turns that failed since the last that did not."""
+    failing_since: Mapped[datetime | None] = mapped_column(db.timestamp())
+    next_try: Mapped[datetime | None] = mapped_column(db.timestamp())
+    """Until then a failing source is left in peace."""
+
+    holder: Mapped[UUID | None] = mapped_column(Uuid)
+    token: Mapped[int] = mapped_column(BigInteger, server_default="0")
+    until: Mapped[datetime | None] = mapped_column(db.timestamp())
+
+
+class PullMark(Base):
+    """How far a query of a source was pulled: all after `begins` up to `reached`, without the `gaps`."""
+
+    __tablename__ = "pull_marks"
+
+    source_id: Mapped[UUID] = mapped_column(Uuid, primary_key=True)
+    query: Mapped[str] = mapped_column(Text, primary_key=True)
+    begins: Mapped[int] = mapped_column(BigInteger)
+    """Seconds since the Unix epoch, as `reached` and both ends of each gap."""
+    reached: Mapped[int] = mapped_column(BigInteger)
+    gaps: Mapped[list[list[int]]] = mapped_column(JSONB)
+
+
 # --- What came of it --------------------------------------------------------------------------------------
 
 

@@ -1,5 +1,6 @@
 """What the analysis service is told by its environment."""
 
+from pathlib import Path
 from typing import Annotated
 
 from pydantic import Field
@@ -59,6 +60,17 @@ class Settings(ServiceSettings):
     log_retention_days: Annotated[int, Field(ge=1)] = 3
     log_interval_seconds: Annotated[int, Field(ge=1, le=3600)] = 60
     """The logs of a service are judged interval by interval; they settle and come late as points do."""
+
+    pull_allowed: tuple[str, ...] = ()
+    """Names (`*.example.org` for all below), addresses and networks that sources may be at. Empty: any but those of
+    this machine. Link-local, metadata, multicast and reserved addresses are refused in any case."""
+    pulls_at_once: Annotated[int, Field(ge=1, le=200)] = 16
+    """Requests to sources that are under way at the same time."""
+    pull_limit_bytes: Annotated[int, Field(ge=1024, le=64 * 1024 * 1024)] = 1024 * 1024
+    """The largest answer of a source, packed and unpacked; a longer range is asked for in parts. To parse a MiB keeps
+    the interpreter's lock for some 20 ms."""
+    secrets_folder: Path | None = None
+    """Where the secrets lie that sources name, a file each."""
 
     incident_interval_seconds: Annotated[int, Field(ge=1, le=3600)] = 5
     """How often anomalies are grouped to incidents."""

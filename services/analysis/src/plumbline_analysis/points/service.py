@@ -80,4 +80,4 @@ async def _name_signals(session: AsyncSession, found: Resolved, known: Directory
         # What another transaction added meanwhile is committed by now: adding waited for its end.
         left = [each.identity for each in missing if each.identity not in numbers]
         numbers |= await repository.signals(session, left)
-    resolution.place(found, numbers)
+    await sized(found.batch.accepted, resolution.place, found, numbers)
