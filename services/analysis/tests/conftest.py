@@ -24,6 +24,7 @@ from plumbline_analysis.models import Base
 from plumbline_analysis.moments import micros
 from plumbline_analysis.points import resolution, service
 from plumbline_analysis.points.directory import Directory
+from plumbline_analysis.roller import Roller
 from plumbline_analysis.settings import Settings
 from plumbline_analysis.sources import batch
 from plumbline_analysis.sources.batch import Batch, Head, Histogram, Kind, Layout, Temporality, Window
@@ -83,9 +84,9 @@ async def running_app(settings: Settings, engine: AsyncEngine) -> AsyncIterator[
     app = create_app(settings)
     async with contextlib.AsyncExitStack() as stack:
         with pytest.MonkeyPatch.context() as patch:
-            # The tests evaluate by themselves.
-            for evaluator in (Evaluator, LogEvaluator):
-                patch.setattr(evaluator, "run", lambda self: asyncio.Event().wait())
+            # The tests evaluate and roll up by themselves.
+            for job, name in ((Evaluator, "run"), (LogEvaluator, "run"), (Roller, "once")):
+                patch.setattr(job, name, lambda self: asyncio.Event().wait())
             await stack.enter_async_context(LifespanManager(app, startup_timeout=60, shutdown_timeout=60))
         yield app
 

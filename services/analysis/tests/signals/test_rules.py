@@ -6,30 +6,36 @@ from hypothesis import strategies as st
 
 from plumbline_analysis.series.derived import SignalInfo
 from plumbline_analysis.signals import rules
+from plumbline_analysis.signals.rules import Question
 from plumbline_analysis.sources.batch import Kind, Temporality
 from plumbline_common.errors import Invalid
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 SECOND = 1_000_000
+GAUGE = SignalInfo(1, "1", Kind.GAUGE, Temporality.NONE, False)
 
 
 @given(
     after=st.integers(0, 2**50),
     span=st.integers(1, 400 * 86_400 * SECOND),
     native=st.sampled_from([2, 10, 60]),
+    least=st.sampled_from([1, 60, 3600]),
 )
-def test_the_chosen_slices_cover_the_range_and_are_not_too_many(after: int, span: int, native: int) -> None:
-    grid = rules.grid(after, after + span, None, native)
+def test_the_chosen_slices_cover_the_range_and_are_not_too_many(
+    after: int, span: int, native: int, least: int
+) -> None:
+    grid = rules.grid(GAUGE, Question(), (after, after + span), native, least)
     assert grid.start <= after
     assert after + span <= grid.start + grid.step * grid.count
     assert grid.step % (native * SECOND) == 0
+    assert grid.step % (least * SECOND) == 0
     assert grid.start % grid.step == 0
     assert 1 <= grid.count <= 302
 
 
 def test_too_many_slices_are_refused() -> None:
     with pytest.raises(Invalid, match="more than 5000"):
-        rules.grid(0, 10_000 * SECOND, 1, 10)
+        rules.grid(GAUGE, Question(step_seconds=1), (0, 10_000 * SECOND), 10, 1)
 
 
 def test_a_range_that_is_left_out_is_the_last_hour() -> None:

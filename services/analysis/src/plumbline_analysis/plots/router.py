@@ -32,8 +32,7 @@ async def of_anomaly(
     id: UUID, actor: Viewer, session: web.ReadSession, request: Request, theme: Look = "auto"
 ) -> Response:
     """An anomaly with what came before and after it: value, expected band, objective."""
-    native = request.app.state.settings.evaluation_interval_seconds
-    return _reply(await service.of_anomaly(session, id, theme, native))
+    return _reply(await service.of_anomaly(session, id, theme, request.app.state.settings))
 
 
 @router.get("/signals/{id}/plot.svg", response_class=Response, responses=_RESPONSES)
@@ -47,8 +46,7 @@ async def of_signal(
     theme: Look = "auto",
 ) -> Response:
     """A signal's values; an indicator's with expected band, anomalies and objective."""
-    native = request.app.state.settings.evaluation_interval_seconds
-    return _reply(await service.of_signal(session, id, start, end, theme, native))
+    return _reply(await service.of_signal(session, id, start, end, theme, request.app.state.settings))
 
 
 def _reply(picture: str) -> Response:

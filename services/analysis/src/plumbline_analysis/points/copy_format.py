@@ -7,12 +7,14 @@ https://www.postgresql.org/docs/current/sql-copy.html#SQL-COPY-FILE-FORMATS
 """
 
 from collections.abc import Sequence
+from dataclasses import fields
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from plumbline_analysis.series.rolled import Rolled
 from plumbline_analysis.sources.batch import Histogram
 
 Int64 = npt.NDArray[np.int64]
@@ -27,6 +29,21 @@ _INT8_OID = 20
 
 NUMBER_COLUMNS = ("signal", "ts", "start_ts", "value")
 _NUMBER_TYPES = {"signal": ">i8", "ts": ">i8", "start_ts": ">i8", "value": ">f8"}
+NUMBER_ROLLUP_COLUMNS = (
+    "signal",
+    "ts",
+    "count",
+    "sum",
+    "min",
+    "max",
+    "last",
+    "last_ts",
+    "change",
+    "seconds",
+)
+_NUMBER_ROLLUP_TYPES = {
+    name: ">i8" if name in ("signal", "ts", "count", "last_ts") else ">f8" for name in NUMBER_ROLLUP_COLUMNS
+}
 DETECTION_COLUMNS = ("ts", "value", "expected", "lower", "upper", "score")
 _DETECTION_TYPES = {name: ">i8" if name == "ts" else ">f8" for name in DETECTION_COLUMNS}
 HISTOGRAM_COLUMNS = (
@@ -108,6 +125,28 @@ def read_numbers(data: bytes) -> tuple[Int64, Int64, Int64, Float64]:
     time, start = rows["ts"].astype(np.int64), rows["start_ts"].astype(np.int64)
     signal, value = rows["signal"].astype(np.int64), rows["value"].astype(np.float64)
     return signal, time + POSTGRES_EPOCH, start + POSTGRES_EPOCH, value
+
+
+def number_rollups(rolled: Rolled) -> bytes:
+    """The COPY data of rollups of numbers."""
+    rows = _rows(len(rolled), _NUMBER_ROLLUP_TYPES, {})
+    for name, column in zip(NUMBER_ROLLUP_COLUMNS, _columns(rolled), strict=True):
+        rows[name] = column - POSTGRES_EPOCH if name.endswith("ts") else column
+    return b"".join((HEADER, rows.tobytes(), TRAILER))
+
+
+def read_number_rollups(data: bytes) -> Rolled:
+    """Rollups from the COPY data of their columns."""
+    rows = _read(data, _NUMBER_ROLLUP_TYPES)
+    columns = [rows[name].astype(kind[1:]) for name, kind in _NUMBER_ROLLUP_TYPES.items()]
+    for name, column in zip(NUMBER_ROLLUP_COLUMNS, columns, strict=True):
+        if name.endswith("ts"):
+            column += POSTGRES_EPOCH
+    return Rolled(*columns)
+
+
+def _columns(rolled: Rolled) -> list[npt.NDArray[Any]]:
+    return [getattr(rolled, each.name) for each in fields(rolled)]
 
 
 def read_detections(data: bytes) -> tuple[Int64, Float64, Float64, Float64, Float64, Float64]:

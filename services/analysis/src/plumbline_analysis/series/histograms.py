@@ -100,6 +100,38 @@ def merged(parts: Sequence[Buckets]) -> Buckets:
     )
 
 
+def total(points: Sequence[Point], time: int) -> Point:
+    """The sum of points of one signal and layout, as a point at `time`."""
+    first = points[0]
+    offset, counts = _sum([(point.offset, point.counts) for point in points])
+    negative_offset, negative = _sum([(point.negative_offset, point.negative_counts) for point in points])
+    return Point(
+        first.signal,
+        0,
+        time,
+        first.layout,
+        sum(point.count for point in points),
+        sum(point.sum for point in points),
+        counts,
+        offset,
+        sum(point.zero_count for point in points),
+        negative_offset,
+        negative,
+    )
+
+
+def _sum(rows: Sequence[tuple[int, tuple[int, ...]]]) -> tuple[int, tuple[int, ...]]:
+    """Rows of counts, each from an offset on, added up."""
+    held = [(offset, counts) for offset, counts in rows if counts]
+    if not held:
+        return rows[0][0], ()
+    lowest = min(offset for offset, _ in held)
+    whole = np.zeros(max(offset + len(counts) for offset, counts in held) - lowest, np.int64)
+    for offset, counts in held:
+        whole[offset - lowest : offset - lowest + len(counts)] += np.array(counts, np.int64)
+    return lowest, tuple(whole.tolist())
+
+
 def at_most(histogram: Buckets, bounds: Float64, *, strictly_below: bool = False) -> Float64:
     """How many observations are <= each bound (or < it); shape (m,) of shape (m,). O(m k).
 
