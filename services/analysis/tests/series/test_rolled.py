@@ -90,8 +90,8 @@ def test_histograms_answer_as_their_points_do(
     points: Points, aggregation: Aggregation, grid: Grid, rolled_hours: int
 ) -> None:
     minutes = rolled.rolled_histograms(points.added, MINUTE)
-    old = [each for each in minutes if each.point.time <= T0 + rolled_hours * HOUR]
-    new = [each for each in minutes if each.point.time > T0 + rolled_hours * HOUR]
+    old = [each.rows(np.flatnonzero(each.time <= T0 + rolled_hours * HOUR)) for each in minutes]
+    new = [each.rows(np.flatnonzero(each.time > T0 + rolled_hours * HOUR)) for each in minutes]
     if grid.step % HOUR == 0:
         old = rolled.merged_histograms(old, HOUR)
     found = rolled.histogram_values(old + new, grid, aggregation)

@@ -2,7 +2,7 @@
 
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -10,16 +10,15 @@ from sqlalchemy import ARRAY, BigInteger, Interval, Row, bindparam, delete, sele
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from plumbline_analysis.models import LateHour, RollupProgress, Signal
-from plumbline_analysis.moments import micros, moment
+from plumbline_analysis.moments import moment
 from plumbline_analysis.points import copy_format, reading
 from plumbline_analysis.points.repository import driver
 from plumbline_analysis.rollups.rules import LEVELS, Level
-from plumbline_analysis.series.histograms import Point
-from plumbline_analysis.series.rolled import Rolled, RolledHistogram
+from plumbline_analysis.series.rolled import Rolled, RolledHistograms
 from plumbline_analysis.series.slices import Grid
 from plumbline_analysis.sources.batch import Layout
-from plumbline_analysis.threads import sized
 from plumbline_common import db
+from plumbline_common.offload import in_thread
 
 _SIGNALS = bindparam("signals", type_=ARRAY(BigInteger))
 
@@ -148,24 +147,6 @@ async def following(
 
 # --- Rows -----------------------------------------------------------------------------------------------
 
-_HISTOGRAM_COLUMNS = (
-    "signal",
-    "ts",
-    "layout",
-    "count",
-    "sum",
-    "change",
-    "seconds",
-    "last_ts",
-    "last_count",
-    "last_sum",
-    "position",
-    "zero_count",
-    "negative_position",
-    "counts",
-    "negative_counts",
-)
-
 
 async def clear(session: AsyncSession, numbers: Sequence[int], hour: datetime) -> None:
     """Drop what is rolled up of the hour, of these signals."""
@@ -186,33 +167,14 @@ async def save_numbers(session: AsyncSession, level: Level, rolled: Rolled) -> N
 
 
 async def save_histograms(
-    session: AsyncSession, level: Level, rolled: Sequence[RolledHistogram], layouts: dict[Layout, int]
+    session: AsyncSession, level: Level, parts: Sequence[RolledHistograms], layouts: dict[Layout, int]
 ) -> None:
-    if rolled:
+    if parts:
         connection = await driver(session)
-        records = [_record(each, layouts) for each in rolled]
-        await connection.copy_records_to_table(level.histograms, records=records, columns=_HISTOGRAM_COLUMNS)
-
-
-def _record(rolled: RolledHistogram, layouts: dict[Layout, int]) -> tuple[Any, ...]:
-    point = rolled.point
-    return (
-        point.signal,
-        moment(point.time),
-        layouts[point.layout],
-        point.count,
-        point.sum,
-        rolled.change,
-        rolled.seconds,
-        moment(rolled.last_time),
-        rolled.last_count,
-        rolled.last_sum,
-        point.offset,
-        point.zero_count,
-        point.negative_offset,
-        point.counts,
-        point.negative_counts,
-    )
+        source = io.BytesIO(await in_thread(copy_format.histogram_rollups, parts, layouts))
+        await connection.copy_to_table(
+            level.histograms, source=source, columns=copy_format.HISTOGRAM_ROLLUP_COLUMNS, format="binary"
+        )
 
 
 def _save_detections(level: Level) -> str:
@@ -238,11 +200,13 @@ async def save_detections(session: AsyncSession, indicators: Sequence[int], hour
 # --- Reading --------------------------------------------------------------------------------------------
 
 
-async def numbers(session: AsyncSession, level: Level, signal: int, after: datetime, until: datetime) -> Rolled:
+async def _copied(
+    session: AsyncSession, table: str, columns: Sequence[str], signal: int, after: datetime, until: datetime
+) -> bytes:
     connection = await driver(session)
     data = io.BytesIO()
     await connection.copy_from_query(
-        f"SELECT {', '.join(copy_format.NUMBER_ROLLUP_COLUMNS)} FROM {level.numbers}"  # noqa: S608 (constants)
+        f"SELECT {', '.join(columns)} FROM {table}"  # noqa: S608 (constants)
         " WHERE signal = $1::bigint AND ts > $2::timestamptz AND ts <= $3::timestamptz",
         signal,
         after,
@@ -250,41 +214,21 @@ async def numbers(session: AsyncSession, level: Level, signal: int, after: datet
         output=data,
         format="binary",
     )
-    return copy_format.read_number_rollups(data.getvalue())
+    return data.getvalue()
+
+
+async def numbers(session: AsyncSession, level: Level, signal: int, after: datetime, until: datetime) -> Rolled:
+    data = await _copied(session, level.numbers, copy_format.NUMBER_ROLLUP_COLUMNS, signal, after, until)
+    return copy_format.read_number_rollups(data)
 
 
 async def histograms(
     session: AsyncSession, level: Level, signal: int, after: datetime, until: datetime
-) -> list[RolledHistogram]:
-    connection = await driver(session)
-    rows = await connection.fetch(
-        f"SELECT {', '.join(_HISTOGRAM_COLUMNS)} FROM {level.histograms}"  # noqa: S608 (constants)
-        " WHERE signal = $1 AND ts > $2 AND ts <= $3",
-        signal,
-        after,
-        until,
-    )
-    layouts = await reading.bucket_layouts(connection, list({row["layout"] for row in rows}))
-    return await sized(len(rows), lambda: [_rolled(row, layouts) for row in rows])
-
-
-def _rolled(row: Any, layouts: dict[int, Layout]) -> RolledHistogram:
-    point = Point(
-        row["signal"],
-        0,
-        micros(row["ts"]),
-        layouts[row["layout"]],
-        row["count"],
-        row["sum"],
-        tuple(row["counts"]),
-        row["position"],
-        row["zero_count"],
-        row["negative_position"],
-        tuple(row["negative_counts"]),
-    )
-    return RolledHistogram(
-        point, row["change"], row["seconds"], micros(row["last_ts"]), row["last_count"], row["last_sum"]
-    )
+) -> list[RolledHistograms]:
+    data = await _copied(session, level.histograms, copy_format.HISTOGRAM_ROLLUP_COLUMNS, signal, after, until)
+    found = await in_thread(copy_format.read_histogram_rollups, data)
+    layouts = await reading.bucket_layouts(await driver(session), list({number for number, _ in found}))
+    return [replace(part, layout=layouts[number]) for number, part in found]
 
 
 _POINTS_OF_DETECTIONS = text(

@@ -19,7 +19,7 @@ from plumbline_analysis.rollups.repository import Late
 from plumbline_analysis.rollups.rules import HOUR, MINUTE, Level
 from plumbline_analysis.series import derived, rolled
 from plumbline_analysis.series.derived import Points, SignalInfo
-from plumbline_analysis.series.rolled import Rolled, RolledHistogram
+from plumbline_analysis.series.rolled import Rolled, RolledHistograms
 from plumbline_analysis.series.slices import Float64, Grid
 from plumbline_analysis.settings import Settings
 from plumbline_analysis.sources.batch import Kind
@@ -59,7 +59,7 @@ class Found:
     """What a piece of work comes to, of each level."""
 
     numbers: Sequence[tuple[Level, Rolled]]
-    histograms: Sequence[tuple[Level, Sequence[RolledHistogram]]]
+    histograms: Sequence[tuple[Level, Sequence[RolledHistograms]]]
 
 
 async def begin(session: AsyncSession, settings: Settings, now: datetime) -> None:
@@ -130,7 +130,7 @@ async def save(session: AsyncSession, work: Work, found: Found) -> None:
         if not await repository.settle_late(session, work.late.ids):
             raise Overtaken("the late points were rolled up meanwhile")
         await repository.clear(session, [each.number for each in work.signals], work.hour)
-    layouts = {each.point.layout for _, rows in found.histograms for each in rows}
+    layouts = {each.layout for _, parts in found.histograms for each in parts}
     numbers = (await points_repository.layouts(session, layouts))[0] if layouts else {}
     for level, rows in found.numbers:
         await repository.save_numbers(session, level, rows)
@@ -164,7 +164,7 @@ class Parts:
     level: Level | None
     rolled_to: int
     numbers: Sequence[Rolled]
-    histograms: Sequence[RolledHistogram]
+    histograms: Sequence[RolledHistograms]
     points: Points
 
 

@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from plumbline_analysis.sources.batch import Layout
 
+Int64 = npt.NDArray[np.int64]
 Float64 = npt.NDArray[np.float64]
 
 
@@ -48,19 +49,26 @@ class Buckets:
 
 def buckets(point: Point) -> Buckets:
     """The disjoint buckets of one point, ascending."""
-    layout = point.layout
-    if layout.scale is None:
-        lower, upper = _explicit_edges(layout)
-        return Buckets(lower, upper, np.array(point.counts, np.float64))
-    # Bucket i of an exponential histogram is (base^i, base^(i+1)] with base = 2^(2^-scale).
-    above = _powers(layout.scale, point.offset, len(point.counts))
-    below = -_powers(layout.scale, point.negative_offset, len(point.negative_counts))[::-1]
-    zero = layout.zero_threshold
-    return Buckets(
-        np.concatenate((below[:-1], [-zero], above[:-1])),
-        np.concatenate((below[1:], [zero], above[1:])),
-        np.concatenate((point.negative_counts[::-1], [point.zero_count], point.counts)).astype(np.float64),
+    lower, upper = edges(
+        point.layout, point.offset, len(point.counts), point.negative_offset, len(point.negative_counts)
     )
+    counts: tuple[int, ...] = point.counts
+    if point.layout.scale is not None:
+        counts = (*point.negative_counts[::-1], point.zero_count, *point.counts)
+    return Buckets(lower, upper, np.array(counts, np.float64))
+
+
+def edges(
+    layout: Layout, offset: int, count: int, negative_offset: int, negative_count: int
+) -> tuple[Float64, Float64]:
+    """Lower and upper bounds of the buckets, ascending: of exponential ones the negative, zero's, the positive."""
+    if layout.scale is None:
+        return _explicit_edges(layout)
+    # Bucket i of an exponential histogram is (base^i, base^(i+1)] with base = 2^(2^-scale).
+    above = _powers(layout.scale, offset, count)
+    below = -_powers(layout.scale, negative_offset, negative_count)[::-1]
+    zero = layout.zero_threshold
+    return np.concatenate((below[:-1], [-zero], above[:-1])), np.concatenate((below[1:], [zero], above[1:]))
 
 
 @lru_cache(maxsize=1024)
@@ -98,38 +106,6 @@ def merged(parts: Sequence[Buckets]) -> Buckets:
         np.concatenate([group[0].upper for group in groups]),
         np.concatenate([np.sum([part.count for part in group], axis=0) for group in groups]),
     )
-
-
-def total(points: Sequence[Point], time: int) -> Point:
-    """The sum of points of one signal and layout, as a point at `time`."""
-    first = points[0]
-    offset, counts = _sum([(point.offset, point.counts) for point in points])
-    negative_offset, negative = _sum([(point.negative_offset, point.negative_counts) for point in points])
-    return Point(
-        first.signal,
-        0,
-        time,
-        first.layout,
-        sum(point.count for point in points),
-        sum(point.sum for point in points),
-        counts,
-        offset,
-        sum(point.zero_count for point in points),
-        negative_offset,
-        negative,
-    )
-
-
-def _sum(rows: Sequence[tuple[int, tuple[int, ...]]]) -> tuple[int, tuple[int, ...]]:
-    """Rows of counts, each from an offset on, added up."""
-    held = [(offset, counts) for offset, counts in rows if counts]
-    if not held:
-        return rows[0][0], ()
-    lowest = min(offset for offset, _ in held)
-    whole = np.zeros(max(offset + len(counts) for offset, counts in held) - lowest, np.int64)
-    for offset, counts in held:
-        whole[offset - lowest : offset - lowest + len(counts)] += np.array(counts, np.int64)
-    return lowest, tuple(whole.tolist())
 
 
 def at_most(histogram: Buckets, bounds: Float64, *, strictly_below: bool = False) -> Float64:
@@ -170,6 +146,22 @@ def quantile(histogram: Buckets, q: float) -> float:
         return float(edges[place])
     part = (target - below[place - 1]) / (before - below[place - 1])
     return float(edges[place - 1] + (edges[place] - edges[place - 1]) * part)
+
+
+def quantiles(lower: Float64, upper: Float64, counts: Int64, q: float) -> Float64:
+    """`quantile` of each of n histograms with the same disjoint ascending buckets; shape (n,).
+
+    `lower` and `upper` of shape (k,), `counts` of (n, k). O(n k).
+    """
+    below = np.cumsum(counts, axis=1)
+    target = q * below[:, -1]
+    place = (below >= target[:, None]).argmax(axis=1)
+    row = np.arange(len(counts))
+    low, high, held = lower[place], upper[place], counts[row, place]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        inside = low + (high - low) * (target - (below[row, place] - held)) / held
+    found = np.where(np.isfinite(inside) & (high > low), inside, np.where(np.isfinite(high), high, low))
+    return np.where((below[:, -1] > 0) & np.isfinite(found), found, np.nan)
 
 
 def increase(point: Point, before: Point | None, *, first_span: int) -> Point | None:
