@@ -19,6 +19,8 @@ OPERATIONS = [
     "GET /api/v1/signals",
     "GET /api/v1/signals/{id}",
     "GET /api/v1/signals/{id}/series",
+    "GET /api/v1/services/scores",
+    "GET /api/v1/services/plot.svg",
     "GET /api/v1/signals/{id}/detector",
     "GET /api/v1/signals/{id}/detector/proposal",
     "GET /api/v1/signals/{id}/detector/revisions",
@@ -56,7 +58,6 @@ def test_every_operation_is_tried(operations: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("operation", OPERATIONS)
 @pytest.mark.parametrize("mode", contract.MODES)
-@pytest.mark.no_cover
 @contract.examples(25)
 @given(data=st.data())
 async def test_answers_are_as_documented(

@@ -10,6 +10,7 @@ from plumbline_analysis.anomalies.router import router as anomalies
 from plumbline_analysis.consumer import CONSUMES, subscription
 from plumbline_analysis.deployments.router import router as deployments
 from plumbline_analysis.detectors.router import router as detectors
+from plumbline_analysis.groups.router import router as groups
 from plumbline_analysis.lines.router import router as lines
 from plumbline_analysis.plots.router import router as plots
 from plumbline_analysis.points.directory import Directory
@@ -40,7 +41,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     return web.create_app(
         "analysis",
         settings,
-        routers=[points, lines, signals, detectors, deployments, anomalies, plots, templates, verdicts],
+        routers=[points, lines, signals, groups, detectors, deployments, anomalies, plots, templates, verdicts],
         subscription=lambda app: subscription(app.state.sessions),
         consumes=CONSUMES,
         resources=resources,

@@ -6,13 +6,11 @@ from hypothesis import strategies as st
 
 from plumbline_analysis.series.derived import SignalInfo
 from plumbline_analysis.signals import rules
-from plumbline_analysis.signals.rules import Question
 from plumbline_analysis.sources.batch import Kind, Temporality
 from plumbline_common.errors import Invalid
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 SECOND = 1_000_000
-GAUGE = SignalInfo(1, "1", Kind.GAUGE, Temporality.NONE, False)
 
 
 @given(
@@ -24,7 +22,7 @@ GAUGE = SignalInfo(1, "1", Kind.GAUGE, Temporality.NONE, False)
 def test_the_chosen_slices_cover_the_range_and_are_not_too_many(
     after: int, span: int, native: int, least: int
 ) -> None:
-    grid = rules.grid(GAUGE, Question(), (after, after + span), native, least)
+    grid = rules.grid(after, after + span, None, native, least_seconds=least)
     assert grid.start <= after
     assert after + span <= grid.start + grid.step * grid.count
     assert grid.step % (native * SECOND) == 0
@@ -35,7 +33,7 @@ def test_the_chosen_slices_cover_the_range_and_are_not_too_many(
 
 def test_too_many_slices_are_refused() -> None:
     with pytest.raises(Invalid, match="more than 5000"):
-        rules.grid(GAUGE, Question(step_seconds=1), (0, 10_000 * SECOND), 10, 1)
+        rules.grid(0, 10_000 * SECOND, 1, 10)
 
 
 def test_a_range_that_is_left_out_is_the_last_hour() -> None:

@@ -11,6 +11,7 @@ from plumbline_common.errors import Invalid
 from plumbline_common.schemas import Aggregation
 
 MAX_SLICES = 5_000
+DEFAULT_SLICES = 300
 MOST_DOWNSAMPLED = 300_000
 """So many slices, a month of ten seconds, may be downsampled to a picture's points."""
 _DOWNSAMPLED_FROM = 50_000
@@ -31,7 +32,7 @@ class Question:
     step_seconds: int | None = None
     aggregation: Aggregation | None = None
     max_points: int | None = None
-    slices: int = 300
+    slices: int = DEFAULT_SLICES
 
 
 def asked_range(start: datetime | None, end: datetime | None, now: datetime) -> tuple[datetime, datetime]:
@@ -46,20 +47,26 @@ def asked_range(start: datetime | None, end: datetime | None, now: datetime) -> 
 
 
 def grid(
-    signal: SignalInfo, question: Question, span: tuple[int, int], native_seconds: int, least_seconds: int
+    after: int,
+    until: int,
+    step_seconds: int | None,
+    native_seconds: int,
+    *,
+    wanted: int = DEFAULT_SLICES,
+    most: int = MAX_SLICES,
+    least_seconds: int = 1,
 ) -> Grid:
-    """Slices aligned to whole steps since the epoch that cover the span (after, until]; microseconds.
+    """Slices aligned to whole steps since the epoch that cover (after, until]; microseconds.
 
-    Without a step, a multiple of the evaluation interval and of what is kept (`least_seconds`) that gives about as
-    many slices as are wanted: whole minutes or hours where that comes near. Raises `Invalid` where it gives too many.
+    Without a step, a multiple of the evaluation interval and of `least_seconds` that gives about `wanted` slices:
+    whole minutes or hours where that comes near. Raises `Invalid` where the step gives more than `most`.
     """
-    after, until = span
-    if (step_seconds := question.step_seconds) is None:
-        step_seconds = _step(until - after, wanted_slices(signal, question), native_seconds, least_seconds)
+    if step_seconds is None:
+        step_seconds = _step(until - after, wanted, native_seconds, least_seconds)
     step = step_seconds * _SECOND
     start = after // step * step
     count = -(-(until - start) // step)
-    if count > (most := most_slices(signal, question)):
+    if count > most:
         raise Invalid(f"that gives {count} points, more than {most}: ask for a longer step or a shorter range")
     return Grid(start, step, count)
 

@@ -81,9 +81,15 @@ def _slices(info: SignalInfo, question: Question, settings: Settings) -> tuple[G
     """The slices that are meant, and the rollups that they are made of."""
     after, until = asked_range(question.start, question.end)
     kept = retention.kept(settings, datetime.now(UTC))
-    span = (micros(after), micros(until))
-    least = retention.coarsest_needed(span[0], kept)
-    grid = rules.grid(info, question, span, settings.evaluation_interval_seconds, least)
+    grid = rules.grid(
+        micros(after),
+        micros(until),
+        question.step_seconds,
+        settings.evaluation_interval_seconds,
+        wanted=rules.wanted_slices(info, question),
+        most=rules.most_slices(info, question),
+        least_seconds=retention.coarsest_needed(micros(after), kept),
+    )
     return grid, retention.level(grid, kept)
 
 
