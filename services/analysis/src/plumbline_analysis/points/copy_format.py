@@ -197,11 +197,11 @@ def read_histogram_rollups(data: bytes) -> list[tuple[int, RolledHistograms]]:
         kind = _row_type(tuple(_HISTOGRAM_ROLLUP_TYPES.items()), lengths)
         rows = np.frombuffer(b"".join(data[at : at + kind.itemsize] for at in places), kind)
         names = ("signal", "layout", "position", "negative_position")
-        keys, which = np.unique(
-            np.stack([rows[name].astype(np.int64) for name in names]), axis=1, return_inverse=True
-        )
-        for index, (signal, layout, offset, negative_offset) in enumerate(keys.T.tolist()):
-            columns = _histogram_columns(rows[which.ravel() == index], lengths)
+        keys = np.stack([rows[name].astype(np.int64) for name in names])
+        for key in set(zip(*keys.tolist(), strict=True)):
+            signal, layout, offset, negative_offset = key
+            alike = np.flatnonzero((keys == np.array(key)[:, None]).all(axis=0))
+            columns = _histogram_columns(rows[alike], lengths)
             found.append((layout, RolledHistograms(signal, Layout(), offset, negative_offset, **columns)))
     return found
 
@@ -209,15 +209,17 @@ def read_histogram_rollups(data: bytes) -> list[tuple[int, RolledHistograms]]:
 def _by_lengths(data: bytes) -> dict[tuple[tuple[str, int], ...], list[int]]:
     """Where the rows begin, by how many elements their two arrays have."""
     scalars = _row_type(tuple(_HISTOGRAM_ROLLUP_TYPES.items()), ()).itemsize
-    found: dict[tuple[tuple[str, int], ...], list[int]] = {}
+    by_size: dict[tuple[int, int], list[int]] = {}
     at, end = len(HEADER), len(data) - len(TRAILER)
     while at < end:
         (size,) = _SIZE.unpack_from(data, at + scalars)
         (negative_size,) = _SIZE.unpack_from(data, at + scalars + _SIZE.size + size)
-        lengths = (("counts", _length(size)), ("negative_counts", _length(negative_size)))
-        found.setdefault(lengths, []).append(at)
+        by_size.setdefault((size, negative_size), []).append(at)
         at += scalars + 2 * _SIZE.size + size + negative_size
-    return found
+    return {
+        (("counts", _length(size)), ("negative_counts", _length(negative_size))): places
+        for (size, negative_size), places in by_size.items()
+    }
 
 
 def _length(size: int) -> int:
