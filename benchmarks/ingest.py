@@ -46,7 +46,9 @@ def attributes(point: Any, series: int) -> None:
     point.attributes.add(key="http.response.status_code").value.int_value = 200
 
 
-def batch(at: datetime, start: datetime) -> tuple[bytes, list[tuple[Any, ...]], list[tuple[Any, ...]]]:
+def batch(
+    at: datetime, start: datetime, of_each: int = SERIES
+) -> tuple[bytes, list[tuple[Any, ...]], list[tuple[Any, ...]]]:
     """The same points as a request and as rows of numbers and of histograms."""
     request = ExportMetricsServiceRequest()
     of_resource = request.resource_metrics.add()
@@ -68,7 +70,7 @@ def batch(at: datetime, start: datetime) -> tuple[bytes, list[tuple[Any, ...]], 
             data.aggregation_temporality = 2
         if kind == "sum":
             data.is_monotonic = True
-        for series in range(SERIES):
+        for series in range(of_each):
             signal = index * SERIES + series
             if kind == "histogram":
                 counts = [random.randrange(1000) for _ in range(len(BOUNDS) + 1)]

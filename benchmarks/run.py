@@ -14,8 +14,8 @@ from rich.table import Table
 HERE = Path(__file__).parent
 DETECTION = ("streams", "nab", "vus", "batch", "logs")
 """What `detection` stands for."""
-BENCHES = ("crud", "events", "ingest", "watchdog", "jobs", *DETECTION, "requirements", "search")
-LONG = ("requirements", "search")
+BENCHES = ("crud", "events", "ingest", "analysis", "jobs", "watchdog", *DETECTION, "requirements", "search")
+LONG = ("requirements", "search", "analysis")
 
 
 async def bench(name: str) -> list[dict[str, object]]:

@@ -138,6 +138,126 @@ POINT_TABLES = ("number_points", "histogram_points", "detections")
 """Partitioned by day, as `LOG_TABLES`."""
 
 
+# --- Rollups ----------------------------------------------------------------------------------------------
+
+
+class _NumberRollup:
+    """What the samples of a signal in the slice that ends at `ts` come to: increases of counters, values of levels.
+
+    `change` in `seconds` is how much it moved, over those samples of which the time between is known.
+    """
+
+    signal: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    ts: Mapped[datetime] = mapped_column(db.timestamp(), primary_key=True)
+    count: Mapped[int] = mapped_column(BigInteger)
+    sum: Mapped[float] = mapped_column(Double)
+    min: Mapped[float] = mapped_column(Double)
+    max: Mapped[float] = mapped_column(Double)
+    last: Mapped[float] = mapped_column(Double)
+    last_ts: Mapped[datetime] = mapped_column(db.timestamp())
+    change: Mapped[float] = mapped_column(Double)
+    seconds: Mapped[float] = mapped_column(Double)
+
+
+class NumberRollupMinute(_NumberRollup, Base):
+    __tablename__ = "number_rollups_1m"
+    __table_args__ = {"postgresql_partition_by": "RANGE (ts)"}
+
+
+class NumberRollupHour(_NumberRollup, Base):
+    __tablename__ = "number_rollups_1h"
+    __table_args__ = {"postgresql_partition_by": "RANGE (ts)"}
+
+
+class _HistogramRollup:
+    """The observations of a signal in the slice that ends at `ts`, of each layout of buckets: their counts added up.
+
+    `change` observations came in `seconds`, as of numbers; `last_*` is what the latest point added.
+    """
+
+    signal: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    ts: Mapped[datetime] = mapped_column(db.timestamp(), primary_key=True)
+    layout: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
+    count: Mapped[int] = mapped_column(BigInteger)
+    sum: Mapped[float] = mapped_column(Double)
+    change: Mapped[int] = mapped_column(BigInteger)
+    seconds: Mapped[float] = mapped_column(Double)
+    last_ts: Mapped[datetime] = mapped_column(db.timestamp())
+    last_count: Mapped[int] = mapped_column(BigInteger)
+    last_sum: Mapped[float] = mapped_column(Double)
+    position: Mapped[int] = mapped_column(Integer)
+    zero_count: Mapped[int] = mapped_column(BigInteger)
+    negative_position: Mapped[int] = mapped_column(Integer)
+    counts: Mapped[list[int]] = mapped_column(ARRAY(BigInteger))
+    negative_counts: Mapped[list[int]] = mapped_column(ARRAY(BigInteger))
+
+
+class HistogramRollupMinute(_HistogramRollup, Base):
+    __tablename__ = "histogram_rollups_1m"
+    __table_args__ = {"postgresql_partition_by": "RANGE (ts)"}
+
+
+class HistogramRollupHour(_HistogramRollup, Base):
+    __tablename__ = "histogram_rollups_1h"
+    __table_args__ = {"postgresql_partition_by": "RANGE (ts)"}
+
+
+class _DetectionRollup:
+    """What the detector said in the slice that ends at `ts`: sums of values and of expected ones with how many there
+    were, the whole band, the worst score."""
+
+    signal: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    ts: Mapped[datetime] = mapped_column(db.timestamp(), primary_key=True)
+    count: Mapped[int] = mapped_column(BigInteger)
+    value: Mapped[float] = mapped_column(Double)
+    expected_count: Mapped[int] = mapped_column(BigInteger)
+    expected: Mapped[float | None] = mapped_column(Double)
+    lower: Mapped[float | None] = mapped_column(Double)
+    upper: Mapped[float | None] = mapped_column(Double)
+    score: Mapped[float | None] = mapped_column(Double)
+
+
+class DetectionRollupMinute(_DetectionRollup, Base):
+    __tablename__ = "detection_rollups_1m"
+    __table_args__ = {"postgresql_partition_by": "RANGE (ts)"}
+
+
+class DetectionRollupHour(_DetectionRollup, Base):
+    __tablename__ = "detection_rollups_1h"
+    __table_args__ = {"postgresql_partition_by": "RANGE (ts)"}
+
+
+MINUTE_TABLES = ("number_rollups_1m", "histogram_rollups_1m", "detection_rollups_1m")
+HOUR_TABLES = ("number_rollups_1h", "histogram_rollups_1h", "detection_rollups_1h")
+
+
+class RollupProgress(Base):
+    """One row: all hours up to `rolled_to` are rolled up, and of the next one the signals up to `signal`."""
+
+    __tablename__ = "rollup_progress"
+    __table_args__ = (CheckConstraint("id = 1", name="single"),)
+
+    id: Mapped[int] = mapped_column(SmallInteger, primary_key=True, autoincrement=False)
+    rolled_to: Mapped[datetime] = mapped_column(db.timestamp())
+    signal: Mapped[int] = mapped_column(BigInteger)
+
+
+class LateHour(Base):
+    """An hour of a signal, named by its end, that got points so late that it may have been rolled up before.
+
+    Rows only ever come and go, so that whoever stores late points waits for nobody.
+    """
+
+    __tablename__ = "late_hours"
+    __table_args__ = (Index("ix_late_hours_hour_signal", "hour", "signal"),)
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
+    signal: Mapped[int] = mapped_column(BigInteger)
+    hour: Mapped[datetime] = mapped_column(db.timestamp())
+    is_next: Mapped[bool] = mapped_column(Boolean, server_default=sa.false())
+    """Whether it only holds the point that follows a late one, and whose increase is another now."""
+
+
 # --- Logs -------------------------------------------------------------------------------------------------
 
 

@@ -20,6 +20,9 @@ class Settings(ServiceSettings):
     past_limit_hours: Annotated[float, Field(gt=0, le=24 * 30)] = 48
     future_limit_minutes: Annotated[float, Field(gt=0, le=24 * 60)] = 10
     retention_days: Annotated[int, Field(ge=1)] = 35
+    """How long points are kept as they came; rollups of them for longer."""
+    minute_retention_days: Annotated[int, Field(ge=1)] = 90
+    hour_retention_days: Annotated[int, Field(ge=1)] = 730
 
     evaluation_interval_seconds: Annotated[int, Field(ge=1, le=3600)] = 10
     """How often requirements are evaluated, and the length of the slices that they are judged in."""

@@ -18,6 +18,7 @@ from plumbline_analysis.objectives.judge import Watch
 from plumbline_analysis.objectives.measure import Part, Unmeasured
 from plumbline_analysis.objectives.repository import Indicator
 from plumbline_analysis.objectives.rules import SECOND, Counts
+from plumbline_analysis.points import reading
 from plumbline_analysis.series.derived import Points, SignalInfo
 from plumbline_analysis.series.slices import Grid
 from plumbline_analysis.settings import Settings
@@ -237,7 +238,7 @@ async def _points(session: AsyncSession, plans: Sequence[Plan]) -> dict[tuple[in
     for plan in plans:
         wanted.setdefault(plan.span, {}).update({signal.number: signal for signal in plan.matched})
     return {
-        (after, until): await signals.points(session, list(found.values()), moment(after), moment(until))
+        (after, until): await reading.points(session, list(found.values()), moment(after), moment(until))
         for (after, until), found in wanted.items()
     }
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from plumbline_analysis.points import pushed, repository, resolution
+from plumbline_analysis.points import late, pushed, repository, resolution
 from plumbline_analysis.points.directory import Directory
 from plumbline_analysis.points.resolution import Resolved
 from plumbline_analysis.points.schemas import PushedPoint, PushResponse, RejectedPoint
@@ -54,6 +54,7 @@ async def store(session: AsyncSession, found: Resolved, known: Directory) -> Bat
     size = found.batch.accepted
     if (numbers := await sized(size, resolution.number_rows, found)) is not None:
         await repository.copy_numbers(session, numbers)
+        await late.mark(session, numbers.signal, numbers.time)
     if (histograms := await sized(size, resolution.histogram_rows, found)) is not None:
         wanted = set(histograms.layouts)
         layouts = {layout: number for layout in wanted if (number := known.layout(layout)) is not None}
@@ -63,6 +64,7 @@ async def store(session: AsyncSession, found: Resolved, known: Directory) -> Bat
             for layout in there:
                 known.remember_layout(layout, made[layout])
         await repository.copy_histograms(session, histograms, layouts)
+        await late.mark(session, histograms.signal, histograms.time)
     _points.add(found.batch.accepted, {"plumbline.outcome": "accepted"})
     _points.add(found.batch.rejected, {"plumbline.outcome": "rejected"})
     return found.batch
