@@ -14,6 +14,7 @@ import contract
 OPERATIONS = [
     "POST /v1/metrics",
     "POST /v1/logs",
+    "POST /api/v1/write",
     "POST /api/v1/telemetry/points",
     "POST /api/v1/telemetry/logs",
     "GET /api/v1/signals",

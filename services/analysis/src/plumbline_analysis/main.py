@@ -13,6 +13,7 @@ from plumbline_analysis.detectors.router import router as detectors
 from plumbline_analysis.lines.router import router as lines
 from plumbline_analysis.plots.router import router as plots
 from plumbline_analysis.points.directory import Directory
+from plumbline_analysis.points.limits import Limits
 from plumbline_analysis.points.router import router as points
 from plumbline_analysis.settings import Settings
 from plumbline_analysis.signals.router import router as signals
@@ -20,13 +21,13 @@ from plumbline_analysis.templates.router import router as templates
 from plumbline_analysis.verdicts.router import router as verdicts
 from plumbline_common import idempotency, web
 
-TELEMETRY = ("/v1/metrics", "/v1/logs", "/api/v1/telemetry/points", "/api/v1/telemetry/logs")
+TELEMETRY = ("/v1/metrics", "/v1/logs", "/api/v1/write", "/api/v1/telemetry/points", "/api/v1/telemetry/logs")
 
 
 @contextlib.asynccontextmanager
 async def resources(app: FastAPI) -> AsyncIterator[None]:
     state = app.state
-    state.directory = Directory()
+    state.directory = Directory(Limits.of(state.settings))
     async with (
         web.background("forgetter of idempotency keys", lambda: idempotency.keep_forgetting(state.sessions)),
         worker.running(state.sessions, state.read_sessions, state.settings) as maintenance,

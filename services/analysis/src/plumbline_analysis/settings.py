@@ -20,6 +20,13 @@ class Settings(ServiceSettings):
     future_limit_minutes: Annotated[float, Field(gt=0, le=24 * 60)] = 10
     retention_days: Annotated[int, Field(ge=1)] = 35
 
+    series_per_metric_limit: Annotated[int, Field(ge=1)] = 10_000
+    """The series that one metric of one service may have. Points of further series are refused."""
+    series_per_service_limit: Annotated[int, Field(ge=1)] = 100_000
+    services_limit: Annotated[int, Field(ge=1)] = 1_000
+    points_per_minute_limit: Annotated[int, Field(ge=1)] = 3_000_000
+    """The points that a service may send in a minute, counted by each process."""
+
     evaluation_interval_seconds: Annotated[int, Field(ge=1, le=3600)] = 10
     """How often requirements are evaluated, and the length of the slices that they are judged in."""
     settle_seconds: Annotated[float, Field(ge=0)] = 5
