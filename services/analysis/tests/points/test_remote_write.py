@@ -118,3 +118,35 @@ async def test_a_database_that_is_busy_is_asked_again(
     monkeypatch.setattr(repository, "copy_numbers", busy)
     reply = await write(collector, write_request(series(LABELS, [sample(1.0, now())])))
     assert (reply.status_code, reply.headers["retry-after"]) == (503, "1")
+
+
+async def test_a_classic_histogram_is_read_as_one_however_it_was_spread(
+    collector: httpx.AsyncClient, viewer: httpx.AsyncClient
+) -> None:
+    end = now() // 60_000 * 60_000 - 60_000
+    every = []
+    for scrape, (fast, slow, all_of_it) in enumerate([(0, 0, 0), (90, 100, 100), (180, 200, 200)]):
+        at = end - 30_000 + scrape * 10_000
+        for le, value in (("0.1", fast), ("1", slow), ("+Inf", all_of_it)):
+            labels = {"__name__": "wait_seconds_bucket", "instance": "web-1:80", "job": "shop", "le": le}
+            every.append(series(labels, [sample(float(value), at)]))
+        every.append(
+            series({"__name__": "wait_seconds_sum", "instance": "web-1:80", "job": "shop"}, [sample(5.0, at)])
+        )
+    for turn in range(3):  # as a sender of several shards does it
+        assert (await write(collector, write_request(*reversed(every[turn::3])))).status_code == 204
+    page = (await viewer.get("/api/v1/signals", params={"metric": "wait_seconds"})).json()
+    assert [(each["kind"], each["attributes"]["le"]) for each in page["items"]].count(("bucket", "+Inf")) == 1
+    assert page["total"] == 3
+    for signal in page["items"]:
+        path = f"/api/v1/signals/{signal['id']}/series"
+        asked = {"from": f"{stamp(end - 60_000)}", "to": f"{stamp(end)}", "step": "60"}
+        (point,) = (await viewer.get(path, params=asked)).json()["points"]
+        assert 0.1 <= point["value"] <= 1.0
+        asked["aggregation"] = "rate"
+        (point,) = (await viewer.get(path, params=asked)).json()["points"]
+        assert point["value"] == pytest.approx(200 / 20)
+
+
+def stamp(at_ms: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(at_ms / 1000))

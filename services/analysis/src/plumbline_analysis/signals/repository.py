@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ARRAY, ColumnElement, Row, Text, bindparam, func, select, text
+from sqlalchemy import ARRAY, BigInteger, ColumnElement, Row, Text, bindparam, func, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from plumbline_analysis.detection import alarm
@@ -14,10 +14,13 @@ from plumbline_analysis.models import DetectorRevision, Signal
 from plumbline_analysis.moments import moment
 from plumbline_analysis.points import copy_format
 from plumbline_analysis.points.repository import driver
+from plumbline_analysis.series import classic
+from plumbline_analysis.series.classic import Family
 from plumbline_analysis.series.derived import Points, SignalInfo
 from plumbline_analysis.series.histograms import Point
-from plumbline_analysis.series.slices import Grid
+from plumbline_analysis.series.slices import Float64, Grid, Int64
 from plumbline_analysis.sources.batch import Kind, Layout, Temporality
+from plumbline_analysis.threads import sized
 from plumbline_common.errors import Invalid, NotFound
 
 LOOKBACK = timedelta(hours=1)
@@ -143,16 +146,67 @@ async def points(session: AsyncSession, signals: Sequence[SignalInfo], after: da
     """
     by_number = {signal.number: signal for signal in signals}
     plain = [signal.number for signal in signals if not signal.is_histogram]
-    histograms = [signal.number for signal in signals if signal.is_histogram]
+    buckets = [signal.number for signal in signals if signal.kind is Kind.BUCKET]
+    histograms = [signal.number for signal in signals if signal.is_histogram and signal.kind is not Kind.BUCKET]
     found = Points(by_number)
     if plain:
-        found = Points(by_number, *copy_format.read_numbers(await _numbers(session, plain, after, until)))
-        if len(found.time) >= MAX_POINTS:
-            raise Invalid(f"the range holds more than {MAX_POINTS} points: ask for a shorter one")
-    if histograms:
-        rows = await _histograms(session, histograms, after, until)
+        found = Points(by_number, *await _read_numbers(session, plain, after, until))
+    if histograms or buckets:
+        rows = await _histograms(session, histograms, after, until) if histograms else []
+        rows += await _classic(session, buckets, after, until) if buckets else []
         found = Points(by_number, found.signal, found.time, found.start, found.value, rows)
     return found
+
+
+async def _read_numbers(
+    session: AsyncSession, signals: list[int], after: datetime, until: datetime
+) -> tuple[Int64, Int64, Int64, Float64]:
+    """Signal, time, start and value. Raises `Invalid`."""
+    found = copy_format.read_numbers(await _numbers(session, signals, after, until))
+    if len(found[0]) >= MAX_POINTS:
+        raise Invalid(f"the range holds more than {MAX_POINTS} points: ask for a shorter one")
+    return found
+
+
+_FAMILIES = text(
+    "SELECT bucket.number, bucket.attributes->>'le' AS le, total.number AS sum, min(bucket.number) OVER (PARTITION BY"
+    "  bucket.source, bucket.metric, bucket.unit, bucket.scope, bucket.attributes - 'le') AS family"
+    " FROM signals AS bucket LEFT JOIN signals AS total ON total.metric = bucket.metric || '_sum'"
+    "  AND total.kind = 'sum' AND total.source = bucket.source AND total.unit = bucket.unit"
+    "  AND total.scope = bucket.scope AND total.attributes = bucket.attributes - 'le'"
+    " WHERE bucket.number = ANY(:numbers)"
+).bindparams(bindparam("numbers", type_=ARRAY(BigInteger)))
+
+
+async def _classic(session: AsyncSession, buckets: list[int], after: datetime, until: datetime) -> list[Point]:
+    """The histograms that these buckets make."""
+    bounds: dict[int, dict[int, str]] = {}
+    sums: dict[int, int | None] = {}
+    for row in await session.execute(_FAMILIES, {"numbers": buckets}):
+        bounds.setdefault(row.family, {})[row.number] = row.le
+        sums[row.family] = row.sum
+    families = [each for family in bounds if (each := Family.of(bounds[family], sums[family])) is not None]
+    wanted = [*buckets, *(each.sum for each in families if each.sum is not None)]
+    signal, time, start, value = await _read_numbers(session, wanted, after, until)
+    return await sized(len(time), classic.joined, families, signal, time, start, value)
+
+
+_SIBLINGS = text(
+    "SELECT each.number, each.unit, each.kind, each.temporality, each.monotonic FROM signals AS one"
+    " JOIN signals AS each ON each.metric = one.metric AND each.kind = one.kind AND each.source = one.source"
+    "  AND each.unit = one.unit AND each.scope = one.scope AND each.attributes - 'le' = one.attributes - 'le'"
+    " WHERE one.number = :number"
+)
+
+
+async def with_siblings(session: AsyncSession, signal: SignalInfo) -> list[SignalInfo]:
+    """The signals that are read together with this one: of a bucket, all buckets of its histogram."""
+    if signal.kind is not Kind.BUCKET:
+        return [signal]
+    rows = await session.execute(_SIBLINGS, {"number": signal.number})
+    return [
+        SignalInfo(row.number, row.unit, Kind(row.kind), Temporality(row.temporality), row.monotonic) for row in rows
+    ]
 
 
 def _with_predecessors(table: str, columns: str) -> str:

@@ -73,7 +73,8 @@ async def series_of(
     if info.kind is Kind.INDICATOR:
         points = await _judged(session, signal.number, grid)
     else:
-        stored = await repository.points(session, [info], moment(grid.start), moment(int(grid.ends[-1])))
+        together = await repository.with_siblings(session, info)
+        stored = await repository.points(session, together, moment(grid.start), moment(int(grid.ends[-1])))
         points = await offload.in_thread(_derived, stored, grid, cast("Aggregation", aggregation))
     return SeriesResponse(
         signal_id=signal.id,
