@@ -16,6 +16,7 @@ OPERATIONS = [
     "POST /v1/logs",
     "POST /api/v1/write",
     "POST /api/v1/telemetry/points",
+    "POST /api/v1/telemetry/uploads",
     "POST /api/v1/telemetry/logs",
     "GET /api/v1/signals",
     "GET /api/v1/signals/{id}",

@@ -122,7 +122,7 @@ async def _refused(request: Request, error: Exception) -> JSONResponse:
         headers["Retry-After"] = str(error.extra.pop("retry_after"))
     if "etag" in error.extra:
         headers["ETag"] = error.extra.pop("etag")
-    fields = [FieldProblem(detail=error.detail, pointer=error.pointer)] if error.pointer else []
+    fields = [FieldProblem(detail=error.detail, pointer=error.pointer)] if error.pointer is not None else []
     return problem(
         status,
         error.slug,

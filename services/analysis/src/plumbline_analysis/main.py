@@ -18,6 +18,8 @@ from plumbline_analysis.points.router import router as points
 from plumbline_analysis.settings import Settings
 from plumbline_analysis.signals.router import router as signals
 from plumbline_analysis.templates.router import router as templates
+from plumbline_analysis.uploads.router import BODY_LIMITS
+from plumbline_analysis.uploads.router import router as uploads
 from plumbline_analysis.verdicts.router import router as verdicts
 from plumbline_common import idempotency, web
 
@@ -41,9 +43,9 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     return web.create_app(
         "analysis",
         settings,
-        routers=[points, lines, signals, detectors, deployments, anomalies, plots, templates, verdicts],
+        routers=[points, uploads, lines, signals, detectors, deployments, anomalies, plots, templates, verdicts],
         subscription=lambda app: subscription(app.state.sessions),
         consumes=CONSUMES,
         resources=resources,
-        body_limits=dict.fromkeys(TELEMETRY, settings.telemetry_limit_bytes),
+        body_limits=BODY_LIMITS | dict.fromkeys(TELEMETRY, settings.telemetry_limit_bytes),
     )

@@ -90,7 +90,7 @@ def resolve(batch: Batch, directory: Directory) -> Resolved:
         keys: dict[Hashable, bytes] = {}
         faults: dict[Hashable, str] = {}
         if (unknown := np.flatnonzero(numbers == UNKNOWN)).size:
-            for key in {block.keys[index] for index in unknown.tolist()}:
+            for key in dict.fromkeys(block.keys[index] for index in unknown.tolist()):
                 _describe(found, block, key, keys, faults)
         found.numbers.append(numbers)
         found.keys.append(keys)
