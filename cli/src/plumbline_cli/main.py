@@ -21,6 +21,7 @@ from plumbline_cli import (
     search,
     shell,
     slo,
+    telemetry,
 )
 from plumbline_cli.client import Gateway
 from plumbline_cli.shell import HERE, Caller, Code, Folder, calling, console, fail, stack
@@ -38,6 +39,7 @@ app.add_typer(search.app, name="search")
 app.add_typer(anomalies.app, name="anomalies")
 app.add_typer(deployments.app, name="deployments")
 app.add_typer(logs.app, name="logs")
+app.add_typer(telemetry.app, name="telemetry")
 app.add_typer(backtest.app)
 
 
