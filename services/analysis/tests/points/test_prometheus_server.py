@@ -73,6 +73,16 @@ async def prometheus(served: str, issuer: Any, tmp_path: Path) -> AsyncIterator[
         await process.wait()
 
 
+async def test_the_documented_configuration_is_one(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[4] / "docs" / "telemetry.md").read_text()
+    file = tmp_path / "prometheus.yml"
+    file.write_text(page.split("```yaml")[1].split("```")[0])
+    command = (Path(str(PROGRAM)).with_name("promtool"), "check", "config", "--syntax-only", file)
+    checked = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
+    output, _ = await checked.communicate()
+    assert checked.returncode == 0, output
+
+
 async def asked(prometheus: httpx.AsyncClient, query: str) -> list[Any]:
     try:
         reply = await prometheus.get("/api/v1/query", params={"query": query})

@@ -1,8 +1,11 @@
 import time
+from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
+import yaml
 from fastapi import FastAPI
 from sqlalchemy import text
 
@@ -95,6 +98,13 @@ async def test_damaged_bodies_must_not_be_sent_again(collector: httpx.AsyncClien
         assert reply.status_code == 400, reply.text
     reply = await collector.post("/api/v1/write", content=snappy(bytes(2_000_000)), headers=V1)
     assert reply.status_code == 413
+
+
+def test_the_documented_configuration_names_this_route(app: FastAPI) -> None:
+    page = (Path(__file__).parents[4] / "docs" / "telemetry.md").read_text()
+    (remote,) = yaml.safe_load(page.split("```yaml")[1].split("```")[0])["remote_write"]
+    assert urlsplit(remote["url"]).path in app.openapi()["paths"]
+    assert remote["queue_config"] == {"retry_on_http_429": True}
 
 
 async def test_only_who_may_send_telemetry_writes(viewer: httpx.AsyncClient) -> None:
