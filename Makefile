@@ -38,12 +38,12 @@ check: .venv/.synced ## ruff, mypy --strict, import-linter, drift of the generat
 	$(RUN)python -m plumbline_common.specs --check
 
 test: .venv/.synced ## all tests, on real PostgreSQL, NATS and Envoy; coverage is printed
-	@$(RUN)coverage erase
+	@rm -f .coverage*
 	@$(MAKE) --no-print-directory -j2 $(if $(filter output-sync,$(.FEATURES)),--output-sync) $(addprefix suite-,$(subst /,--,$(SUITES)))
-	@$(RUN)coverage combine --quiet && $(RUN)coverage report
+	@$(RUN)python -m slipcover --merge .coverage.*.json --out .coverage.json
 
 suite-%:
-	@echo "== $(subst --,/,$*)"; COVERAGE_FILE=.coverage.$* $(RUN)pytest -q $(subst --,/,$*) --cov --cov-report= $(ARGS)
+	@echo "== $(subst --,/,$*)"; $(RUN)python -m slipcover --json --out .coverage.$*.json -m pytest -q $(subst --,/,$*) $(ARGS)
 
 strictdoc: .venv/.synced ## ReqIF exports, opened by StrictDoc in an environment of its own
 	PLUMBLINE_STRICTDOC="$(UV) tool run --quiet --from strictdoc==0.30.4 strictdoc" \

@@ -1,7 +1,4 @@
-"""Requests made from an OpenAPI document, right and wrong ones: no server error, and answers as documented.
-
-The tests that make them are marked `no_cover`: to follow each line of what makes requests takes as long as they do.
-"""
+"""Requests made from an OpenAPI document, right and wrong ones: no server error, and answers as documented."""
 
 import warnings
 from typing import Any

@@ -58,7 +58,6 @@ def test_every_operation_is_tried(operations: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("operation", OPERATIONS)
 @pytest.mark.parametrize("mode", contract.MODES)
-@pytest.mark.no_cover
 @contract.examples(25)
 @given(data=st.data())
 async def test_answers_are_as_documented(

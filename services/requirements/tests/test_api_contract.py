@@ -99,7 +99,6 @@ def test_only_health_and_documents_are_open_to_all(app: FastAPI) -> None:
 
 @pytest.mark.parametrize("operation", OPERATIONS)
 @pytest.mark.parametrize("mode", contract.MODES)
-@pytest.mark.no_cover
 @contract.examples(12)
 @given(data=st.data())
 async def test_answers_are_as_documented(
