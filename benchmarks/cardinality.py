@@ -8,12 +8,13 @@ import asyncio
 import contextlib
 import statistics
 import time
+from datetime import UTC, datetime
 
 import asyncpg
 import harness
 import httpx
 import psutil
-from ingest import SNAPPY, snappy
+from ingest import SNAPPY, labelled, sample, snappy
 
 from plumbline_analysis.sources import remote_write_wire
 
@@ -26,14 +27,10 @@ HEADERS = {"Content-Type": "application/x-protobuf"} | SNAPPY
 
 def body(job: str, label: str, values: range) -> bytes:
     request = remote_write_wire.WriteRequest()
-    at = time.time_ns() // 1_000_000
+    at = datetime.now(UTC)
     for value in values:
-        series = request.timeseries.add()
-        series.labels.extend(
-            remote_write_wire.Label(name=name, value=text).SerializeToString()
-            for name, text in (("__name__", "requests_total"), ("job", job), (label, f"{label}-{value:032x}"))
-        )
-        series.samples.add(value=1.0, timestamp=at)
+        labels = [("__name__", "requests_total"), ("job", job), (label, f"{label}-{value:032x}")]
+        request.timeseries.append(labelled(labels, sample(1.0, at)))
     return snappy(request)
 
 

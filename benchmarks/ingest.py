@@ -70,12 +70,7 @@ def write_v1(at: datetime) -> bytes:
     request = remote_write_wire.WriteRequest()
     for index, kind in enumerate(NUMBERS):
         for series in range(SERIES):
-            own = request.timeseries.add()
-            own.labels.extend(
-                remote_write_wire.Label(name=name, value=value).SerializeToString()
-                for name, value in labels(kind, index, series)
-            )
-            own.samples.add(value=random.random() * 1000, timestamp=milliseconds(at))
+            request.timeseries.append(labelled(labels(kind, index, series), sample(random.random() * 1000, at)))
     return snappy(request)
 
 
@@ -87,7 +82,7 @@ def write_v2(at: datetime) -> bytes:
             own = request.timeseries.add()
             for pair in labels(kind, index, series):
                 own.labels_refs.extend(symbols.setdefault(text, len(symbols)) for text in pair)
-            own.samples.add(value=random.random() * 1000, timestamp=milliseconds(at))
+            own.samples.append(sample(random.random() * 1000, at))
             own.metadata.type = 1 if kind == "sum" else 2
     request.symbols.extend(symbols)
     return snappy(request)
@@ -97,8 +92,16 @@ def snappy(request: Any) -> bytes:
     return bytes(cramjam.snappy.compress_raw(request.SerializeToString()))
 
 
-def milliseconds(at: datetime) -> int:
-    return (at - EPOCH) // timedelta(milliseconds=1)
+def labelled(pairs: list[tuple[str, str]], *samples: bytes) -> bytes:
+    """A series of a prometheus.WriteRequest."""
+    label = remote_write_wire.Label
+    encoded = [label(name=name, value=value).SerializeToString() for name, value in pairs]
+    return bytes(remote_write_wire.LabelledSeries(labels=encoded, samples=samples).SerializeToString())
+
+
+def sample(value: float, at: datetime) -> bytes:
+    since = (at - EPOCH) // timedelta(milliseconds=1)
+    return bytes(remote_write_wire.Sample(value=value, timestamp=since).SerializeToString())
 
 
 def batch(

@@ -1,15 +1,28 @@
+import contextlib
 import math
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from plumbline_analysis.sources import remote_write
-from plumbline_analysis.sources.batch import Head, Histogram, Kind, Layout, Temporality, Undecodable, Window
+from plumbline_analysis.sources.batch import (
+    Head,
+    Histogram,
+    Kind,
+    Layout,
+    Temporality,
+    Undecodable,
+    Unstorable,
+    Window,
+)
 from plumbline_analysis.sources.remote_write import Write
 from prometheus import STALE, Symbols, double, native, part, sample, series, whole, write_request
 
 NOW = 1_790_000_000_000
 WINDOW = Window.around(NOW / 1000, 48, 10)
+EVER = Window(0, 2**62, 0, 0)
 LABELS = {"__name__": "http_requests_total", "code": "200", "instance": "web-1:80", "job": "shop"}
 
 
@@ -198,3 +211,35 @@ def test_what_is_no_request_is_undecodable() -> None:
         remote_write.decode_v2(part(4, "") + part(5, part(1, b"\x07\x07") + part(2, sample(1.0, NOW))), WINDOW)
     with pytest.raises(Undecodable, match="a label has no value"):
         remote_write.decode_v2(part(4, "") + part(5, part(1, b"\x00") + part(2, sample(1.0, NOW))), WINDOW)
+
+
+def test_a_sample_is_read_in_every_form() -> None:
+    """As most senders write it, without its value where that is 0, in another order, with a start, long ago."""
+    forms = [sample(5.0, NOW), whole(2, NOW), whole(2, NOW) + double(1, 5.0), sample(5.0, NOW, NOW - 7), whole(2, 7)]
+    found = [remote_write.decode_v1(write_request(series(LABELS, [form])), EVER) for form in forms]
+    assert [values(each) for each in found] == [[5.0], [0.0], [5.0], [5.0], [0.0]]
+    assert [each.blocks[0].time[0] // 1000 for each in found] == [NOW] * 4 + [7]
+    assert found[3].blocks[0].start[0] == (NOW - 7) * 1000
+    together = remote_write.decode_v1(write_request(*(series(LABELS, [form]) for form in forms)), EVER)
+    assert values(together) == [5.0, 0.0, 5.0, 5.0, 0.0]
+    (block,) = together.blocks
+    assert len({repr(block.describe(key)) for key in block.keys}) == 1
+
+
+@pytest.mark.parametrize("looks_like", ["\x12\x10\t" + "v" * 8 + "\x10" + "t" * 6, "\x12\x07\x10" + "t" * 6])
+def test_a_label_that_looks_like_a_sample_is_a_label(looks_like: str) -> None:
+    labels = LABELS | {"odd": looks_like}
+    assert decoded(series(labels)).blocks == []
+    found = decoded(series(labels, [sample(5.0, NOW)]))
+    assert (values(found), described(found)[0][1]["odd"]) == ([5.0], looks_like)
+
+
+@given(st.binary(max_size=60), st.binary(max_size=20))
+def test_any_bytes_are_read_or_refused(before: bytes, after: bytes) -> None:
+    body = before + write_request(series(LABELS, [sample(1.0, NOW)])) + after
+    for decode in (remote_write.decode_v1, remote_write.decode_v2):
+        with contextlib.suppress(Undecodable):
+            for block in decode(body, WINDOW).blocks:
+                for key in block.keys:
+                    with contextlib.suppress(Unstorable, Undecodable):
+                        block.describe(key)

@@ -1,7 +1,8 @@
 """The messages of Prometheus remote-write 1.0 and 2.0, with only the fields that are needed.
 
-The labels of 1.0 are declared as `bytes`, as `otlp_wire` has it of attributes: as they stand they are the key under
-which a series is known. Metadata of 1.0 and exemplars are not read.
+Samples, and series and labels of 1.0, are declared as `bytes`, as `otlp_wire` has it: `remote_write_samples` reads
+samples by columns, and labels as they stand are the key under which a series is known. Metadata of 1.0 and exemplars
+are not read.
 
 Field numbers: prompb/remote.proto, prompb/types.proto and prompb/io/prometheus/write/v2/types.proto of
 prometheus/prometheus. The start of a sample was `created_timestamp` of its series before 2.0-rc.4.
@@ -34,12 +35,12 @@ _MESSAGES = {
         "repeated double custom_values": 16,
         "int64 start_timestamp": 17,
     },
-    "LabelledSeries": {"repeated bytes labels": 1, "repeated Sample samples": 2, "repeated Histogram histograms": 4},
-    "WriteRequest": {"repeated LabelledSeries timeseries": 1},
+    "LabelledSeries": {"repeated bytes labels": 1, "repeated bytes samples": 2, "repeated Histogram histograms": 4},
+    "WriteRequest": {"repeated bytes timeseries": 1},
     "Metadata": {"int32 type": 1, "uint32 unit_ref": 4},
     "SymbolizedSeries": {
         "repeated uint32 labels_refs": 1,
-        "repeated Sample samples": 2,
+        "repeated bytes samples": 2,
         "repeated Histogram histograms": 3,
         "Metadata metadata": 5,
         "int64 created_timestamp": 6,
@@ -52,5 +53,9 @@ WriteRequest: Any = _CLASSES["WriteRequest"]
 """Of 1.0: `WriteRequest.FromString(body)`; raises `google.protobuf.message.DecodeError`."""
 Request: Any = _CLASSES["Request"]
 """Of 2.0, likewise."""
+LabelledSeries: Any = _CLASSES["LabelledSeries"]
+"""One of the series of a WriteRequest."""
 Label: Any = _CLASSES["Label"]
-"""One of the labels of a series of a WriteRequest."""
+"""One of the labels of such a series."""
+Sample: Any = _CLASSES["Sample"]
+"""One of the samples of a series of either version."""
