@@ -13,7 +13,6 @@ from datetime import UTC, datetime
 import asyncpg
 import harness
 import httpx
-import psutil
 from ingest import SNAPPY, labelled, sample, snappy
 
 from plumbline_analysis.sources import remote_write_wire
@@ -22,6 +21,7 @@ SERIES = 1_000_000
 AT_ONCE = 5_000
 ORDINARY = 500
 LIMIT = 10_000
+APP = "plumbline_analysis.main:create_app"
 HEADERS = {"Content-Type": "application/x-protobuf"} | SNAPPY
 
 
@@ -58,21 +58,14 @@ async def explode(client: httpx.AsyncClient) -> int:
 
 def resident() -> float:
     """The service's memory in MiB."""
-    found = [
-        child
-        for child in psutil.Process().children(recursive=True)
-        if "plumbline_analysis.main:create_app" in child.cmdline()
-    ]
-    return sum(child.memory_info().rss for child in found) / 2**20
+    return sum(child.memory_info().rss for child in harness.served(APP)) / 2**20
 
 
 async def main() -> None:
     async with harness.servers() as servers, contextlib.AsyncExitStack() as stack:
         await harness.migrate(servers, "analysis")
         environment = servers.environment("analysis")
-        url = await stack.enter_async_context(
-            harness.uvicorn("plumbline_analysis.main:create_app", environment, servers.folder)
-        )
+        url = await stack.enter_async_context(harness.uvicorn(APP, environment, servers.folder))
         token = {"Authorization": f"Bearer {servers.issuer.token('ingest')}"}
         client = await stack.enter_async_context(
             httpx.AsyncClient(base_url=url, headers=HEADERS | token, timeout=60, trust_env=False)
