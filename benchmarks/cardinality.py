@@ -52,6 +52,8 @@ async def explode(client: httpx.AsyncClient) -> int:
         reply = await client.post("/api/v1/write", content=sent)
         if reply.status_code not in (204, 400):
             raise RuntimeError(f"{reply.status_code} {reply.text[:300]}")
+        if first % (SERIES // 5) == 0:
+            harness.say(f"{first} sent")
         refused += AT_ONCE - int(reply.headers["x-prometheus-remote-write-samples-written"])
     return refused
 
@@ -68,7 +70,7 @@ async def main() -> None:
         url = await stack.enter_async_context(harness.uvicorn(APP, environment, servers.folder))
         token = {"Authorization": f"Bearer {servers.issuer.token('ingest')}"}
         client = await stack.enter_async_context(
-            httpx.AsyncClient(base_url=url, headers=HEADERS | token, timeout=60, trust_env=False)
+            httpx.AsyncClient(base_url=url, headers=HEADERS | token, timeout=300, trust_env=False)
         )
         stop, quiet, during = asyncio.Event(), list[float](), list[float]()
         sender = asyncio.create_task(ordinary(client, quiet, stop))
