@@ -115,6 +115,7 @@ async def stack(receiver: Receiver) -> AsyncIterator[Stack]:
             otlp_traces_endpoint=receiver.endpoint,
             extra_env={
                 "PLUMBLINE_ANALYSIS_EVALUATION_INTERVAL_SECONDS": "2",
+                "PLUMBLINE_ANALYSIS_INCIDENT_INTERVAL_SECONDS": "1",
                 "PLUMBLINE_ANALYSIS_LOG_INTERVAL_SECONDS": "2",
                 "PLUMBLINE_ANALYSIS_SHORT_FLOOR_SECONDS": "6",
                 "PLUMBLINE_ANALYSIS_LONG_FLOOR_SECONDS": "14",

@@ -1,4 +1,4 @@
-"""Logs through the gateway: from the lines to their template, to an anomaly, to the search that finds them."""
+"""Logs through the gateway: lines, their template, an anomaly, its incident, and the search that finds them."""
 
 import asyncio
 import json
@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from typer.testing import CliRunner
 
 from plumbline_cli.main import app
@@ -23,6 +24,16 @@ def export(lines: list[tuple[float, str]]) -> bytes:
     records = of_resource.scope_logs.add().log_records
     for at, line in lines:
         records.add(time_unix_nano=int(at * 1e9), severity_number=9).body.string_value = line
+    return whole.SerializeToString()
+
+
+def call() -> bytes:
+    """A span of a call to another service."""
+    whole = ExportTraceServiceRequest()
+    of_resource = whole.resource_spans.add()
+    of_resource.resource.attributes.add(key="service.name").value.string_value = SERVICE
+    span = of_resource.scope_spans.add().spans.add(trace_id=b"t" * 16, span_id=b"s" * 8, kind=3)
+    span.attributes.add(key="peer.service").value.string_value = "e2e-tide"
     return whole.SerializeToString()
 
 
@@ -44,6 +55,12 @@ async def test_lines_become_templates_and_what_is_new_is_an_anomaly(
         found = (await viewer.get("/api/v1/anomalies", params=asked)).json()["items"]
         return next((each for each in found if each["log"]["kind"] == "new"), None)
 
+    async def called() -> Any:
+        graph = await viewer.get("/api/v1/services/graph", params=asked)
+        return graph if graph.json()["edges"] else None
+
+    traced = await collector.post("/v1/traces", content=call(), headers=PROTOBUF)
+    assert (traced.status_code, traced.content) == (200, b"")
     now = time.time()
     history = [(now - seconds, f"crane {seconds} lifted {n} t") for seconds in range(10, 100) for n in range(5)]
     await sent(history)
@@ -55,8 +72,9 @@ async def test_lines_become_templates_and_what_is_new_is_an_anomaly(
     assert anomaly["log"]["examples"] == [f"quokka {number} fell into the basin" for number in range(3)]
     assert anomaly["value"] == 5
 
+    body: dict[str, Any] = {"query": "quokka basin", "kinds": ["log_template"], "service": SERVICE}
+
     async def hit() -> Any:
-        body = {"query": "quokka basin", "kinds": ["log_template"], "service": SERVICE}
         return (await viewer.post("/api/v1/search", json=body)).json()["items"]
 
     found = (await until(hit, 30, "the template in the search"))[0]
@@ -69,6 +87,24 @@ async def test_lines_become_templates_and_what_is_new_is_an_anomaly(
 
     (event,) = await until(heard, 10, "an event of the template")
     assert event.body["log_template"]["template"] == "quokka <*> fell into the basin"
+    assert stranger.misfits() == []
+
+    async def grouped() -> Any:
+        return (await viewer.get("/api/v1/incidents", params={"anomaly_id": anomaly["id"]})).json()["items"]
+
+    incident = (await until(grouped, 10, "the incident of the anomaly"))[0]
+    assert (incident["state"], incident["services"]) == ("open", [SERVICE])
+    place = f"/api/v1/incidents/{incident['id']}"
+    said = await caller("operator").post(f"{place}/comments", json={"text": "A zookeeper was called"})
+    assert said.status_code == 201
+    body = {"query": "zookeeper", "kinds": ["incident"]}
+    found = (await until(hit, 30, "the incident in the search"))[0]
+    assert (found["entity_id"], found["state"]) == (incident["id"], "open")
+    kinds = [entry["kind"] for entry in (await viewer.get(f"{place}/timeline")).json()["items"]]
+    assert kinds == ["anomaly_began", "opened", "commented"]
+    assert stranger.told("analysis.incident.opened.v1", incident["id"])
+    graph = (await until(called, 10, "the call in the service graph")).json()
+    assert [(each["caller"], each["callee"]) for each in graph["edges"]] == [(SERVICE, "e2e-tide")]
     assert stranger.misfits() == []
 
     environment = {"PLUMBLINE_FOLDER": str(stack.folder), "COLUMNS": "200"}

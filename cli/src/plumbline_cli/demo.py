@@ -84,6 +84,7 @@ class Story:
     burning: dict[str, Any] = field(default_factory=dict)
     after: dict[str, Any] = field(default_factory=dict)
     anomaly: dict[str, Any] = field(default_factory=dict)
+    incident: dict[str, Any] = field(default_factory=dict)
     series: list[dict[str, Any]] = field(default_factory=list)
     hits: list[dict[str, Any]] = field(default_factory=list)
     spans: list[dict[str, Any]] = field(default_factory=list)
@@ -130,6 +131,9 @@ async def show(callers: Callers, bodies: Sequence[dict[str, Any]], console: Cons
             )
             story.anomaly = await _until(
                 console, "the anomaly is found", 30, lambda: _anomaly(author, story), "by the analysis service"
+            )
+            story.incident = await _until(
+                console, "an incident is opened", 15, lambda: _incident(author, story), "with where it may have begun"
             )
             story.burning = await _until(
                 console, "the error budget burns", 30, lambda: _burning(author, story), "over both alerting windows"
@@ -230,6 +234,11 @@ async def _anomaly(author: Gateway, story: Story) -> Any:
     return page["items"][0] if page["items"] else None
 
 
+async def _incident(author: Gateway, story: Story) -> Any:
+    page = await author.get("/api/v1/incidents", anomaly_id=story.anomaly["id"])
+    return page["items"][0] if page["items"] else None
+
+
 async def _burning(author: Gateway, story: Story) -> Any:
     page = await author.get("/api/v1/verdicts", requirement_id=story.requirement["id"])
     for verdict in page["items"]:
@@ -288,6 +297,9 @@ def _print(story: Story, traffic: Traffic, console: Console) -> None:
     told.append(", ", style="dim")
     told.append("outside", style="bold red")
     told.append(f"\n{anomaly['onset']} to {anomaly['end']}, peak score {anomaly['peak_score']:.1f}", style="dim")
+    origin = story.incident["origins"][0]
+    reasons = "; ".join(reason["text"] for reason in origin["reasons"])
+    told.append(f"\nincident {story.incident['id']}: it may have begun with {origin['service']}, for {reasons}")
     console.print(Panel(told, title="What happened", title_align="left"))
     console.print(_verdicts(story))
     console.print(_hits(story))

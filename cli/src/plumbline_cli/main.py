@@ -15,6 +15,7 @@ from plumbline_cli import (
     coverage,  # noqa: F401 - adds its command to those of requirements
     deployments,
     draw,
+    incidents,
     interchange,  # noqa: F401 - likewise
     logs,
     requirements,
@@ -37,6 +38,7 @@ app.add_typer(slo.app, name="slo")
 app.add_typer(audit.app, name="audit")
 app.add_typer(search.app, name="search")
 app.add_typer(anomalies.app, name="anomalies")
+app.add_typer(incidents.app, name="incidents")
 app.add_typer(deployments.app, name="deployments")
 app.add_typer(logs.app, name="logs")
 app.add_typer(telemetry.app, name="telemetry")

@@ -59,6 +59,8 @@ def problem(reply: httpx.Response, status: int, slug: str) -> dict[str, Any]:
         ("/api/v1/saved-searches", "search"),
         ("/api/v1/signals", "analysis"),
         ("/api/v1/anomalies", "analysis"),
+        ("/api/v1/incidents", "analysis"),
+        ("/api/v1/services/graph", "analysis"),
         ("/api/v1/verdicts", "analysis"),
         ("/api/v1/log-templates", "analysis"),
         ("/api/v1/telemetry", "analysis"),

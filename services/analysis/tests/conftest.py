@@ -16,6 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, async_sessionmaker
 
 from plumbline_analysis.anomalies import repository as anomaly_repository
 from plumbline_analysis.anomalies.schemas import AnomalySort
+from plumbline_analysis.incident_keeper import GraphKeeper, IncidentKeeper
 from plumbline_analysis.lines import service as line_service
 from plumbline_analysis.log_evaluator import LogEvaluator
 from plumbline_analysis.logs.changes import Config
@@ -83,9 +84,10 @@ async def running_app(settings: Settings, engine: AsyncEngine) -> AsyncIterator[
     app = create_app(settings)
     async with contextlib.AsyncExitStack() as stack:
         with pytest.MonkeyPatch.context() as patch:
-            # The tests evaluate by themselves.
-            for evaluator in (Evaluator, LogEvaluator):
-                patch.setattr(evaluator, "run", lambda self: asyncio.Event().wait())
+            # The tests evaluate and group by themselves.
+            works = ((Evaluator, "run"), (LogEvaluator, "run"), (IncidentKeeper, "run"))
+            for worker, work in (*works, (GraphKeeper, "flush"), (GraphKeeper, "look")):
+                patch.setattr(worker, work, lambda self: asyncio.Event().wait())
             await stack.enter_async_context(LifespanManager(app, startup_timeout=60, shutdown_timeout=60))
         yield app
 

@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 import indexed
 from plumbline_common import db, migrate, offload
 from plumbline_common.events import Event, Received
-from plumbline_common.schemas import AnomalySnapshot, LogTemplateSnapshot, RequirementSnapshot
+from plumbline_common.schemas import AnomalySnapshot, IncidentSnapshot, LogTemplateSnapshot, RequirementSnapshot
 from plumbline_search.embedding import encoder
 from plumbline_search.embedding.embedder import Embedder
 from plumbline_search.indexes.serving import Serving
@@ -185,6 +185,45 @@ def anomaly() -> Callable[..., AnomalySnapshot]:
                 "upper": 0.3,
                 "title": "p95 of http.server.request.duration of checkout far above its band",
                 "revision": 2,
+            }
+            | changes
+        )
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def incident() -> Callable[..., IncidentSnapshot]:
+    """An incident with the members that the caller changes."""
+
+    def make(**changes: Any) -> IncidentSnapshot:
+        anomaly = {
+            "id": UUID(int=2),
+            "service": "cart",
+            "requirement_id": None,
+            "severity": "critical",
+            "onset": MOMENT,
+            "end": None,
+            "sentence": "Latency of cart rose to 612 ms; its level has moved for some time.",
+        }
+        reason = {"kind": "deployment", "text": "1.4.2 was deployed 6 min before", "weight": 0.15}
+        origin = {"service": "cart", "anomaly_id": UUID(int=2), "title": "Latency of cart rose", "score": 0.5}
+        return IncidentSnapshot.model_validate(
+            {
+                "id": UUID(int=5),
+                "revision": 1,
+                "state": "open",
+                "severity": "critical",
+                "title": "Latency of cart rose to 612 ms; with it 1 more anomaly of web",
+                "services": ["cart", "web"],
+                "requirement_ids": [],
+                "onset": MOMENT,
+                "quiet_since": None,
+                "anomaly_count": 2,
+                "anomalies": [anomaly],
+                "origins": [origin | {"reasons": [reason]}],
+                "comments": [{"at": MOMENT, "by": "alice", "text": "A quokka sits on the cable"}],
+                "opened_at": MOMENT,
             }
             | changes
         )

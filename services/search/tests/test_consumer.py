@@ -15,6 +15,9 @@ from plumbline_common.events import (
     AnomalyResolved,
     AnomalyUpdated,
     Event,
+    IncidentClosed,
+    IncidentOpened,
+    IncidentUpdated,
     LogTemplateDiscovered,
     LogTemplateRemoved,
     LogTemplateUpdated,
@@ -24,7 +27,7 @@ from plumbline_common.events import (
     RequirementTransitioned,
     RequirementUpdated,
 )
-from plumbline_common.schemas import AnomalySnapshot, LogTemplateSnapshot, RequirementSnapshot
+from plumbline_common.schemas import AnomalySnapshot, IncidentSnapshot, LogTemplateSnapshot, RequirementSnapshot
 from plumbline_search import consumer
 from plumbline_search.consumer import Indexer
 from plumbline_search.embedding.embedder import Embedder
@@ -35,6 +38,7 @@ from plumbline_search.indexes.serving import Serving
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 NewRequirement = Callable[..., RequirementSnapshot]
 NewAnomaly = Callable[..., AnomalySnapshot]
+NewIncident = Callable[..., IncidentSnapshot]
 NewLogTemplate = Callable[..., LogTemplateSnapshot]
 AsReceived = Callable[..., Received[Any]]
 
@@ -211,3 +215,21 @@ def test_every_event_that_is_declared_has_a_handler(sessions: db.Sessions, servi
     assert set(subscription.handlers) == set(consumer.CONSUMES)
     assert subscription.producers == ["analysis", "requirements"]
     assert subscription.concurrency == 16
+
+
+async def test_an_incident_is_indexed_until_it_is_part_of_another(
+    indexer: Indexer, sessions: db.Sessions, incident: NewIncident, received: AsReceived
+) -> None:
+    resolved = incident(revision=3, state="resolved", resolved_at=NOW)
+    for event in (
+        IncidentOpened(incident=incident()),
+        IncidentClosed(incident=resolved),
+        IncidentUpdated(incident=incident(revision=2), change="commented"),
+    ):
+        await indexer.incident_changed(received(event))
+    ((revision, deleted, title, state_of_it, found),) = await state(sessions)
+    assert (revision, deleted, state_of_it, found) == (3, False, "resolved", True)
+    assert title.startswith("Latency of cart rose to 612 ms")
+    gone = incident(revision=4, state="merged", merged_into=UUID(int=6))
+    await indexer.incident_changed(received(IncidentClosed(incident=gone)))
+    assert await state(sessions) == [(4, True, "", None, False)]

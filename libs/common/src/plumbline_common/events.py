@@ -19,6 +19,7 @@ from plumbline_common.schemas import (
     BurnAlert,
     DeploymentSnapshot,
     Given,
+    IncidentSnapshot,
     Label,
     LogTemplateSnapshot,
     RequirementSnapshot,
@@ -263,6 +264,35 @@ class AnomalyLabelled(_AboutAnomaly):
     comment: str
     labelled_at: AwareDatetime
     labelled_by: str
+
+
+IncidentChange = Literal["anomalies", "acknowledged", "commented", "reopened", "merged", "split"]
+
+
+class _AboutIncident(Event):
+    incident: IncidentSnapshot
+
+    @property
+    def key(self) -> str:
+        return str(self.incident.id)
+
+
+class IncidentOpened(_AboutIncident):
+    """Anomalies came that belong to no incident yet, or a person split them from one."""
+
+    subject = "analysis.incident.opened.v1"
+
+
+class IncidentUpdated(_AboutIncident):
+    subject = "analysis.incident.updated.v1"
+    change: IncidentChange
+    """`merged`: another became part of it; `split`: a part of it is an incident of its own now."""
+
+
+class IncidentClosed(_AboutIncident):
+    """It was resolved, or is part of another incident now (`merged_into`)."""
+
+    subject = "analysis.incident.closed.v1"
 
 
 class DeploymentRecorded(Event):

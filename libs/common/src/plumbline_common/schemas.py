@@ -663,6 +663,85 @@ class AnomalySnapshot(Schema):
     """The latest of its labels."""
 
 
+class IncidentState(StrEnum):
+    OPEN = "open"
+    ACKNOWLEDGED = "acknowledged"
+    RESOLVED = "resolved"
+    MERGED = "merged"
+    """It turned out to be one with another incident, `merged_into`."""
+
+
+class OriginReason(Schema):
+    """One of the parts that an origin's score is the sum of. `weight` is what it adds, of at most 1 in all."""
+
+    kind: Literal["onset", "dependents", "strength", "deployment", "logs"]
+    text: str
+    weight: Annotated[float, Field(ge=0, le=1)]
+
+
+class IncidentOrigin(Schema):
+    """Where an incident may have begun: a service, by the anomaly of it that began first."""
+
+    service: str | None
+    anomaly_id: UUID
+    title: str
+    score: Annotated[float, Field(ge=0, le=1)]
+    reasons: list[OriginReason]
+    """The weightiest first."""
+
+
+class IncidentAnomaly(Schema):
+    """An anomaly as its incident tells of it."""
+
+    id: UUID
+    service: str | None
+    requirement_id: UUID | None
+    severity: Severity
+    onset: AwareDatetime
+    end: AwareDatetime | None
+    sentence: str
+
+
+class Comment(Schema):
+    at: AwareDatetime
+    by: str
+    text: str
+
+
+class IncidentSnapshot(Schema):
+    """Anomalies that belong together, as one thing that people act on."""
+
+    id: UUID
+    revision: int
+    """Grows with each change: an older one never overwrites a newer one."""
+    state: IncidentState
+    severity: Severity
+    """The worst of its anomalies."""
+    title: str
+    services: list[str]
+    """By name, at most 500, as `requirement_ids`."""
+    requirement_ids: list[UUID]
+    onset: AwareDatetime
+    """Of its first anomaly."""
+    quiet_since: AwareDatetime | None
+    """When the last of its anomalies was over; null while one goes on."""
+    anomaly_count: Annotated[int, Field(ge=0)]
+    anomalies: list[IncidentAnomaly]
+    """The first of them, at most 20."""
+    origins: list[IncidentOrigin]
+    """The most probable first, at most 5."""
+    comments: list[Comment]
+    """The latest 20, in their order."""
+    opened_at: AwareDatetime
+    acknowledged_at: Given[AwareDatetime] = None
+    acknowledged_by: Given[str] = None
+    resolved_at: Given[AwareDatetime] = None
+    resolved_by: Given[str] = None
+    """Who resolved it; absent where it ended with its anomalies."""
+    merged_into: Given[UUID] = None
+    split_from: Given[UUID] = None
+
+
 class DeploymentSnapshot(Schema):
     """That a version of a service began to serve."""
 

@@ -36,7 +36,7 @@ async def put() -> list[Message]:
 @pytest_asyncio.fixture
 async def client(tmp_path: Path, put: list[Message]) -> AsyncIterator[httpx.AsyncClient]:
     store = Store(tmp_path / "telemetry.sqlite")
-    app = create_app(store, put.append, put.append, nothing_beside)
+    app = create_app(store, put.append, put.append, put.append, nothing_beside)
     async with LifespanManager(app):
         transport = httpx.ASGITransport(app)
         async with httpx.AsyncClient(transport=transport, base_url="http://collector") as opened:
@@ -52,8 +52,7 @@ async def test_what_was_sent_can_be_read(client: httpx.AsyncClient, put: list[Me
     assert [trace["trace_id"] for trace in (await client.get("/traces")).json()] == [TRACE]
     logs = (await client.get("/logs", params={"trace_id": TRACE, "limit": "x"})).json()
     assert [record["body"] for record in logs] == ["hm"]
-    (gone_on,) = put
-    assert isinstance(gone_on, ExportLogsServiceRequest)
+    assert [type(each) for each in put] == [ExportTraceServiceRequest, ExportLogsServiceRequest]
 
 
 async def test_values_beyond_what_json_and_sqlite_hold_are_kept(client: httpx.AsyncClient) -> None:

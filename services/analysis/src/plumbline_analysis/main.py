@@ -10,6 +10,10 @@ from plumbline_analysis.anomalies.router import router as anomalies
 from plumbline_analysis.consumer import CONSUMES, subscription
 from plumbline_analysis.deployments.router import router as deployments
 from plumbline_analysis.detectors.router import router as detectors
+from plumbline_analysis.graph.router import router as graph
+from plumbline_analysis.graph.service import Learner
+from plumbline_analysis.groups.router import router as groups
+from plumbline_analysis.incidents.router import router as incidents
 from plumbline_analysis.lines.router import router as lines
 from plumbline_analysis.plots.router import router as plots
 from plumbline_analysis.points.directory import Directory
@@ -23,16 +27,24 @@ from plumbline_analysis.uploads.router import router as uploads
 from plumbline_analysis.verdicts.router import router as verdicts
 from plumbline_common import idempotency, web
 
-TELEMETRY = ("/v1/metrics", "/v1/logs", "/api/v1/write", "/api/v1/telemetry/points", "/api/v1/telemetry/logs")
+TELEMETRY = (
+    "/v1/metrics",
+    "/v1/logs",
+    "/v1/traces",
+    "/api/v1/write",
+    "/api/v1/telemetry/points",
+    "/api/v1/telemetry/logs",
+)
 
 
 @contextlib.asynccontextmanager
 async def resources(app: FastAPI) -> AsyncIterator[None]:
     state = app.state
     state.directory = Directory(Limits.of(state.settings))
+    state.learner = Learner()
     async with (
         web.background("forgetter of idempotency keys", lambda: idempotency.keep_forgetting(state.sessions)),
-        worker.running(state.sessions, state.read_sessions, state.settings) as maintenance,
+        worker.running(state.sessions, state.read_sessions, state.settings, state.learner) as maintenance,
     ):
         state.checks["partitions"] = maintenance.check
         yield
@@ -43,7 +55,21 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     return web.create_app(
         "analysis",
         settings,
-        routers=[points, uploads, lines, signals, detectors, deployments, anomalies, plots, templates, verdicts],
+        routers=[
+            points,
+            uploads,
+            lines,
+            graph,
+            signals,
+            groups,
+            detectors,
+            deployments,
+            anomalies,
+            incidents,
+            plots,
+            templates,
+            verdicts,
+        ],
         subscription=lambda app: subscription(app.state.sessions),
         consumes=CONSUMES,
         resources=resources,

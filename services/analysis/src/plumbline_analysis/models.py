@@ -372,6 +372,12 @@ class Anomaly(Base):
         Index("ix_anomalies_labelled", "signal_id", "onset", postgresql_where=sa.text("label IS NOT NULL")),
         Index("ix_anomalies_open_log", "service", postgresql_where=sa.text('"end" IS NULL AND log IS NOT NULL')),
         Index("uq_anomalies_open", "signal_id", unique=True, postgresql_where=sa.text('"end" IS NULL')),
+        Index(
+            "ix_anomalies_ungrouped",
+            "onset",
+            "id",
+            postgresql_where=sa.text("grouped_revision IS DISTINCT FROM revision"),
+        ),
     )
 
     id: Mapped[UUID] = mapped_column(Uuid, primary_key=True)
@@ -402,6 +408,9 @@ class Anomaly(Base):
     acknowledged_by: Mapped[str | None] = mapped_column(Text)
     label: Mapped[str | None] = mapped_column(Text)
     """The latest of its labels."""
+    incident_id: Mapped[UUID | None] = mapped_column(Uuid, index=True)
+    grouped_revision: Mapped[int | None] = mapped_column(Integer)
+    """The revision that its incident knows of. Where it is another one, the anomaly is to be grouped (again)."""
 
 
 class AnomalyLabel(Base):
@@ -414,6 +423,74 @@ class AnomalyLabel(Base):
     label: Mapped[str] = mapped_column(Text)
     comment: Mapped[str] = mapped_column(Text)
     labelled_at: Mapped[datetime] = mapped_column(db.timestamp())
+
+
+class Incident(Base):
+    """Anomalies that belong together, with what is told of them: see `IncidentSnapshot`."""
+
+    __tablename__ = "incidents"
+    __table_args__ = (
+        Index("ix_incidents_onset", sa.text("onset DESC"), sa.text("id DESC")),
+        Index("ix_incidents_services", "services", postgresql_using="gin"),
+        Index("ix_incidents_requirement_ids", "requirement_ids", postgresql_using="gin"),
+        Index(
+            "ix_incidents_quiet_since",
+            "quiet_since",
+            postgresql_where=sa.text("state IN ('open', 'acknowledged')"),
+        ),
+    )
+
+    id: Mapped[UUID] = mapped_column(Uuid, primary_key=True)
+    revision: Mapped[int] = mapped_column(Integer)
+    state: Mapped[str] = mapped_column(Text)
+    severity: Mapped[str] = mapped_column(Text)
+    title: Mapped[str] = mapped_column(Text)
+    services: Mapped[list[str]] = mapped_column(ARRAY(Text))
+    requirement_ids: Mapped[list[UUID]] = mapped_column(ARRAY(Uuid))
+    onset: Mapped[datetime] = mapped_column(db.timestamp())
+    quiet_since: Mapped[datetime | None] = mapped_column(db.timestamp())
+    anomaly_count: Mapped[int] = mapped_column(Integer)
+    anomalies: Mapped[list[dict[str, Any]]] = mapped_column(JSONB)
+    origins: Mapped[list[dict[str, Any]]] = mapped_column(JSONB)
+    comments: Mapped[list[dict[str, Any]]] = mapped_column(JSONB)
+    opened_at: Mapped[datetime] = mapped_column(db.timestamp())
+    acknowledged_at: Mapped[datetime | None] = mapped_column(db.timestamp())
+    acknowledged_by: Mapped[str | None] = mapped_column(Text)
+    resolved_at: Mapped[datetime | None] = mapped_column(db.timestamp())
+    resolved_by: Mapped[str | None] = mapped_column(Text)
+    merged_into: Mapped[UUID | None] = mapped_column(Uuid, index=True)
+    split_from: Mapped[UUID | None] = mapped_column(Uuid)
+    apart: Mapped[list[UUID]] = mapped_column(ARRAY(Uuid))
+    """The incidents that a person set apart from it: nothing but a person joins them again."""
+
+
+class IncidentEntry(Base):
+    """What happened to an incident itself. What else its timeline shows stands in the tables of that."""
+
+    __tablename__ = "incident_entries"
+    __table_args__ = (Index("ix_incident_entries_incident_id_at", "incident_id", "at"),)
+
+    id: Mapped[UUID] = mapped_column(Uuid, primary_key=True)
+    incident_id: Mapped[UUID] = mapped_column(Uuid)
+    at: Mapped[datetime] = mapped_column(db.timestamp())
+    kind: Mapped[str] = mapped_column(Text)
+    actor: Mapped[str | None] = mapped_column(Text)
+    text: Mapped[str] = mapped_column(Text)
+    other_id: Mapped[UUID | None] = mapped_column(Uuid)
+    """The incident that it was merged with or split from."""
+
+
+class ServiceEdge(Base):
+    """That one service calls another, as spans and metrics tell."""
+
+    __tablename__ = "service_edges"
+    __table_args__ = (Index("ix_service_edges_last_seen", "last_seen"),)
+
+    caller: Mapped[str] = mapped_column(Text, primary_key=True)
+    callee: Mapped[str] = mapped_column(Text, primary_key=True)
+    count: Mapped[int] = mapped_column(BigInteger)
+    first_seen: Mapped[datetime] = mapped_column(db.timestamp())
+    last_seen: Mapped[datetime] = mapped_column(db.timestamp())
 
 
 class VerdictRecord(Base):

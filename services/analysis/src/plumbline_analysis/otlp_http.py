@@ -43,7 +43,9 @@ async def read(request: Request, decoders: Mapping[str, Any], work: Callable[[An
         raise HTTPException(400, f"{error.detail}{place}") from None
 
 
-def documentation(what: str, resources: str, rejected: str) -> dict[str, Any]:
+def documentation(
+    what: str, resources: str, rejected: str, kept: str = "what was accepted is durable"
+) -> dict[str, Any]:
     """What an export route tells of itself: that of "Metrics" has "resourceMetrics" and "rejectedDataPoints"."""
     partial = {
         "type": "object",
@@ -56,7 +58,7 @@ def documentation(what: str, resources: str, rejected: str) -> dict[str, Any]:
     return {
         "responses": {
             200: {
-                "description": f"Export{what}ServiceResponse as the request is encoded; what was accepted is durable",
+                "description": f"Export{what}ServiceResponse as the request is encoded; {kept}",
                 "content": {PROTOBUF: binary, JSON: answered},
             }
         },

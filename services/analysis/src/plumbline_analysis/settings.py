@@ -52,3 +52,14 @@ class Settings(ServiceSettings):
     log_retention_days: Annotated[int, Field(ge=1)] = 3
     log_interval_seconds: Annotated[int, Field(ge=1, le=3600)] = 60
     """The logs of a service are judged interval by interval; they settle and come late as points do."""
+
+    incident_interval_seconds: Annotated[int, Field(ge=1, le=3600)] = 5
+    """How often anomalies are grouped to incidents."""
+    incident_window_seconds: _Seconds = 300
+    """An anomaly joins an incident when it begins within this time of a related one that is over."""
+    incident_calm_seconds: _Seconds = 600
+    """An incident is resolved when all its anomalies have been over for so long."""
+    incident_cooling_seconds: _Seconds = 1800
+    """So long after that it is opened again, rather than a new one, if the same signal departs again."""
+    graph_retention_days: Annotated[int, Field(ge=1)] = 7
+    """A call from one service to another that was not seen for so long is forgotten."""

@@ -12,6 +12,8 @@ from uuid import UUID
 from opentelemetry.context import Context
 from opentelemetry.trace import Span, use_span
 
+from plumbline_analysis.graph.service import Learner
+from plumbline_analysis.incident_keeper import FLUSH_SECONDS, LOOK_SECONDS, GraphKeeper, IncidentKeeper
 from plumbline_analysis.lines import repository as lines
 from plumbline_analysis.log_evaluator import LogEvaluator
 from plumbline_analysis.models import LOG_TABLES, POINT_TABLES, WatchedRequirement
@@ -207,18 +209,23 @@ class Maintenance:
 
 @contextlib.asynccontextmanager
 async def running(
-    sessions: db.Sessions, read_sessions: db.Sessions, settings: Settings
+    sessions: db.Sessions, read_sessions: db.Sessions, settings: Settings, learner: Learner
 ) -> AsyncIterator[Maintenance]:
-    """Evaluate and maintain beside the requests until the context ends."""
+    """Evaluate, group and maintain beside the requests until the context ends."""
     # Before any request is served: the compiler wants the interpreter's lock for seconds.
     await offload.in_thread(judge.prepare)
     evaluator, maintenance = Evaluator(sessions, read_sessions, settings), Maintenance(sessions, settings)
     of_logs = LogEvaluator(sessions, read_sessions, settings, evaluator.holder, evaluator.claim)
+    incidents = IncidentKeeper(sessions, settings, evaluator.holder, evaluator.claim)
+    graph = GraphKeeper(sessions, settings, learner, evaluator.claim)
     jobs = [
         asyncio.create_task(_again(maintenance.once, MAINTENANCE_SECONDS), name="partitions"),
         asyncio.create_task(_again(evaluator.prune, MAINTENANCE_SECONDS), name="pruning"),
         asyncio.create_task(_again(evaluator.run, _RETRY_SECONDS), name="evaluation"),
         asyncio.create_task(_again(of_logs.run, _RETRY_SECONDS), name="evaluation of logs"),
+        asyncio.create_task(_again(incidents.run, _RETRY_SECONDS), name="incidents"),
+        asyncio.create_task(_again(graph.flush, FLUSH_SECONDS), name="service graph of spans"),
+        asyncio.create_task(_again(graph.look, LOOK_SECONDS), name="service graph of metrics"),
     ]
     try:
         yield maintenance

@@ -10,6 +10,9 @@ from plumbline_common.events import (
     AnomalyResolved,
     AnomalyUpdated,
     Event,
+    IncidentClosed,
+    IncidentOpened,
+    IncidentUpdated,
     LogTemplateDiscovered,
     LogTemplateRemoved,
     LogTemplateUpdated,
@@ -19,6 +22,7 @@ from plumbline_common.events import (
     RequirementTransitioned,
     RequirementUpdated,
 )
+from plumbline_common.schemas import IncidentState
 from plumbline_search.documents import content, indexing, repository
 from plumbline_search.documents.content import Document
 from plumbline_search.indexes.serving import Serving
@@ -33,6 +37,9 @@ CONSUMES: tuple[type[Event], ...] = (
     AnomalyUpdated,
     AnomalyResolved,
     AnomalyLabelled,
+    IncidentOpened,
+    IncidentUpdated,
+    IncidentClosed,
     LogTemplateDiscovered,
     LogTemplateUpdated,
     LogTemplateRemoved,
@@ -40,6 +47,7 @@ CONSUMES: tuple[type[Event], ...] = (
 
 RequirementChanged = RequirementCreated | RequirementUpdated | RequirementTransitioned
 AnomalyChanged = AnomalyDetected | AnomalyUpdated | AnomalyResolved | AnomalyLabelled
+IncidentChanged = IncidentOpened | IncidentUpdated | IncidentClosed
 LogTemplateChanged = LogTemplateDiscovered | LogTemplateUpdated
 
 
@@ -60,6 +68,14 @@ class Indexer:
         anomaly = received.data.anomaly
         requirement = await self._requirement(anomaly.requirement_id) if anomaly.requirement_id else None
         await self._index(received, content.of_anomaly(anomaly, received.time, requirement))
+
+    async def incident_changed(self, received: Received[IncidentChanged]) -> None:
+        incident = received.data.incident
+        if incident.state is IncidentState.MERGED:
+            # What it said is said by the incident that it is part of.
+            await self._remove(received, "incident", incident.id, incident.revision)
+        else:
+            await self._index(received, content.of_incident(incident, received.time))
 
     async def log_template_changed(self, received: Received[LogTemplateChanged]) -> None:
         await self._index(received, content.of_log_template(received.data.log_template))
@@ -94,6 +110,7 @@ def subscription(sessions: db.Sessions, serving: Serving, concurrency: int) -> b
             (RequirementCreated, RequirementUpdated, RequirementTransitioned), indexer.requirement_changed
         ),
         **dict.fromkeys((AnomalyDetected, AnomalyUpdated, AnomalyResolved, AnomalyLabelled), indexer.anomaly_changed),
+        **dict.fromkeys((IncidentOpened, IncidentUpdated, IncidentClosed), indexer.incident_changed),
         **dict.fromkeys((LogTemplateDiscovered, LogTemplateUpdated), indexer.log_template_changed),
         LogTemplateRemoved: indexer.log_template_removed,
     }

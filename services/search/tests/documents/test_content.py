@@ -1,17 +1,18 @@
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 import pytest
 
 from plumbline_common.openslo.words import slo_in_words
-from plumbline_common.schemas import AnomalySnapshot, LogTemplateSnapshot, RequirementSnapshot, Slo
+from plumbline_common.schemas import AnomalySnapshot, IncidentSnapshot, LogTemplateSnapshot, RequirementSnapshot, Slo
 from plumbline_search.documents import content
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 NewRequirement = Callable[..., RequirementSnapshot]
 NewAnomaly = Callable[..., AnomalySnapshot]
+NewIncident = Callable[..., IncidentSnapshot]
 NewLogTemplate = Callable[..., LogTemplateSnapshot]
 
 
@@ -95,6 +96,20 @@ def test_an_anomaly_of_logs_is_found_by_its_lines(anomaly: NewAnomaly) -> None:
         "interval_seconds": 60,
     }
     assert "tank 7 burst" in content.of_anomaly(anomaly(log=log), NOW).body
+
+
+def test_an_incident_is_found_by_its_anomalies_its_origin_and_what_people_say(incident: NewIncident) -> None:
+    document = content.of_incident(incident(), NOW)
+    for words in ("critical incident", "service web", "its level has moved", "1.4.2 was deployed", "alice: A quokka"):
+        assert words in document.body
+    assert (document.kind, document.service, document.state) == ("incident", "cart", "open")
+    assert document.facets["services"] == ["cart", "web"]
+    assert "ended" not in document.facets
+
+
+def test_an_incident_that_is_over_tells_how_it_ended(incident: NewIncident) -> None:
+    over = incident(state="resolved", resolved_at=incident().onset + timedelta(minutes=42))
+    assert content.of_incident(over, NOW).facets["minutes"] == 42.0
 
 
 def test_a_huge_description_is_cut(requirement: NewRequirement) -> None:

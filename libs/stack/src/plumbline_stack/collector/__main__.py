@@ -12,11 +12,13 @@ from pathlib import Path
 
 import uvicorn
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from plumbline_stack.collector import host
 from plumbline_stack.collector.app import create_app
 from plumbline_stack.collector.forwarding import Forwarder
 from plumbline_stack.collector.metrics import normalise
+from plumbline_stack.collector.sampling import sample
 from plumbline_stack.collector.store import Store
 from plumbline_stack.keys import Issuer
 from plumbline_stack.ports import HOST
@@ -29,8 +31,13 @@ def main() -> None:
     state.mkdir(mode=0o700, exist_ok=True)
     store = Store(state / "telemetry.sqlite")
     issuer = Issuer(Path(folder) / "secrets")
+    traces = Forwarder("traces", f"{gateway}/v1/traces", issuer)
     metrics = Forwarder("metrics", f"{gateway}/v1/metrics", issuer)
     logs = Forwarder("logs", f"{gateway}/v1/logs", issuer)
+
+    def put_traces(message: ExportTraceServiceRequest) -> None:
+        if sample(message):
+            traces.put(message)
 
     def put_metrics(message: ExportMetricsServiceRequest) -> None:
         normalise(message)
@@ -38,7 +45,7 @@ def main() -> None:
 
     @contextlib.asynccontextmanager
     async def lifespan() -> AsyncIterator[None]:
-        sending = [asyncio.create_task(each.run()) for each in (metrics, logs)]
+        sending = [asyncio.create_task(each.run()) for each in (traces, metrics, logs)]
         provider = host.measure(metrics.put, float(interval), environment)
         try:
             yield
@@ -49,7 +56,7 @@ def main() -> None:
             await asyncio.gather(*sending, return_exceptions=True)
             store.close()
 
-    app = create_app(store, put_metrics, logs.put, lifespan)
+    app = create_app(store, put_traces, put_metrics, logs.put, lifespan)
     uvicorn.run(app, host=HOST, port=int(port), log_level="warning", access_log=False, timeout_graceful_shutdown=3)
 
 

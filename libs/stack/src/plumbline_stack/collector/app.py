@@ -27,12 +27,13 @@ from plumbline_stack.collector.store import Store
 
 def create_app(
     store: Store,
+    put_traces: Callable[[ExportTraceServiceRequest], None],
     put_metrics: Callable[[ExportMetricsServiceRequest], None],
     put_logs: Callable[[ExportLogsServiceRequest], None],
     lifespan: Callable[[], contextlib.AbstractAsyncContextManager[None]],
 ) -> Starlette:
-    """`put_metrics` and `put_logs` take each message of their kind and return at once; `lifespan` runs beside the
-    requests."""
+    """`put_traces`, `put_metrics` and `put_logs` take each message of their kind and return at once; `lifespan` runs
+    beside the requests."""
 
     @contextlib.asynccontextmanager
     async def around(_: Starlette) -> AsyncIterator[None]:
@@ -42,6 +43,7 @@ def create_app(
     async def traces_in(request: Request) -> Response:
         message = await _message(request, ExportTraceServiceRequest)
         await store.add_spans(otlp.span_rows(message))
+        put_traces(message)
         return _accepted(request, ExportTraceServiceResponse())
 
     async def logs_in(request: Request) -> Response:

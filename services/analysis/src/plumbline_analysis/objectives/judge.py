@@ -7,6 +7,7 @@ import numpy as np
 
 from plumbline_analysis.detection import alarm
 from plumbline_analysis.detection.alarm import Alarm, Change
+from plumbline_analysis.detection.multivariate import Group
 from plumbline_analysis.detection.streams import Engine, Judgement
 from plumbline_analysis.objectives import measure
 from plumbline_analysis.objectives.measure import Measured
@@ -57,6 +58,7 @@ def judge(asked: Sequence[measure.Request], watches: Sequence[Watch]) -> list[Ju
 def prepare() -> None:
     """Have the engine's kernels compiled."""
     Engine(1).run([0], [0], [0.0])
+    Group(1).run([[0.0]])
 
 
 def take_up(engine: Engine, number: int, state: bytes | None) -> None:

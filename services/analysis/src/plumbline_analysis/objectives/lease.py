@@ -13,6 +13,7 @@ _CLAIM = text(
     " WHERE evaluator_lease.holder = excluded.holder OR evaluator_lease.until < clock_timestamp() RETURNING token"
 )
 _RELEASE = text("UPDATE evaluator_lease SET until = clock_timestamp() WHERE holder = :holder")
+_ALONE = text("SELECT 1 FROM evaluator_lease WHERE holder = :holder AND token = :token FOR UPDATE")
 _HOLDS = text("SELECT 1 FROM evaluator_lease WHERE holder = :holder AND token = :token FOR SHARE")
 
 
@@ -30,3 +31,8 @@ async def release(session: AsyncSession, holder: UUID) -> None:
 async def still_holds(session: AsyncSession, holder: UUID, token: int) -> bool:
     """Whether the lease is still this holder's; nobody can take it until the transaction ends."""
     return (await session.execute(_HOLDS, {"holder": holder, "token": token})).first() is not None
+
+
+async def holds_alone(session: AsyncSession, holder: UUID, token: int) -> bool:
+    """As `still_holds`; besides, no evaluation writes until the transaction ends."""
+    return (await session.execute(_ALONE, {"holder": holder, "token": token})).first() is not None

@@ -14,15 +14,15 @@ from plumbline_analysis.moments import moment
 from plumbline_analysis.objectives import measure
 from plumbline_analysis.objectives.gather import SloWork, Work
 from plumbline_analysis.objectives.judge import Judged
-from plumbline_analysis.series import derived
 from plumbline_analysis.series.derived import Points, SignalInfo
+from plumbline_analysis.series.panel import panel
 from plumbline_analysis.series.shifts import shift
 from plumbline_analysis.series.slices import Grid
 from plumbline_analysis.settings import Settings
 from plumbline_analysis.signals import repository as signals
 from plumbline_common import db, offload
 from plumbline_common.errors import Invalid
-from plumbline_common.schemas import Aggregation, MovedSeries, PrecedingDeployment
+from plumbline_common.schemas import MovedSeries, PrecedingDeployment
 
 log = logging.getLogger(__name__)
 
@@ -108,28 +108,18 @@ def moved(
     """Of the metrics' series those that moved with slice `split`, the most first; but not the `series` itself (metric
     and aggregation). O(points)."""
     found = []
-    for metric, infos in metrics.items():
-        own = points.of(infos)
-        for aggregation in _aggregations(infos):
-            if (metric, aggregation) == series:
-                continue
-            change = shift(derived.values(own, grid, aggregation, None), split)
-            if change is not None:
-                unit = "" if infos[0].is_histogram and aggregation == "rate" else infos[0].unit
-                found.append(
-                    MovedSeries(
-                        metric=metric,
-                        aggregation=aggregation,
-                        unit=unit,
-                        before=change.before,
-                        after=change.after,
-                        deviations=change.deviations,
-                    )
+    for each in panel(metrics, points, grid):
+        if (each.metric, each.aggregation) == series:
+            continue
+        if (change := shift(each.values, split)) is not None:
+            found.append(
+                MovedSeries(
+                    metric=each.metric,
+                    aggregation=each.aggregation,
+                    unit=each.unit,
+                    before=change.before,
+                    after=change.after,
+                    deviations=change.deviations,
                 )
+            )
     return sorted(found, key=lambda each: -each.deviations)[:TOLD]
-
-
-def _aggregations(infos: Sequence[SignalInfo]) -> tuple[Aggregation, ...]:
-    if infos[0].is_histogram:
-        return "p95", "rate"
-    return ("rate",) if infos[0].is_counter else ("mean",)

@@ -10,6 +10,7 @@ from plumbline_analysis.pictures import Theme
 from plumbline_analysis.plots import service
 from plumbline_common import web
 from plumbline_common.auth import UserInfo, require
+from plumbline_common.schemas import Name
 
 router = APIRouter(prefix="/api/v1", tags=["plots"])
 
@@ -49,6 +50,21 @@ async def of_signal(
     """A signal's values; an indicator's with expected band, anomalies and objective."""
     native = request.app.state.settings.evaluation_interval_seconds
     return _reply(await service.of_signal(session, id, start, end, theme, native))
+
+
+@router.get("/services/plot.svg", response_class=Response, responses=_RESPONSES)
+async def of_service(
+    name: Annotated[Name, Query(alias="service", description="`service.name`")],
+    actor: Viewer,
+    session: web.ReadSession,
+    request: Request,
+    start: Annotated[AwareDatetime | None, Query(alias="from", description="An hour before `to` if left out")] = None,
+    end: Annotated[AwareDatetime | None, Query(alias="to", description="Now if left out")] = None,
+    theme: Look = "auto",
+) -> Response:
+    """How unusual the signals of a service are, taken together, and which of them make it so."""
+    native = request.app.state.settings.evaluation_interval_seconds
+    return _reply(await service.of_service(session, name, start, end, theme, native))
 
 
 def _reply(picture: str) -> Response:

@@ -1,4 +1,4 @@
-"""What is drawn of a signal and of an anomaly."""
+"""What is drawn of a signal, of an anomaly, and of a service as a whole."""
 
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
@@ -9,6 +9,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from plumbline_analysis.anomalies import repository as anomalies
 from plumbline_analysis.anomalies import rules as wording
 from plumbline_analysis.deployments import repository as deployments
+from plumbline_analysis.groups import service as groups
+from plumbline_analysis.groups.schemas import GroupAlarm
 from plumbline_analysis.models import Anomaly, Signal
 from plumbline_analysis.objectives import measure
 from plumbline_analysis.pictures import Mark, Picture, Point, Span, Theme, draw
@@ -45,6 +47,35 @@ async def of_signal(
     signal = await signals.one(session, id)
     start, end = series.asked_range(start, end)
     return await _drawn(session, signal, start, end, native_seconds, theme)
+
+
+async def of_service(
+    session: AsyncSession, name: str, start: datetime | None, end: datetime | None, theme: Theme, native_seconds: int
+) -> str:
+    """How unusual the signals of a service are together. Raises `Invalid` for a range that can't be meant."""
+    found = await groups.scores(session, name, start, end, None, native_seconds)
+    deployed, _ = await deployments.page(session, name, found.start, found.end, 0, MARKS)
+    worst = max(found.alarms, key=lambda each: each.score, default=None)
+    picture = Picture(
+        title=f"{len(found.series)} series of {name}, judged together",
+        subtitle=_led(worst) if worst else f"nothing unusual; {_stretch(found.start, found.end)}",
+        start=found.start,
+        end=found.end,
+        points=[Point(each.time, each.score) for each in found.points],
+        said=lambda value: f"{value:.2g}",
+        anomalies=[Span(each.onset, each.end, each.peak_at, each.score) for each in found.alarms],
+        marks=[Mark(each.deployed_at, each.version) for each in deployed],
+        limit=1.0,
+        limit_name="unusual",
+    )
+    return await offload.in_thread(draw, picture, theme)
+
+
+def _led(alarm: GroupAlarm) -> str:
+    parts = ", ".join(
+        f"{wording.measured(each.metric, each.aggregation)} {each.share:.0%}" for each in alarm.parts[:3]
+    )
+    return f"at {alarm.peak_at.astimezone(UTC):%Y-%m-%d %H:%M} UTC made so by {parts}"
 
 
 async def _drawn(

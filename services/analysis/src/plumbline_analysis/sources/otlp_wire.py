@@ -1,4 +1,4 @@
-"""OTLP's metric and log messages as a lens: the official wire format, read with only the fields that are needed.
+"""OTLP's messages as a lens: the official wire format, read with only the fields that are needed.
 
 Attributes, resource and scope are declared as `bytes`, which the wire format cannot tell from a message. So the C
 parser need not build four objects an attribute for each point: the bytes themselves are the key under which a
@@ -8,7 +8,7 @@ series is known, and they are decoded once, when the series is new. The points o
 A log record's body and event name are bytes as well, since a log may hold what is no UTF-8.
 
 Field numbers: opentelemetry/proto/metrics/v1/metrics.proto and collector/metrics/v1/metrics_service.proto, v1, and
-their likes of logs.
+their likes of logs and traces.
 """
 
 from typing import Any
@@ -81,6 +81,16 @@ _MESSAGES: dict[str, dict[str, int]] = {
     "ScopeLogs": {"bytes scope": 1, "repeated LogRecord log_records": 2},
     "ResourceLogs": {"bytes resource": 1, "repeated ScopeLogs scope_logs": 2},
     "LogsRequest": {"repeated ResourceLogs resource_logs": 1},
+    "Span": {
+        "bytes trace_id": 1,
+        "bytes span_id": 2,
+        "bytes parent_span_id": 4,
+        "int32 kind": 6,
+        "repeated bytes attributes": 9,
+    },
+    "ScopeSpans": {"repeated Span spans": 2},
+    "ResourceSpans": {"bytes resource": 1, "repeated ScopeSpans scope_spans": 2},
+    "TracesRequest": {"repeated ResourceSpans resource_spans": 1},
 }
 
 _CLASSES = wire.classes("plumbline.otlp", _MESSAGES)
@@ -88,5 +98,7 @@ Request: Any = _CLASSES["Request"]
 """`Request.FromString(body)`; raises `google.protobuf.message.DecodeError`."""
 LogsRequest: Any = _CLASSES["LogsRequest"]
 """As `Request`, of logs."""
+TracesRequest: Any = _CLASSES["TracesRequest"]
+"""As `Request`, of traces."""
 Number: Any = _CLASSES["Number"]
 """One of a Request's `data_points` of gauges and sums."""

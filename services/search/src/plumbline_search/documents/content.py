@@ -1,4 +1,4 @@
-"""What of a requirement, an anomaly or a log template is searched: its words for both legs and its facets. Pure."""
+"""What of requirements, anomalies, incidents and log templates is searched: words for both legs, and facets. Pure."""
 
 import re
 from collections import Counter
@@ -9,7 +9,14 @@ from typing import Any
 from uuid import UUID
 
 from plumbline_common.openslo.words import slo_in_words
-from plumbline_common.schemas import AnomalySnapshot, LogTemplateSnapshot, RequirementSnapshot, utc
+from plumbline_common.schemas import (
+    AnomalySnapshot,
+    IncidentSnapshot,
+    IncidentState,
+    LogTemplateSnapshot,
+    RequirementSnapshot,
+    utc,
+)
 from plumbline_search.embedding.encoder import Vectors
 from plumbline_search.text import analysis, passages
 from plumbline_search.text.passages import Passage
@@ -122,7 +129,36 @@ def of_anomaly(anomaly: AnomalySnapshot, seen_at: datetime, requirement: str | N
             "metric": storable(anomaly.metric)[:FACET_CHARACTERS],
             "direction": anomaly.direction,
             "onset": utc(anomaly.onset),
-            **_end(anomaly),
+            **_ended(anomaly.onset, anomaly.end),
+        },
+    )
+
+
+def of_incident(incident: IncidentSnapshot, seen_at: datetime) -> Document:
+    """Its service is the one that it may have begun with."""
+    lead = incident.origins[0].service if incident.origins else None
+    end = incident.resolved_at if incident.state is IncidentState.RESOLVED else None
+    return Document(
+        kind="incident",
+        entity_id=incident.id,
+        revision=incident.revision,
+        updated_at=seen_at,
+        title=storable(incident.title)[:TITLE_CHARACTERS],
+        body=_joined(
+            f"{incident.severity.value} incident",
+            *(f"service {each}" for each in incident.services),
+            *(each.sentence for each in incident.anomalies),
+            *(f"{each.text}" for origin in incident.origins[:1] for each in origin.reasons),
+            *(f"{each.by}: {each.text}" for each in incident.comments),
+        ),
+        service=_facet(lead),
+        state=incident.state.value,
+        facets={
+            "severity": incident.severity.value,
+            "services": [storable(each)[:FACET_CHARACTERS] for each in incident.services],
+            "anomalies": incident.anomaly_count,
+            "onset": utc(incident.onset),
+            **_ended(incident.onset, end),
         },
     )
 
@@ -144,11 +180,10 @@ def of_log_template(template: LogTemplateSnapshot) -> Document:
     )
 
 
-def _end(anomaly: AnomalySnapshot) -> dict[str, Any]:
-    if anomaly.end is None:
+def _ended(onset: datetime, end: datetime | None) -> dict[str, Any]:
+    if end is None:
         return {}
-    minutes = (anomaly.end - anomaly.onset).total_seconds() / 60
-    return {"ended": utc(anomaly.end), "minutes": round(minutes, 1)}
+    return {"ended": utc(end), "minutes": round((end - onset).total_seconds() / 60, 1)}
 
 
 def _facet(value: str | None) -> str | None:

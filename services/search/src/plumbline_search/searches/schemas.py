@@ -166,7 +166,7 @@ class SearchHit(Schema):
 
 
 class Ended(Schema):
-    """How an anomaly ended."""
+    """How an anomaly or an incident ended."""
 
     state: str | None
     at: AwareDatetime
@@ -188,7 +188,7 @@ class SimilarDocument(Schema):
     suspected_duplicate: bool
     """Of two requirements: whether they say about the same."""
     ended: Ended | None
-    """Of an anomaly that is over."""
+    """Of an anomaly or an incident that is over."""
     service: str | None
     team: str | None
     state: str | None

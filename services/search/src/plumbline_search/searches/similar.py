@@ -107,7 +107,7 @@ def _item(own: Row[Any], row: Any, alike: Alike) -> SimilarDocument:
         shared_words=shared,
         fragments=highlights.fragments(passage, terms, highlights.pattern(terms)),
         suspected_duplicate=both_demand and duplicates.is_suspected(alike.similarity, same_service=same_service),
-        ended=_ended(row, facets) if row["kind"] == "anomaly" else None,
+        ended=_ended(row, facets) if row["kind"] in ("anomaly", "incident") else None,
         service=row["service"],
         team=row["team"],
         state=row["state"],
@@ -119,7 +119,7 @@ def _item(own: Row[Any], row: Any, alike: Alike) -> SimilarDocument:
 
 
 def _ended(row: Any, facets: dict[str, Any]) -> Ended | None:
-    """How an anomaly ended; None while it goes on."""
+    """How an anomaly or an incident ended; None while it goes on."""
     if "ended" not in facets:
         return None
     return Ended(state=row["state"], at=facets["ended"], minutes=facets.get("minutes"))

@@ -1,0 +1,1 @@
+"""Groups: the signals of one service judged together."""

@@ -1,0 +1,1 @@
+"""Incidents: anomalies that belong together, as one thing that people act on."""
