@@ -303,16 +303,13 @@ async def main() -> None:
     of_otlp = points / statistics.median(numbers["otlp"])
     for name in ("remote_write", "remote_write_2"):
         rate = points / statistics.median(numbers[name])
-        ratio = rate / of_otlp
         harness.row(
             "ingest",
             f"{name}_vs_otlp",
             rate,
             "points/s of processor time",
             against=f"OTLP of the same numbers: {of_otlp:.0f}/s",
-            ratio=ratio,
-            bar=0.7,
-            ok=ratio >= 0.7,
+            ratio=rate / of_otlp,
         )
 
 
