@@ -25,6 +25,7 @@ from plumbline_cli import (
     signals,
     slo,
     sources,
+    telemetry,
 )
 from plumbline_cli.client import Gateway
 from plumbline_cli.shell import HERE, Caller, Code, Folder, calling, console, fail, stack
@@ -46,6 +47,7 @@ app.add_typer(jobs.app, name="jobs")
 app.add_typer(deployments.app, name="deployments")
 app.add_typer(logs.app, name="logs")
 app.add_typer(sources.app, name="sources")
+app.add_typer(telemetry.app, name="telemetry")
 app.add_typer(backtest.app)
 
 

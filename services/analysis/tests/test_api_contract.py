@@ -14,8 +14,10 @@ import contract
 OPERATIONS = [
     "POST /v1/metrics",
     "POST /v1/logs",
+    "POST /api/v1/write",
     "POST /v1/traces",
     "POST /api/v1/telemetry/points",
+    "POST /api/v1/telemetry/uploads",
     "POST /api/v1/telemetry/logs",
     "GET /api/v1/signals",
     "GET /api/v1/signals/{id}",

@@ -68,6 +68,13 @@ class Stale(PlumblineError):
     title = "The thing has changed since it was read"
 
 
+class TooMany(PlumblineError):
+    """`retry_after`, in seconds, says when it may be tried again."""
+
+    slug = "rate-limited"
+    title = "More was sent than may be at this time"
+
+
 class Unavailable(PlumblineError):
     slug = "unavailable"
     title = "Something that this request needs is not available"

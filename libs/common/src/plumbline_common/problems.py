@@ -31,6 +31,7 @@ _STATUS: dict[type[errors.PlumblineError], int] = {
     errors.Conflict: 409,
     errors.PreconditionMissing: 428,
     errors.Stale: 412,
+    errors.TooMany: 429,
     errors.Unavailable: 503,
 }
 _MARK = re.compile(r"\[[A-Za-z]+\]")
@@ -120,9 +121,11 @@ async def _refused(request: Request, error: Exception) -> JSONResponse:
         headers["WWW-Authenticate"] = "Bearer"
     if status == 503:
         headers["Retry-After"] = "1"
+    if "retry_after" in error.extra:
+        headers["Retry-After"] = str(error.extra.pop("retry_after"))
     if "etag" in error.extra:
         headers["ETag"] = error.extra.pop("etag")
-    fields = [FieldProblem(detail=error.detail, pointer=error.pointer)] if error.pointer else []
+    fields = [FieldProblem(detail=error.detail, pointer=error.pointer)] if error.pointer is not None else []
     return problem(
         status,
         error.slug,

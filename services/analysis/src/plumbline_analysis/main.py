@@ -20,6 +20,7 @@ from plumbline_analysis.jobs.router import router as jobs
 from plumbline_analysis.lines.router import router as lines
 from plumbline_analysis.plots.router import router as plots
 from plumbline_analysis.points.directory import Directory
+from plumbline_analysis.points.limits import Limits
 from plumbline_analysis.points.router import router as points
 from plumbline_analysis.puller import Puller
 from plumbline_analysis.pulls.asking import Asker
@@ -27,17 +28,26 @@ from plumbline_analysis.pulls.router import router as pulls
 from plumbline_analysis.settings import Settings
 from plumbline_analysis.signals.router import router as signals
 from plumbline_analysis.templates.router import router as templates
+from plumbline_analysis.uploads.router import BODY_LIMITS
+from plumbline_analysis.uploads.router import router as uploads
 from plumbline_analysis.verdicts.router import router as verdicts
 from plumbline_analysis.what_if.router import router as what_if
 from plumbline_common import idempotency, web
 
-TELEMETRY = ("/v1/metrics", "/v1/logs", "/v1/traces", "/api/v1/telemetry/points", "/api/v1/telemetry/logs")
+TELEMETRY = (
+    "/v1/metrics",
+    "/v1/logs",
+    "/v1/traces",
+    "/api/v1/write",
+    "/api/v1/telemetry/points",
+    "/api/v1/telemetry/logs",
+)
 
 
 @contextlib.asynccontextmanager
 async def resources(app: FastAPI) -> AsyncIterator[None]:
     state = app.state
-    state.directory = Directory()
+    state.directory = Directory(Limits.of(state.settings))
     state.following = following = Following(state.read_sessions, state.settings.job_stream_limit)
     state.asker = Asker(state.settings)
     puller = Puller(state.sessions, state.read_sessions, state.settings, state.directory, state.asker)
@@ -60,6 +70,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         settings,
         routers=[
             points,
+            uploads,
             lines,
             graph,
             signals,
@@ -79,5 +90,5 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         subscription=lambda app: subscription(app.state.sessions),
         consumes=CONSUMES,
         resources=resources,
-        body_limits=dict.fromkeys(TELEMETRY, settings.telemetry_limit_bytes),
+        body_limits=BODY_LIMITS | dict.fromkeys(TELEMETRY, settings.telemetry_limit_bytes),
     )

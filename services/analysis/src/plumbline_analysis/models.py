@@ -49,6 +49,7 @@ class Signal(Base):
             postgresql_ops={"attributes": "jsonb_path_ops"},
         ),
         Index("ix_signals_metric_number", "metric", "number"),
+        Index("ix_signals_service_metric", "service", "metric"),
     )
 
     id: Mapped[UUID] = mapped_column(Uuid, primary_key=True)
@@ -62,7 +63,7 @@ class Signal(Base):
     temporality: Mapped[str] = mapped_column(Text)
     monotonic: Mapped[bool] = mapped_column(Boolean)
     scope: Mapped[str] = mapped_column(Text)
-    service: Mapped[str | None] = mapped_column(Text, index=True)
+    service: Mapped[str | None] = mapped_column(Text)
     resource: Mapped[dict[str, str]] = mapped_column(JSONB)
     attributes: Mapped[dict[str, str]] = mapped_column(JSONB)
     """The point's attributes and the resource's, as a query may name both; the point's win."""

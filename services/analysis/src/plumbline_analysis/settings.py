@@ -24,6 +24,13 @@ class Settings(ServiceSettings):
     minute_retention_days: Annotated[int, Field(ge=1)] = 90
     hour_retention_days: Annotated[int, Field(ge=1)] = 730
 
+    series_per_metric_limit: Annotated[int, Field(ge=1)] = 10_000
+    """The series that one metric of one service may have. Points of further series are refused."""
+    series_per_service_limit: Annotated[int, Field(ge=1)] = 100_000
+    services_limit: Annotated[int, Field(ge=1)] = 1_000
+    points_per_minute_limit: Annotated[int, Field(ge=1)] = 3_000_000
+    """The points that a service may send in a minute, counted by each process."""
+
     evaluation_interval_seconds: Annotated[int, Field(ge=1, le=3600)] = 10
     """How often requirements are evaluated, and the length of the slices that they are judged in."""
     settle_seconds: Annotated[float, Field(ge=0)] = 5

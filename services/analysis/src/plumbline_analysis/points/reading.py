@@ -6,12 +6,15 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import numpy as np
+from sqlalchemy import ARRAY, BigInteger, bindparam, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from plumbline_analysis.models import Signal
 from plumbline_analysis.moments import moment
 from plumbline_analysis.points import copy_format
 from plumbline_analysis.points.repository import driver
+from plumbline_analysis.series import classic
+from plumbline_analysis.series.classic import Family
 from plumbline_analysis.series.derived import Points, SignalInfo
 from plumbline_analysis.series.histograms import Point
 from plumbline_analysis.series.slices import Float64, Int64
@@ -49,9 +52,9 @@ async def points(
     """
     found = await all_points(session, signals, after, until, lookback, MAX_POINTS, MAX_HISTOGRAMS)
     if len(found.time) >= MAX_POINTS:
-        raise Invalid(f"the range holds more than {MAX_POINTS} points: ask for a shorter one")
+        raise _too_many(MAX_POINTS, "points")
     if len(found.histograms) >= MAX_HISTOGRAMS:
-        raise Invalid(f"the range holds more than {MAX_HISTOGRAMS} histograms: ask for a shorter one")
+        raise _too_many(MAX_HISTOGRAMS, "histograms")
     return found
 
 
@@ -66,12 +69,14 @@ async def all_points(
 ) -> Points:
     """As `points`, where there are no more than so many inside the range."""
     plain = [signal for signal in signals if not signal.is_histogram]
-    histograms = [signal for signal in signals if signal.is_histogram]
+    buckets = [signal for signal in signals if signal.kind is Kind.BUCKET]
+    histograms = [signal for signal in signals if signal.is_histogram and signal.kind is not Kind.BUCKET]
     found = Points({signal.number: signal for signal in signals})
     if plain:
         found = Points(found.signals, *await _numbers(session, plain, after, until, lookback, most))
-    if histograms:
+    if histograms or buckets:
         rows = await _histograms(session, histograms, after, until, lookback, most_histograms)
+        rows += await _classic(session, buckets, after, until, lookback, most)
         found = Points(found.signals, found.signal, found.time, found.start, found.value, rows)
     return found
 
@@ -167,6 +172,46 @@ async def _histograms(
         if most is not None and len(found) >= most:
             break
     return found
+
+
+_FAMILIES = text(
+    "SELECT bucket.number, bucket.attributes->>'le' AS le, total.number AS sum, min(bucket.number) OVER (PARTITION BY"
+    "  bucket.source, bucket.metric, bucket.unit, bucket.scope, bucket.attributes - 'le') AS family"
+    " FROM signals AS bucket LEFT JOIN signals AS total ON total.metric = bucket.metric || '_sum'"
+    "  AND total.kind = 'sum' AND total.source = bucket.source AND total.unit = bucket.unit"
+    "  AND total.scope = bucket.scope AND total.attributes = bucket.attributes - 'le'"
+    " WHERE bucket.number = ANY(:numbers)"
+).bindparams(bindparam("numbers", type_=ARRAY(BigInteger)))
+
+
+async def _classic(
+    session: AsyncSession,
+    buckets: Sequence[SignalInfo],
+    after: datetime,
+    until: datetime,
+    lookback: timedelta,
+    most: int | None,
+) -> list[Point]:
+    """The histograms that these buckets make. Raises `Invalid` where the buckets have too many points."""
+    if not buckets:
+        return []
+    bounds: dict[int, dict[int, str]] = {}
+    sums: dict[int, int | None] = {}
+    for row in await session.execute(_FAMILIES, {"numbers": [each.number for each in buckets]}):
+        bounds.setdefault(row.family, {})[row.number] = row.le
+        sums[row.family] = row.sum
+    families = [each for family in bounds if (each := Family.of(bounds[family], sums[family])) is not None]
+    totals = [
+        SignalInfo(each.sum, "", Kind.SUM, Temporality.CUMULATIVE, True) for each in families if each.sum is not None
+    ]
+    signal, time, start, value = await _numbers(session, [*buckets, *totals], after, until, lookback, most)
+    if most is not None and len(time) >= most:
+        raise _too_many(most, "points")
+    return await sized(len(time), classic.joined, families, signal, time, start, value)
+
+
+def _too_many(most: int, what: str) -> Invalid:
+    return Invalid(f"the range holds more than {most} {what}: ask for a shorter one")
 
 
 async def bucket_layouts(connection: Any, ids: list[int]) -> dict[int, Layout]:

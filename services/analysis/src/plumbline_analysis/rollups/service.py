@@ -92,7 +92,7 @@ def complete_since(settings: Settings, now: datetime) -> datetime:
 
 
 async def _points(session: AsyncSession, some: Sequence[Signal], hour: datetime) -> Points:
-    infos = [reading.info(each) for each in some if each.kind != Kind.INDICATOR]
+    infos = [reading.info(each) for each in some if each.kind not in (Kind.INDICATOR, Kind.BUCKET)]
     return await reading.all_points(session, infos, hour - _HOUR, hour, LOOKBACK)
 
 
@@ -168,8 +168,12 @@ class Parts:
     points: Points
 
 
-async def parts(session: AsyncSession, signal: SignalInfo, grid: Grid, level: Level | None) -> Parts:
-    """What the slices of the grid are made of; of points alone without a level. Raises `Invalid` for too many."""
+async def parts(session: AsyncSession, signals: Sequence[SignalInfo], grid: Grid, level: Level | None) -> Parts:
+    """What the slices of the grid are made of; of points alone without a level. Raises `Invalid` for too many.
+
+    `signals` are one, or all buckets of a classic histogram, which has no rollups.
+    """
+    signal = signals[0]
     until = grid.start
     numbers, histograms = [], []
     if level is not None and (until := min(max(await rolled_to(session), grid.start), grid.end)) > grid.start:
@@ -180,7 +184,7 @@ async def parts(session: AsyncSession, signal: SignalInfo, grid: Grid, level: Le
             numbers = [await repository.numbers(session, level, signal.number, *span)]
     points = Points({signal.number: signal})
     if until < grid.end:
-        points = await reading.points(session, [signal], moment(until), moment(grid.end), LOOKBACK)
+        points = await reading.points(session, signals, moment(until), moment(grid.end), LOOKBACK)
     return Parts(level, until, numbers, histograms, points)
 
 

@@ -26,7 +26,7 @@ class SignalInfo:
 
     @property
     def is_histogram(self) -> bool:
-        return self.kind in (Kind.HISTOGRAM, Kind.EXPONENTIAL_HISTOGRAM)
+        return self.kind in (Kind.HISTOGRAM, Kind.EXPONENTIAL_HISTOGRAM, Kind.BUCKET)
 
     @property
     def is_counter(self) -> bool:

@@ -61,7 +61,8 @@ async def series_of(session: AsyncSession, signal: Signal, question: Question, s
     if info.kind is Kind.INDICATOR:
         points = await _judged(session, signal.number, grid, level, question.max_points)
     else:
-        stored = await rollups.parts(session, info, grid, level)
+        together = await repository.with_siblings(session, info)
+        stored = await rollups.parts(session, together, grid, level)
         points = await offload.in_thread(
             _derived, stored, grid, cast("Aggregation", aggregation), question.max_points
         )
@@ -90,7 +91,8 @@ def _slices(info: SignalInfo, question: Question, settings: Settings) -> tuple[G
         most=rules.most_slices(info, question),
         least_seconds=retention.coarsest_needed(micros(after), kept),
     )
-    return grid, retention.level(grid, kept)
+    # The buckets of a classic histogram make one only where all points of a scrape are there.
+    return grid, None if info.kind is Kind.BUCKET else retention.level(grid, kept)
 
 
 def _derived(stored: Parts, grid: Grid, aggregation: Aggregation, max_points: int | None) -> list[SeriesPoint]:
