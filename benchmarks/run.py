@@ -14,7 +14,7 @@ from rich.table import Table
 HERE = Path(__file__).parent
 DETECTION = ("streams", "nab", "vus", "batch", "logs")
 """What `detection` stands for."""
-BENCHES = ("crud", "events", "ingest", "analysis", "watchdog", *DETECTION, "requirements", "search")
+BENCHES = ("crud", "events", "ingest", "analysis", "watchdog", "jobs", *DETECTION, "requirements", "search")
 LONG = ("requirements", "search", "analysis")
 
 

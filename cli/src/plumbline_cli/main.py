@@ -17,10 +17,12 @@ from plumbline_cli import (
     draw,
     incidents,
     interchange,  # noqa: F401 - likewise
+    jobs,
     logs,
     requirements,
     search,
     shell,
+    signals,
     slo,
 )
 from plumbline_cli.client import Gateway
@@ -38,6 +40,8 @@ app.add_typer(audit.app, name="audit")
 app.add_typer(search.app, name="search")
 app.add_typer(anomalies.app, name="anomalies")
 app.add_typer(incidents.app, name="incidents")
+app.add_typer(signals.app, name="signals")
+app.add_typer(jobs.app, name="jobs")
 app.add_typer(deployments.app, name="deployments")
 app.add_typer(logs.app, name="logs")
 app.add_typer(backtest.app)

@@ -2,6 +2,9 @@
 
 from typing import Any, ClassVar
 
+TYPE = "urn:plumbline:problem:"
+"""What the `type` of a problem (RFC 9457) begins with; its slug follows."""
+
 
 class PlumblineError(Exception):
     """A refusal with a stable slug.

@@ -7,6 +7,7 @@ from fastapi import FastAPI
 
 from plumbline_analysis import worker
 from plumbline_analysis.anomalies.router import router as anomalies
+from plumbline_analysis.backtests.router import router as backtests
 from plumbline_analysis.consumer import CONSUMES, subscription
 from plumbline_analysis.deployments.router import router as deployments
 from plumbline_analysis.detectors.router import router as detectors
@@ -14,6 +15,8 @@ from plumbline_analysis.graph.router import router as graph
 from plumbline_analysis.graph.service import Learner
 from plumbline_analysis.groups.router import router as groups
 from plumbline_analysis.incidents.router import router as incidents
+from plumbline_analysis.jobs.following import Following
+from plumbline_analysis.jobs.router import router as jobs
 from plumbline_analysis.lines.router import router as lines
 from plumbline_analysis.plots.router import router as plots
 from plumbline_analysis.points.directory import Directory
@@ -22,6 +25,7 @@ from plumbline_analysis.settings import Settings
 from plumbline_analysis.signals.router import router as signals
 from plumbline_analysis.templates.router import router as templates
 from plumbline_analysis.verdicts.router import router as verdicts
+from plumbline_analysis.what_if.router import router as what_if
 from plumbline_common import idempotency, web
 
 TELEMETRY = ("/v1/metrics", "/v1/logs", "/v1/traces", "/api/v1/telemetry/points", "/api/v1/telemetry/logs")
@@ -31,9 +35,12 @@ TELEMETRY = ("/v1/metrics", "/v1/logs", "/v1/traces", "/api/v1/telemetry/points"
 async def resources(app: FastAPI) -> AsyncIterator[None]:
     state = app.state
     state.directory = Directory()
+    state.following = following = Following(state.read_sessions, state.settings.job_stream_limit)
     state.learner = Learner()
     async with (
         web.background("forgetter of idempotency keys", lambda: idempotency.keep_forgetting(state.sessions)),
+        web.background("reader of the streams of jobs", following.read),
+        web.background("end of the streams of jobs", following.end_at_shutdown, forever=False),
         worker.running(state.sessions, state.read_sessions, state.settings, state.learner) as maintenance,
     ):
         state.checks["partitions"] = maintenance.check
@@ -52,6 +59,9 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             signals,
             groups,
             detectors,
+            backtests,
+            what_if,
+            jobs,
             deployments,
             anomalies,
             incidents,

@@ -480,6 +480,45 @@ class EvaluatorLease(Base):
     until: Mapped[datetime] = mapped_column(db.timestamp())
 
 
+# --- Work that takes long --------------------------------------------------------------------------------
+
+
+class Job(Base):
+    """Work for the workers. `token` grows with each claim: who writes names it, and an older one writes nothing."""
+
+    __tablename__ = "jobs"
+    __table_args__ = (
+        Index("ix_jobs_queued", "id", postgresql_where=sa.text("state = 'queued'")),
+        Index("ix_jobs_running", "heartbeat_at", postgresql_where=sa.text("state = 'running'")),
+        Index("ix_jobs_state_id", "state", "id"),
+        Index("ix_jobs_kind_id", "kind", "id"),
+        Index("ix_jobs_finished_at", "finished_at"),
+    )
+
+    id: Mapped[UUID] = mapped_column(Uuid, primary_key=True)
+    kind: Mapped[str] = mapped_column(Text)
+    state: Mapped[str] = mapped_column(Text)
+    service: Mapped[str | None] = mapped_column(Text)
+    signal_id: Mapped[UUID | None] = mapped_column(Uuid)
+    parameters: Mapped[dict[str, Any]] = mapped_column(JSONB)
+    progress: Mapped[float] = mapped_column(Double)
+    message: Mapped[str] = mapped_column(Text)
+    result: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
+    failure: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
+    attempts: Mapped[int] = mapped_column(Integer)
+    token: Mapped[int] = mapped_column(BigInteger)
+    worker: Mapped[str | None] = mapped_column(Text)
+    heartbeat_at: Mapped[datetime | None] = mapped_column(db.timestamp())
+    deadline_at: Mapped[datetime] = mapped_column(db.timestamp())
+    trace: Mapped[dict[str, str]] = mapped_column(JSONB)
+    """Of the request: the worker's spans continue it."""
+    created_at: Mapped[datetime] = mapped_column(db.timestamp())
+    created_by: Mapped[str] = mapped_column(Text)
+    started_at: Mapped[datetime | None] = mapped_column(db.timestamp())
+    finished_at: Mapped[datetime | None] = mapped_column(db.timestamp())
+    revision: Mapped[int] = mapped_column(Integer)
+
+
 # --- What came of it --------------------------------------------------------------------------------------
 
 

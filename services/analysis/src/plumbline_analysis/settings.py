@@ -45,6 +45,20 @@ class Settings(ServiceSettings):
     deployment_window_seconds: _Seconds = 3600
     """How long before an anomaly a deployment may lie that has to do with it."""
 
+    job_attempts: Annotated[int, Field(ge=1)] = 3
+    """So many workers may be lost over one job before it fails."""
+    job_heartbeat_seconds: _Seconds = 1
+    """How often a worker says that it still has a job, and asks whether it is still its own."""
+    job_stale_seconds: _Seconds = 15
+    """Without a sign of its worker for this long, a job is another's."""
+    job_poll_seconds: _Seconds = 2
+    """How often an idle worker looks for jobs that nobody called it for."""
+    job_retention_days: Annotated[int, Field(ge=1)] = 30
+    job_stream_limit: Annotated[int, Field(ge=1)] = 200
+    """So many streams of jobs a process has open at the most."""
+    job_points: Annotated[int, Field(ge=1)] = 2_000_000
+    """A job reads so many points at the most: they lie in the memory of a worker."""
+
     log_retention_days: Annotated[int, Field(ge=1)] = 3
     log_interval_seconds: Annotated[int, Field(ge=1, le=3600)] = 60
     """The logs of a service are judged interval by interval; they settle and come late as points do."""
