@@ -13,6 +13,7 @@ from plumbline_analysis.jobs.kind import Kind
 from plumbline_analysis.models import Signal
 from plumbline_analysis.moments import micros, moment
 from plumbline_analysis.objectives.rules import SECOND
+from plumbline_analysis.points import reading
 from plumbline_analysis.series.derived import Points, SignalInfo
 from plumbline_analysis.settings import Settings
 from plumbline_analysis.signals import history
@@ -57,7 +58,7 @@ async def _stored(
     end = asked.end or asked.asked_at
     start = asked.start or end - timedelta(days=DAYS)
     least = settings.evaluation_interval_seconds * SECOND
-    info = signals.info(signal)
+    info = reading.info(signal)
     if info.kind is SignalKind.INDICATOR:
         values = await detectors.history(session, signal.number, start, end, least)
         return Series(micros(start), micros(end), least, values.time, values.value)

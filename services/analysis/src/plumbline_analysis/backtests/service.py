@@ -8,6 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from plumbline_analysis.backtests.kind import BACKTEST
 from plumbline_analysis.backtests.schemas import DAYS, BacktestContent, BacktestParameters
 from plumbline_analysis.jobs import service as jobs
+from plumbline_analysis.points import reading
 from plumbline_analysis.signals import repository as signals
 from plumbline_analysis.signals import rules as signal_rules
 from plumbline_common.auth import UserInfo
@@ -22,7 +23,7 @@ async def request(
     signal = await signals.one(session, signal_id)
     now = datetime.now(UTC)
     _check(content, now, longest_days)
-    signal_rules.aggregation(signals.info(signal), signal.aggregation, content.aggregation)
+    signal_rules.aggregation(reading.info(signal), signal.aggregation, content.aggregation)
     parameters = BacktestParameters(**dict(content), signal_id=signal_id, asked_at=now)
     return await jobs.request(
         session,

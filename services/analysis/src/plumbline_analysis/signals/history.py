@@ -6,8 +6,8 @@ from datetime import datetime, timedelta
 import numpy as np
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from plumbline_analysis.points import reading
 from plumbline_analysis.series.derived import Points, SignalInfo
-from plumbline_analysis.signals import repository
 from plumbline_common import offload
 from plumbline_common.errors import Invalid
 
@@ -21,13 +21,13 @@ async def points(
 ) -> Points:
     """The points in (after, until], and of each of their streams the last one before.
 
-    Raises `Invalid` where that is more than `most`, or a day holds more than `repository.points` takes.
+    Raises `Invalid` where that is more than `most`, or a day holds more than `reading.points` takes.
     """
     days: list[Points] = []
     room = most
     while after < until:
         end = min(after + _DAY, until)
-        days.append(await repository.points(session, signals, after, end))
+        days.append(await reading.points(session, signals, after, end))
         room -= len(days[-1].time) + _HISTOGRAM * len(days[-1].histograms)
         if room < 0:
             raise Invalid(f"the history holds more than {most} points: ask for a shorter time")
