@@ -109,3 +109,21 @@ def bar_of_signal() -> ColumnElement[float]:
         .limit(1)
     )
     return func.coalesce(newest.scalar_subquery(), alarm.Config().bar)
+
+
+_SIBLINGS = text(
+    "SELECT each.number, each.unit, each.kind, each.temporality, each.monotonic FROM signals AS one"
+    " JOIN signals AS each ON each.metric = one.metric AND each.kind = one.kind AND each.source = one.source"
+    "  AND each.unit = one.unit AND each.scope = one.scope AND each.attributes - 'le' = one.attributes - 'le'"
+    " WHERE one.number = :number"
+)
+
+
+async def with_siblings(session: AsyncSession, signal: SignalInfo) -> list[SignalInfo]:
+    """The signals that are read together with this one: of a bucket, all buckets of its histogram."""
+    if signal.kind is not Kind.BUCKET:
+        return [signal]
+    rows = await session.execute(_SIBLINGS, {"number": signal.number})
+    return [
+        SignalInfo(row.number, row.unit, Kind(row.kind), Temporality(row.temporality), row.monotonic) for row in rows
+    ]
