@@ -278,5 +278,5 @@ async def test_a_short_grid_reads_only_what_it_needs(shop: Shop) -> None:
     signal = await shop.signal("counter")
     grid = Grid(micros(T0), MINUTE.step, 60)
     async with shop.read_sessions() as session:
-        found = await rollups.parts(session, reading.info(signal), grid, MINUTE)
+        found = await rollups.parts(session, [reading.info(signal)], grid, MINUTE)
     assert (len(found.numbers[0]), len(found.points.time)) == (60, 0)

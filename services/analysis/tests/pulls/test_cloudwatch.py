@@ -73,16 +73,17 @@ async def test_sums_and_averages_are_pulled_at_the_end_of_their_periods(aws: str
     await client.aclose()
     assert (found.series, found.batch.accepted, found.said) == (2, 10, [])
     added, mean = found.batch.blocks
-    assert (added.head.source, added.head.kind, added.head.temporality) == ("cloudwatch", Kind.SUM, Temporality.DELTA)
-    assert added.head.resource == (("cloud.provider", "aws"), ("cloud.region", "eu-west-1"))
-    assert added.attributes(added.keys[0]) == {
+    (head, attributes), (of_mean, _) = (each.describe(each.keys[0]) for each in (added, mean))
+    assert (head.source, head.kind, head.temporality) == ("cloudwatch", Kind.SUM, Temporality.DELTA)
+    assert head.resource == (("cloud.provider", "aws"), ("cloud.region", "eu-west-1"))
+    assert attributes == {
         "Store": "a", "aws.cloudwatch.namespace": "Shop", "aws.cloudwatch.metric": "Orders",
         "aws.cloudwatch.statistic": "Sum",
     }  # fmt: skip
     assert (added.time // 1_000_000).tolist() == [PULLED.after + 60 * minute for minute in (1, 2, 3, 4, 5)]
     assert (added.time - added.start).tolist() == [60_000_000] * 5
-    assert (mean.head.kind, mean.head.metric) == (Kind.GAUGE, "mean orders")
-    assert ("service.name", "shop") in mean.head.resource
+    assert (of_mean.kind, of_mean.metric) == (Kind.GAUGE, "mean orders")
+    assert ("service.name", "shop") in of_mean.resource
     assert list(mean.values) == [1, 2, 3, 4, 5]
 
 

@@ -4,8 +4,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from plumbline_analysis.points import reading
 from plumbline_analysis.series.derived import Points, SignalInfo
-from plumbline_analysis.signals import history, repository
+from plumbline_analysis.signals import history
 from plumbline_analysis.sources.batch import Kind, Temporality
 from plumbline_common.errors import Invalid
 
@@ -33,7 +34,7 @@ async def test_days_are_read_one_by_one_up_to_as_many_points_as_are_allowed(monk
         asked.append((after, until))
         return day(len(asked))
 
-    monkeypatch.setattr(repository, "points", points)
+    monkeypatch.setattr(reading, "points", points)
     end = START + timedelta(days=2, hours=1)
     found = await history.points(None, [GAUGE], START, end, 3)  # type: ignore[arg-type]
     assert found.time.tolist() == [1, 2, 3]

@@ -24,29 +24,32 @@ def test_a_series_becomes_a_signal_with_opentelemetrys_names() -> None:
     labels = {"__name__": "orders", "job": "shop", "instance": "a:80", "region": "eu"}
     found = read(series([[15, "1"], [30.0005, "2.5"]], **labels), query={"unit": "{order}"})
     (block,) = found.batch.blocks
-    assert block.head.resource == (("service.instance.id", "a:80"), ("service.name", "shop"))
-    assert (block.head.source, block.head.metric, block.head.unit, block.head.scope) == (
+    head, attributes = block.describe(block.keys[0])
+    assert head.resource == (("service.instance.id", "a:80"), ("service.name", "shop"))
+    assert (head.source, head.metric, head.unit, head.scope) == (
         "prometheus", "orders", "{order}", "eu"
     )  # fmt: skip
-    assert (block.head.kind, block.head.temporality) == (Kind.GAUGE, Temporality.NONE)
-    assert block.attributes(block.keys[0]) == {"region": "eu"}
+    assert (head.kind, head.temporality) == (Kind.GAUGE, Temporality.NONE)
+    assert attributes == {"region": "eu"}
     assert block.time.tolist() == [15_000_000, 30_000_000]
     assert block.values.tolist() == [1.0, 2.5]
 
 
 def test_a_counter_is_a_cumulative_sum_that_began_nobody_knows_when() -> None:
     (block,) = read(series([[15, "1"]]), query={"kind": "counter"}).batch.blocks
-    assert (block.head.kind, block.head.temporality, block.head.monotonic) == (Kind.SUM, Temporality.CUMULATIVE, True)
+    head, _ = block.describe(block.keys[0])
+    assert (head.kind, head.temporality, head.monotonic) == (Kind.SUM, Temporality.CUMULATIVE, True)
     assert block.start.tolist() == [0]
 
 
 def test_the_service_is_the_one_given_or_that_of_the_label() -> None:
     labels = {"__name__": "other", "job": "nodes", "app": "shop"}
     (given,) = read(series([[15, "1"]], **labels), query={"service": "checkout"}).batch.blocks
-    assert given.head.resource == (("service.name", "checkout"),)
-    assert given.attributes(given.keys[0]) == {"__name__": "other", "job": "nodes", "app": "shop"}
+    head, attributes = given.describe(given.keys[0])
+    assert head.resource == (("service.name", "checkout"),)
+    assert attributes == {"__name__": "other", "job": "nodes", "app": "shop"}
     (named,) = read(series([[15, "1"]], **labels), query={"service_label": "app"}).batch.blocks
-    assert named.head.resource == (("service.name", "shop"),)
+    assert named.describe(named.keys[0])[0].resource == (("service.name", "shop"),)
 
 
 def test_what_is_no_finite_number_or_was_not_asked_for_is_left_out_and_said() -> None:

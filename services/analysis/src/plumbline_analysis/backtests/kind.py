@@ -62,7 +62,8 @@ async def _stored(
     if info.kind is SignalKind.INDICATOR:
         values = await detectors.history(session, signal.number, start, end, least)
         return Series(micros(start), micros(end), least, values.time, values.value)
-    points = await history.points(session, [info], start, end, settings.job_points)
+    together = await signals.with_siblings(session, info)
+    points = await history.points(session, together, start, end, settings.job_points)
     step = asked.step_seconds and asked.step_seconds * SECOND
     way = cast("Aggregation", aggregation(info, signal.aggregation, asked.aggregation))
     return Stored(micros(start), micros(end), step, least, way, points)
