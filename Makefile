@@ -52,7 +52,7 @@ strictdoc: .venv/.synced ## ReqIF exports, opened by StrictDoc in an environment
 e2e: .venv/.synced ## the journeys and the one trace, through the gateway only
 	$(RUN)pytest tests/e2e $(ARGS)
 
-bench: .venv/.synced ## the benches (NAME=crud, events, ingest, watchdog, requirements, search, detection, streams, nab, vus, batch, logs), one JSON line a figure
+bench: .venv/.synced ## the benches (NAME=crud, events, ingest, cardinality, analysis, jobs, watchdog, requirements, search, detection, streams, nab, vus, batch, logs), one JSON line a figure
 	@$(RUN)python benchmarks/run.py $(NAME)
 
 specs: .venv/.synced ## write openapi.json and asyncapi.json of each service and of the gateway

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import psutil
 
 from plumbline_stack import ports, processes
 from plumbline_stack.credentials import Credentials
@@ -156,6 +157,11 @@ async def uvicorn(
                         return
                 await asyncio.sleep(0.1)
         raise RuntimeError(f"{app} did not get ready:\n{log.read_text()[-3000:]}")
+
+
+def served(app: str) -> list[psutil.Process]:
+    """The processes that `uvicorn` runs for this app."""
+    return [child for child in psutil.Process().children(recursive=True) if app in child.cmdline()]
 
 
 async def run(*command: str, environment: Mapping[str, str]) -> None:

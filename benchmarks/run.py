@@ -14,8 +14,19 @@ from rich.table import Table
 HERE = Path(__file__).parent
 DETECTION = ("streams", "nab", "vus", "batch", "logs")
 """What `detection` stands for."""
-BENCHES = ("crud", "events", "ingest", "watchdog", *DETECTION, "requirements", "search")
-LONG = ("requirements", "search")
+BENCHES = (
+    "crud",
+    "events",
+    "ingest",
+    "cardinality",
+    "analysis",
+    "jobs",
+    "watchdog",
+    *DETECTION,
+    "requirements",
+    "search",
+)
+LONG = ("requirements", "search", "analysis")
 
 
 async def bench(name: str) -> list[dict[str, object]]:

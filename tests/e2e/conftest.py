@@ -119,6 +119,7 @@ async def stack(receiver: Receiver) -> AsyncIterator[Stack]:
                 "PLUMBLINE_ANALYSIS_LOG_INTERVAL_SECONDS": "2",
                 "PLUMBLINE_ANALYSIS_SHORT_FLOOR_SECONDS": "6",
                 "PLUMBLINE_ANALYSIS_LONG_FLOOR_SECONDS": "14",
+                "PLUMBLINE_ANALYSIS_PULL_ALLOWED": '["127.0.0.1"]',
             },
         )
         async with Stack(config) as stack:

@@ -70,7 +70,8 @@ async def test_a_bad_token_opens_nothing(caller: Any, signer: Issuer, token: Cal
     client = caller(token=token(signer))
     for path in READS:
         assert_problem(await client.get(path), 401)
-    for path in (PATH, "/v1/metrics", "/v1/logs", "/api/v1/telemetry/points", "/api/v1/telemetry/logs"):
+    telemetry = ("/v1/metrics", "/v1/logs", "/api/v1/write", "/api/v1/telemetry/points", "/api/v1/telemetry/logs")
+    for path in (PATH, *telemetry):
         response = await client.post(path, json={})
         assert_problem(response, 401)
         assert "www-authenticate" in response.headers

@@ -17,6 +17,7 @@ from schemathesis.specs.openapi.checks import (
 )
 
 schemathesis.serializer.alias("application/x-ndjson", "text/plain")
+schemathesis.serializer.alias("application/x-protobuf", "application/octet-stream")
 MODES = [GenerationMode.POSITIVE, GenerationMode.NEGATIVE]
 CHECKS: list[Any] = [
     not_a_server_error,

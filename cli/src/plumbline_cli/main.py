@@ -17,11 +17,15 @@ from plumbline_cli import (
     draw,
     incidents,
     interchange,  # noqa: F401 - likewise
+    jobs,
     logs,
     requirements,
     search,
     shell,
+    signals,
     slo,
+    sources,
+    telemetry,
 )
 from plumbline_cli.client import Gateway
 from plumbline_cli.shell import HERE, Caller, Code, Folder, calling, console, fail, stack
@@ -38,8 +42,12 @@ app.add_typer(audit.app, name="audit")
 app.add_typer(search.app, name="search")
 app.add_typer(anomalies.app, name="anomalies")
 app.add_typer(incidents.app, name="incidents")
+app.add_typer(signals.app, name="signals")
+app.add_typer(jobs.app, name="jobs")
 app.add_typer(deployments.app, name="deployments")
 app.add_typer(logs.app, name="logs")
+app.add_typer(sources.app, name="sources")
+app.add_typer(telemetry.app, name="telemetry")
 app.add_typer(backtest.app)
 
 

@@ -118,3 +118,12 @@ async def test_an_end_of_file_is_an_error_like_others(pool: offload.ProcessPool)
     with pytest.raises(EOFError, match="of the work"):
         await pool.run(exec, "raise EOFError('of the work')")
     assert await pool.run(pow, 2, 2) == 4
+
+
+async def test_what_a_function_reports_is_heard_before_its_result(pool: offload.ProcessPool) -> None:
+    said: list[object] = []
+    told = "from plumbline_common import offload\nfor each in (1, 'two', 3.0): offload.report(each)"
+    assert await pool.run_heard(said.append, exec, told) is None
+    assert said == [1, "two", 3.0]
+    assert await pool.run(pow, 2, 2) == 4
+    offload.report("nobody hears it")

@@ -81,6 +81,7 @@ async def test_a_subscriber_reads_by_consumers_of_its_own_and_touches_none_of_a_
         "$JS.API.STREAM.PURGE.SEARCH",
         "$JS.API.CONSUMER.DELETE.REQUIREMENTS.search",
         "$JS.API.CONSUMER.MSG.NEXT.REQUIREMENTS.search",
+        "$JS.API.CONSUMER.MSG.NEXT.ANALYSIS.analysis-jobs",
         "$JS.API.CONSUMER.DURABLE.CREATE.REQUIREMENTS.search",
         "$JS.API.CONSUMER.CREATE.REQUIREMENTS.search.plumbline.>",
         "$JS.ACK.REQUIREMENTS.search.1.1.1.1.0",

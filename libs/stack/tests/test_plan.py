@@ -70,3 +70,21 @@ def test_a_service_runs_with_as_many_workers_as_asked(tmp_path: Path, workers: i
 def test_migrations_can_be_left_out(tmp_path: Path) -> None:
     assert list(plan_of(tmp_path).migrations()) == ["requirements", "search", "analysis"]
     assert plan_of(tmp_path, migrate=False).migrations() == {}
+
+
+def test_a_worker_does_the_jobs_of_analysis_under_a_name_of_its_own(tmp_path: Path) -> None:
+    worker = plan_of(tmp_path, job_processes=2).services()[-1]
+    command = worker.command()
+    assert worker.name == "analysis-worker"
+    assert command.argv[1:5] == ["-m", "plumbline_analysis.job_worker", "--processes", "2"]
+    assert command.env["OTEL_SERVICE_NAME"] == "plumbline-analysis-worker"
+    assert command.env["PLUMBLINE_ANALYSIS_NATS_URL"].startswith("nats://analysis:")
+
+
+async def test_a_worker_is_ready_when_it_says_that_it_lives(tmp_path: Path) -> None:
+    worker = plan_of(tmp_path).services()[-1]
+    (tmp_path / "analysis-worker.health").touch()
+    await worker.prepare()
+    assert not await worker.ready()
+    (tmp_path / "analysis-worker.health").touch()
+    assert await worker.ready()

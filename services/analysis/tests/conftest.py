@@ -26,6 +26,8 @@ from plumbline_analysis.moments import micros
 from plumbline_analysis.notifier import Notifier
 from plumbline_analysis.points import resolution, service
 from plumbline_analysis.points.directory import Directory
+from plumbline_analysis.puller import Puller
+from plumbline_analysis.roller import Roller
 from plumbline_analysis.settings import Settings
 from plumbline_analysis.sources import batch
 from plumbline_analysis.sources.batch import Batch, Head, Histogram, Kind, Layout, Temporality, Window
@@ -86,8 +88,11 @@ async def running_app(settings: Settings, engine: AsyncEngine) -> AsyncIterator[
     app = create_app(settings)
     async with contextlib.AsyncExitStack() as stack:
         with pytest.MonkeyPatch.context() as patch:
-            # The tests evaluate, group and notify by themselves.
-            works = ((Evaluator, "run"), (LogEvaluator, "run"), (IncidentKeeper, "run"), (Notifier, "run"))
+            # The tests evaluate, group, pull, notify and roll up by themselves.
+            works = (
+                *((work, "run") for work in (Evaluator, LogEvaluator, IncidentKeeper, Puller, Notifier)),
+                (Roller, "once"),
+            )
             for worker, work in (*works, (GraphKeeper, "flush"), (GraphKeeper, "look")):
                 patch.setattr(worker, work, lambda self: asyncio.Event().wait())
             await stack.enter_async_context(LifespanManager(app, startup_timeout=60, shutdown_timeout=60))

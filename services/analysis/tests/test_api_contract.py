@@ -14,8 +14,10 @@ import contract
 OPERATIONS = [
     "POST /v1/metrics",
     "POST /v1/logs",
+    "POST /api/v1/write",
     "POST /v1/traces",
     "POST /api/v1/telemetry/points",
+    "POST /api/v1/telemetry/uploads",
     "POST /api/v1/telemetry/logs",
     "GET /api/v1/signals",
     "GET /api/v1/signals/{id}",
@@ -26,6 +28,12 @@ OPERATIONS = [
     "GET /api/v1/signals/{id}/detector/proposal",
     "GET /api/v1/signals/{id}/detector/revisions",
     "POST /api/v1/signals/{id}/detector/revisions",
+    "POST /api/v1/signals/{id}/backtests",
+    "POST /api/v1/what-if",
+    "GET /api/v1/jobs",
+    "GET /api/v1/jobs/{id}",
+    "GET /api/v1/jobs/{id}/events",
+    "POST /api/v1/jobs/{id}/cancel",
     "GET /api/v1/deployments",
     "POST /api/v1/deployments",
     "GET /api/v1/deployments/{id}",
@@ -60,6 +68,12 @@ OPERATIONS = [
     "GET /api/v1/log-templates",
     "GET /api/v1/log-templates/{id}",
     "GET /api/v1/verdicts",
+    "GET /api/v1/sources",
+    "POST /api/v1/sources",
+    "GET /api/v1/sources/{id}",
+    "PUT /api/v1/sources/{id}",
+    "DELETE /api/v1/sources/{id}",
+    "POST /api/v1/sources/{id}/test",
 ]
 
 

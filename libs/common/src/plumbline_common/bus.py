@@ -226,6 +226,52 @@ class Broker:
                 await asyncio.wait_for(self.nc.drain(), DRAIN_SECONDS)
 
 
+class Calls:
+    """Calls processes to work: each event of one kind wakes one of those that share `consumer`, a durable of its own.
+
+    What there is to do stands elsewhere: a call that is lost, or comes twice, or to none, costs time alone. What the
+    consumer was not given yet (`num_pending`) is the length of the queue.
+    """
+
+    def __init__(self, broker: Broker, consumer: str, kind: type[Event]) -> None:
+        self._broker = broker
+        self._consumer = consumer
+        self._subject = kind.subject
+        self._subscription: JetStreamContext.PullSubscription | None = None
+
+    async def heard(self, seconds: float) -> None:
+        """Wait for a call, at most so long; without NATS just so long."""
+        until = asyncio.get_running_loop().time() + seconds
+        try:
+            if not self._broker.is_connected:
+                raise ConnectionError("nats is not there")
+            self._subscription = self._subscription or await self._bound()
+            [message] = await self._subscription.fetch(1, timeout=seconds)
+            await message.ack()
+        except (NatsTimeout, TimeoutError):
+            return
+        except Exception as error:
+            log.debug("%s hears no calls: %r", self._consumer, error)
+            self._subscription = None
+            await asyncio.sleep(max(0.0, until - asyncio.get_running_loop().time()))
+
+    async def _bound(self) -> JetStreamContext.PullSubscription:
+        stream = stream_of(self._subject.partition(".")[0])
+        config = ConsumerConfig(
+            durable_name=self._consumer,
+            filter_subject=f"{PREFIX}.{self._subject}",
+            ack_policy=AckPolicy.EXPLICIT,
+            ack_wait=ACK_WAIT,
+            deliver_policy=DeliverPolicy.NEW,
+        )
+        try:
+            await self._broker.js.consumer_info(stream, self._consumer)
+        except NotFoundError:
+            with contextlib.suppress(BadRequestError):  # another process made it first
+                await self._broker.js.add_consumer(stream, config)
+        return await self._broker.js.pull_subscribe_bind(durable=self._consumer, stream=stream)
+
+
 @dataclass(frozen=True)
 class Standing:
     """How far a consumer is with a producer. Up to `reached` nothing is missing but what is `dead`."""

@@ -2,6 +2,9 @@
 
 from typing import Any, ClassVar
 
+TYPE = "urn:plumbline:problem:"
+"""What the `type` of a problem (RFC 9457) begins with; its slug follows."""
+
 
 class PlumblineError(Exception):
     """A refusal with a stable slug.
@@ -63,6 +66,13 @@ class PreconditionMissing(PlumblineError):
 class Stale(PlumblineError):
     slug = "stale-version"
     title = "The thing has changed since it was read"
+
+
+class TooMany(PlumblineError):
+    """`retry_after`, in seconds, says when it may be tried again."""
+
+    slug = "rate-limited"
+    title = "More was sent than may be at this time"
 
 
 class Unavailable(PlumblineError):

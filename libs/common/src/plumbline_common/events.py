@@ -20,6 +20,7 @@ from plumbline_common.schemas import (
     DeploymentSnapshot,
     Given,
     IncidentSnapshot,
+    JobSnapshot,
     Label,
     LogTemplateSnapshot,
     RequirementSnapshot,
@@ -304,6 +305,76 @@ class DeploymentRecorded(Event):
     @property
     def key(self) -> str:
         return str(self.deployment.id)
+
+
+class _AboutJob(Event):
+    job: JobSnapshot
+
+    @property
+    def key(self) -> str:
+        return str(self.job.id)
+
+
+class JobRequested(_AboutJob):
+    """Somebody asked for work that takes long; a worker will take it on."""
+
+    subject = "analysis.job.requested.v1"
+
+
+class JobStarted(_AboutJob):
+    """A worker took a job on; again where the worker before it was lost."""
+
+    subject = "analysis.job.started.v1"
+
+
+class JobProgressed(_AboutJob):
+    """A job is further by a twentieth, or at something else. Not told for each step."""
+
+    subject = "analysis.job.progressed.v1"
+
+
+class JobCompleted(_AboutJob):
+    """A job has its result."""
+
+    subject = "analysis.job.completed.v1"
+
+
+class JobFailed(_AboutJob):
+    """A job ended without a result: it failed, or its time was up (`timed_out`)."""
+
+    subject = "analysis.job.failed.v1"
+
+
+class JobCancelled(_AboutJob):
+    subject = "analysis.job.cancelled.v1"
+
+
+class _AboutSource(Event):
+    source_id: UUID
+    name: str
+    kind: str
+    """prometheus or cloudwatch."""
+    at: AwareDatetime
+
+    @property
+    def key(self) -> str:
+        return str(self.source_id)
+
+
+class SourceFailing(_AboutSource):
+    """Points can't be pulled from a source any more."""
+
+    subject = "analysis.source.failing.v1"
+    reason: str
+    """A slug, such as timeout."""
+    detail: str
+
+
+class SourceRecovered(_AboutSource):
+    """Points are pulled again; what was missed follows."""
+
+    subject = "analysis.source.recovered.v1"
+    failing_since: AwareDatetime
 
 
 class _AboutLogTemplate(Event):

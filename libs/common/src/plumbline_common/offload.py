@@ -84,10 +84,20 @@ class ProcessPool:
     ) -> T:
         """Like `run`; after `seconds` of work the process is killed and `TimeoutError` raised."""
         call = pickle.dumps((telemetry.inject(), function, args, kwargs))
+        return await self._run(call, seconds, _unheard)  # type: ignore[no-any-return]
+
+    async def run_heard(
+        self, heard: Callable[[Any], None], function: Callable[P, T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """Like `run`, for arguments of any size; `heard` is called with all that the function says by `report`."""
+        call = await in_thread(pickle.dumps, (telemetry.inject(), function, args, kwargs))
+        return await self._run(call, None, heard)  # type: ignore[no-any-return]
+
+    async def _run(self, call: bytes, seconds: float | None, heard: Callable[[Any], None]) -> Any:
         worker = await self._idle.get()
         try:
             async with asyncio.timeout(seconds):
-                succeeded, outcome = pickle.loads(await worker.answer(call))  # noqa: S301 - of a process of our own
+                succeeded, outcome = await worker.answer(call, heard)
         except EOFError as error:
             dead, worker = worker, self._replaced(worker)
             raise WorkerDied(f"it ended with exit code {await _exit_code(dead.process)}") from error
@@ -98,7 +108,7 @@ class ProcessPool:
             self._idle.put_nowait(worker)
         if not succeeded:
             raise outcome
-        return outcome  # type: ignore[no-any-return]
+        return outcome
 
     def _new(self) -> "_Worker":
         worker = _Worker(self._initializer)
@@ -121,22 +131,29 @@ class _Worker:
         self.process = spawning.Process(target=_serve, args=(theirs, os.getpid(), initializer), daemon=True)
         self.process.start()
         theirs.close()
-        self._answered: asyncio.Future[bytes] | None = None
+        self._answered: asyncio.Future[_Outcome] | None = None
 
-    async def answer(self, call: bytes) -> bytes:
+    async def answer(self, call: bytes, heard: Callable[[Any], None]) -> "_Outcome":
         """Raises `EOFError` where the process has ended."""
         loop = asyncio.get_running_loop()
-        answered: asyncio.Future[bytes] = loop.create_future()
+        answered: asyncio.Future[_Outcome] = loop.create_future()
         self._answered = answered
 
         def readable() -> None:
-            loop.remove_reader(self._pipe)
             if answered.done():
+                loop.remove_reader(self._pipe)
                 return
             try:
-                answered.set_result(self._pipe.recv_bytes())
+                said: _Outcome = pickle.loads(self._pipe.recv_bytes())  # noqa: S301 - of a process of our own
             except (EOFError, OSError) as error:
+                loop.remove_reader(self._pipe)
                 answered.set_exception(EOFError(str(error)))
+                return
+            if said[0] is None:
+                heard(said[1])
+                return
+            loop.remove_reader(self._pipe)
+            answered.set_result(said)
 
         try:
             loop.add_reader(self._pipe, readable)
@@ -160,8 +177,22 @@ class _Worker:
         self._pipe.close()
 
 
+_Outcome = tuple[bool | None, Any]
+"""Whether the function succeeded, and what it gave or raised; or None, and what it reports."""
 _AT_ONCE = 16 * 1024
 """Bytes that a pipe takes without its reader."""
+_reports: Connection | None = None
+"""In a process of a pool, the pipe to who called it."""
+
+
+def report(value: object) -> None:
+    """In a function that a pool runs: let who called it by `run_heard` know. Elsewhere nobody hears it."""
+    if _reports is not None:
+        _reports.send_bytes(_pickled((None, value)))
+
+
+def _unheard(value: object) -> None:
+    pass
 
 
 async def _exit_code(process: BaseProcess) -> int | None:
@@ -175,11 +206,13 @@ async def _exit_code(process: BaseProcess) -> int | None:
 
 def _serve(pipe: Connection, parent: int, initializer: Callable[[], object] | None) -> None:
     """What a process does: answer each call, until its parent is gone."""
+    global _reports
     _begin(parent, initializer)
+    _reports = pipe
     with contextlib.suppress(EOFError, OSError):
         while True:
             call = pipe.recv_bytes()
-            outcome: tuple[bool, Any]
+            outcome: _Outcome
             try:
                 outcome = (True, _traced(*pickle.loads(call)))  # noqa: S301 - of the process that began this one
             except Exception as error:
@@ -188,7 +221,7 @@ def _serve(pipe: Connection, parent: int, initializer: Callable[[], object] | No
             pipe.send_bytes(_pickled(outcome))
 
 
-def _pickled(outcome: tuple[bool, Any]) -> bytes:
+def _pickled(outcome: _Outcome) -> bytes:
     try:
         return pickle.dumps(outcome)
     except Exception as error:

@@ -20,7 +20,6 @@ from plumbline_common import db, errors, telemetry
 log = logging.getLogger(__name__)
 
 MEDIA_TYPE = "application/problem+json"
-_TYPE = "urn:plumbline:problem:"
 
 _STATUS: dict[type[errors.PlumblineError], int] = {
     errors.Invalid: 422,
@@ -32,6 +31,7 @@ _STATUS: dict[type[errors.PlumblineError], int] = {
     errors.Conflict: 409,
     errors.PreconditionMissing: 428,
     errors.Stale: 412,
+    errors.TooMany: 429,
     errors.Unavailable: 503,
 }
 _MARK = re.compile(r"\[[A-Za-z]+\]")
@@ -72,7 +72,7 @@ def problem(
     **extra: Any,
 ) -> JSONResponse:
     """The response. Members without a value are left out."""
-    content: dict[str, Any] = {"type": f"{_TYPE}{slug}", "title": title, "status": status}
+    content: dict[str, Any] = {"type": f"{errors.TYPE}{slug}", "title": title, "status": status}
     if detail:
         content["detail"] = detail
     if request is not None:
@@ -102,7 +102,11 @@ def _status_of(error: errors.PlumblineError) -> int:
 def content_of(error: errors.PlumblineError) -> dict[str, Any]:
     """A refusal as a problem inside of a larger answer."""
     fields = [FieldProblem(detail=error.detail, pointer=error.pointer)] if error.pointer is not None else []
-    content: dict[str, Any] = {"type": f"{_TYPE}{error.slug}", "title": error.title, "status": _status_of(error)}
+    content: dict[str, Any] = {
+        "type": f"{errors.TYPE}{error.slug}",
+        "title": error.title,
+        "status": _status_of(error),
+    }
     content |= {"detail": error.detail}
     if fields:
         content["errors"] = [field.model_dump(exclude_none=True) for field in fields]
@@ -117,9 +121,11 @@ async def _refused(request: Request, error: Exception) -> JSONResponse:
         headers["WWW-Authenticate"] = "Bearer"
     if status == 503:
         headers["Retry-After"] = "1"
+    if "retry_after" in error.extra:
+        headers["Retry-After"] = str(error.extra.pop("retry_after"))
     if "etag" in error.extra:
         headers["ETag"] = error.extra.pop("etag")
-    fields = [FieldProblem(detail=error.detail, pointer=error.pointer)] if error.pointer else []
+    fields = [FieldProblem(detail=error.detail, pointer=error.pointer)] if error.pointer is not None else []
     return problem(
         status,
         error.slug,

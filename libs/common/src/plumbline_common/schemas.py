@@ -663,6 +663,48 @@ class AnomalySnapshot(Schema):
     """The latest of its labels."""
 
 
+class JobState(StrEnum):
+    QUEUED = "queued"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    TIMED_OUT = "timed_out"
+
+
+class JobFailure(Schema):
+    """Why a job has no result: `type`, `title` and `detail` of a problem (RFC 9457)."""
+
+    type: str
+    title: str
+    detail: str
+
+
+class JobSnapshot(Schema):
+    """A job as it stood at a revision, without what it was asked and what came of it."""
+
+    id: UUID
+    kind: str
+    state: JobState
+    service: str | None
+    """What it is about, as `signal_id`."""
+    signal_id: UUID | None
+    progress: Annotated[float, Field(ge=0, le=1)]
+    message: str
+    """What it is at."""
+    failure: Given[JobFailure] = None
+    attempts: Annotated[int, Field(ge=0)]
+    """How often a worker took it on; one that was stopped in order gave its attempt back."""
+    worker: str | None
+    """Who has it, or had it last."""
+    created_at: AwareDatetime
+    created_by: str
+    started_at: AwareDatetime | None
+    finished_at: AwareDatetime | None
+    deadline_at: AwareDatetime
+    revision: int
+
+
 class IncidentState(StrEnum):
     OPEN = "open"
     ACKNOWLEDGED = "acknowledged"

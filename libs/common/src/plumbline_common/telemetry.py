@@ -168,7 +168,12 @@ def _flush() -> None:
 def _views() -> list[View]:
     return [
         View(instrument_unit="s", instrument_name=name, aggregation=ExplicitBucketHistogramAggregation(SECONDS))
-        for name in ("http.server.request.duration", "plumbline.consumer.event.age", "plumbline.event_loop.lag")
+        for name in (
+            "http.server.request.duration",
+            "plumbline.consumer.event.age",
+            "plumbline.event_loop.lag",
+            "plumbline.job.duration",
+        )
     ]
 
 

@@ -31,10 +31,10 @@ ServiceArgv = Callable[[str, int, int], Sequence[str]]
 class StackConfig:
     """A stack. Ports that are missing or taken are replaced by free ones; everything listens on 127.0.0.1.
 
-    `workers` are uvicorn's processes per service. `otlp_interval` is the seconds between two exports of
-    metrics. `nats_sync_interval` is Go's duration, or `always`. `otlp_traces_endpoint` sends the traces of the
-    services and the gateway elsewhere than to the collector (a full URL). `extra_env` is added to the
-    environment of the services. `rate_limit_per_second` and `rate_limit_burst` are the gateway's.
+    `workers` are uvicorn's processes per service, `job_processes` those of the worker of jobs. `otlp_interval` is the
+    seconds between two exports of metrics. `nats_sync_interval` is Go's duration, or `always`. `otlp_traces_endpoint`
+    sends the traces of the services and the gateway elsewhere than to the collector (a full URL). `extra_env` is
+    added to the environment of the services. `rate_limit_per_second` and `rate_limit_burst` are the gateway's.
     `durable=False` turns PostgreSQL's fsync off. `anew` empties the folder before the start. `service_argv`
     replaces the services' own programs, and `migrate=False` leaves their migrations out.
     """
@@ -42,6 +42,7 @@ class StackConfig:
     folder: Path = DEFAULT_FOLDER
     ports: Mapping[str, int] = field(default_factory=dict)
     workers: int = 1
+    job_processes: int = 1
     otlp_interval: float = 2.0
     nats_sync_interval: str = "1s"
     environment: str = "development"

@@ -16,6 +16,8 @@ SUBSCRIBER = "subscriber"
 
 CONSUMES = {"requirements": ("analysis",), "search": ("requirements", "analysis"), "analysis": ("requirements",)}
 """Whose events a service consumes, by a durable consumer of its own name."""
+CALLS = {"analysis": "analysis-jobs"}
+"""The durable consumer of a service's own events that calls its workers."""
 
 
 def program() -> Path:
@@ -41,10 +43,11 @@ def _service(name: str) -> dict[str, object]:
         f"{_API}.STREAM.CREATE.DLQ",
         f"{_API}.STREAM.INFO.DLQ",
     ]
-    for producer in CONSUMES[name]:
-        consumer = f"{producer.upper()}.{name}"
+    publish += [f"plumbline.replay.{producer}" for producer in CONSUMES[name]]
+    consumers = [f"{producer.upper()}.{name}" for producer in CONSUMES[name]]
+    consumers += [f"{own}.{CALLS[name]}"] if name in CALLS else []
+    for consumer in consumers:
         publish += [
-            f"plumbline.replay.{producer}",
             f"{_API}.CONSUMER.INFO.{consumer}",
             f"{_API}.CONSUMER.DURABLE.CREATE.{consumer}",
             f"{_API}.CONSUMER.MSG.NEXT.{consumer}",
@@ -64,6 +67,7 @@ def _subscriber() -> dict[str, object]:
             f"{_API}.CONSUMER.{verb}.{stream}.>"
             for verb in ("CREATE", "DURABLE.CREATE", "INFO", "DELETE", "MSG.NEXT")
         ]
+    for name in (*SERVICES, *CALLS.values()):
         deny += [f"{_API}.CONSUMER.*.*.{name}", f"{_API}.CONSUMER.*.*.{name}.>", f"{_API}.CONSUMER.*.*.*.{name}"]
         deny += [f"$JS.ACK.*.{name}.>"]
     events = [f"plumbline.{name}.>" for name in SERVICES]

@@ -17,6 +17,7 @@ from plumbline_stack.ports import HOST
 from plumbline_stack.postgres import PostgresServer
 from plumbline_stack.processes import Command
 
+WORKER = "analysis-worker"
 _DAY = 86_400.0
 _TOKEN_DAYS = 30
 """A service gets its token for telemetry by its environment, so that it lives as long as the service."""
@@ -144,8 +145,9 @@ class Plan:
         }
 
     def services(self) -> list[ChildSpec]:
-        """The third wave."""
-        return [self._service(name) for name in self.config.services]
+        """The third wave: the services, and the worker of the jobs of one."""
+        works = "analysis" in self.config.services and self.config.service_argv is None
+        return [*(self._service(name) for name in self.config.services), *([self._worker()] if works else [])]
 
     def _service(self, name: str) -> ChildSpec:
         port = self.ports[name]
@@ -164,6 +166,27 @@ class Plan:
             ready,
             port=port,
             url=url,
+            start_deadline=120,
+            stop_deadline=15,
+            max_age=(_TOKEN_DAYS - 1) * _DAY,
+        )
+
+    def _worker(self) -> ChildSpec:
+        health_file = self.folder / f"{WORKER}.health"
+        argv = [sys.executable, "-m", "plumbline_analysis.job_worker"]
+        argv += ["--processes", str(self.config.job_processes), "--health-file", str(health_file)]
+
+        async def prepare() -> None:
+            health_file.unlink(missing_ok=True)
+
+        async def ready() -> bool:
+            return health_file.exists()
+
+        return ChildSpec(
+            WORKER,
+            lambda: Command(argv, self._environment("analysis", WORKER), cwd=self.folder),
+            ready,
+            prepare=prepare,
             start_deadline=120,
             stop_deadline=15,
             max_age=(_TOKEN_DAYS - 1) * _DAY,
@@ -188,10 +211,11 @@ class Plan:
             )
         ]
 
-    def _environment(self, name: str) -> dict[str, str]:
-        config = self.config
+    def _environment(self, name: str, process: str | None = None) -> dict[str, str]:
+        """What a process of the service `name` is told; `process` is what telemetry calls it."""
+        config, process = self.config, process or name
         collector = f"http://{HOST}:{self.ports['collector']}"
-        token = self.issuer.token("ingest", subject=f"plumbline-{name}", expires_in=_TOKEN_DAYS * _DAY)
+        token = self.issuer.token("ingest", subject=f"plumbline-{process}", expires_in=_TOKEN_DAYS * _DAY)
         own = {
             "ENVIRONMENT": config.environment,
             "DATABASE_URL": self.postgres.dsn(name),
@@ -202,7 +226,7 @@ class Plan:
         }
         return {
             "PYTHONUNBUFFERED": "1",
-            "OTEL_SERVICE_NAME": f"plumbline-{name}",
+            "OTEL_SERVICE_NAME": f"plumbline-{process}",
             "OTEL_RESOURCE_ATTRIBUTES": ",".join(
                 ("service.namespace=plumbline", f"deployment.environment.name={config.environment}")
             ),

@@ -50,6 +50,7 @@ class Signal(Base):
             postgresql_ops={"attributes": "jsonb_path_ops"},
         ),
         Index("ix_signals_metric_number", "metric", "number"),
+        Index("ix_signals_service_metric", "service", "metric"),
     )
 
     id: Mapped[UUID] = mapped_column(Uuid, primary_key=True)
@@ -63,7 +64,7 @@ class Signal(Base):
     temporality: Mapped[str] = mapped_column(Text)
     monotonic: Mapped[bool] = mapped_column(Boolean)
     scope: Mapped[str] = mapped_column(Text)
-    service: Mapped[str | None] = mapped_column(Text, index=True)
+    service: Mapped[str | None] = mapped_column(Text)
     resource: Mapped[dict[str, str]] = mapped_column(JSONB)
     attributes: Mapped[dict[str, str]] = mapped_column(JSONB)
     """The point's attributes and the resource's, as a query may name both; the point's win."""
@@ -137,6 +138,126 @@ class Detection(Base):
 
 POINT_TABLES = ("number_points", "histogram_points", "detections")
 """Partitioned by day, as `LOG_TABLES`."""
+
+
+# --- Rollups ----------------------------------------------------------------------------------------------
+
+
+class _NumberRollup:
+    """What the samples of a signal in the slice that ends at `ts` come to: increases of counters, values of levels.
+
+    `change` in `seconds` is how much it moved, over those samples of which the time between is known.
+    """
+
+    signal: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    ts: Mapped[datetime] = mapped_column(db.timestamp(), primary_key=True)
+    count: Mapped[int] = mapped_column(BigInteger)
+    sum: Mapped[float] = mapped_column(Double)
+    min: Mapped[float] = mapped_column(Double)
+    max: Mapped[float] = mapped_column(Double)
+    last: Mapped[float] = mapped_column(Double)
+    last_ts: Mapped[datetime] = mapped_column(db.timestamp())
+    change: Mapped[float] = mapped_column(Double)
+    seconds: Mapped[float] = mapped_column(Double)
+
+
+class NumberRollupMinute(_NumberRollup, Base):
+    __tablename__ = "number_rollups_1m"
+    __table_args__ = {"postgresql_partition_by": "RANGE (ts)"}
+
+
+class NumberRollupHour(_NumberRollup, Base):
+    __tablename__ = "number_rollups_1h"
+    __table_args__ = {"postgresql_partition_by": "RANGE (ts)"}
+
+
+class _HistogramRollup:
+    """The observations of a signal in the slice that ends at `ts`, of each layout of buckets: their counts added up.
+
+    `change` observations came in `seconds`, as of numbers; `last_*` is what the latest point added.
+    """
+
+    signal: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    ts: Mapped[datetime] = mapped_column(db.timestamp(), primary_key=True)
+    layout: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
+    count: Mapped[int] = mapped_column(BigInteger)
+    sum: Mapped[float] = mapped_column(Double)
+    change: Mapped[int] = mapped_column(BigInteger)
+    seconds: Mapped[float] = mapped_column(Double)
+    last_ts: Mapped[datetime] = mapped_column(db.timestamp())
+    last_count: Mapped[int] = mapped_column(BigInteger)
+    last_sum: Mapped[float] = mapped_column(Double)
+    position: Mapped[int] = mapped_column(Integer)
+    zero_count: Mapped[int] = mapped_column(BigInteger)
+    negative_position: Mapped[int] = mapped_column(Integer)
+    counts: Mapped[list[int]] = mapped_column(ARRAY(BigInteger))
+    negative_counts: Mapped[list[int]] = mapped_column(ARRAY(BigInteger))
+
+
+class HistogramRollupMinute(_HistogramRollup, Base):
+    __tablename__ = "histogram_rollups_1m"
+    __table_args__ = {"postgresql_partition_by": "RANGE (ts)"}
+
+
+class HistogramRollupHour(_HistogramRollup, Base):
+    __tablename__ = "histogram_rollups_1h"
+    __table_args__ = {"postgresql_partition_by": "RANGE (ts)"}
+
+
+class _DetectionRollup:
+    """What the detector said in the slice that ends at `ts`: sums of values and of expected ones with how many there
+    were, the whole band, the worst score."""
+
+    signal: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    ts: Mapped[datetime] = mapped_column(db.timestamp(), primary_key=True)
+    count: Mapped[int] = mapped_column(BigInteger)
+    value: Mapped[float] = mapped_column(Double)
+    expected_count: Mapped[int] = mapped_column(BigInteger)
+    expected: Mapped[float | None] = mapped_column(Double)
+    lower: Mapped[float | None] = mapped_column(Double)
+    upper: Mapped[float | None] = mapped_column(Double)
+    score: Mapped[float | None] = mapped_column(Double)
+
+
+class DetectionRollupMinute(_DetectionRollup, Base):
+    __tablename__ = "detection_rollups_1m"
+    __table_args__ = {"postgresql_partition_by": "RANGE (ts)"}
+
+
+class DetectionRollupHour(_DetectionRollup, Base):
+    __tablename__ = "detection_rollups_1h"
+    __table_args__ = {"postgresql_partition_by": "RANGE (ts)"}
+
+
+MINUTE_TABLES = ("number_rollups_1m", "histogram_rollups_1m", "detection_rollups_1m")
+HOUR_TABLES = ("number_rollups_1h", "histogram_rollups_1h", "detection_rollups_1h")
+
+
+class RollupProgress(Base):
+    """One row: all hours up to `rolled_to` are rolled up, and of the next one the signals up to `signal`."""
+
+    __tablename__ = "rollup_progress"
+    __table_args__ = (CheckConstraint("id = 1", name="single"),)
+
+    id: Mapped[int] = mapped_column(SmallInteger, primary_key=True, autoincrement=False)
+    rolled_to: Mapped[datetime] = mapped_column(db.timestamp())
+    signal: Mapped[int] = mapped_column(BigInteger)
+
+
+class LateHour(Base):
+    """An hour of a signal, named by its end, that got points so late that it may have been rolled up before.
+
+    Rows only ever come and go, so that whoever stores late points waits for nobody.
+    """
+
+    __tablename__ = "late_hours"
+    __table_args__ = (Index("ix_late_hours_hour_signal", "hour", "signal"),)
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
+    signal: Mapped[int] = mapped_column(BigInteger)
+    hour: Mapped[datetime] = mapped_column(db.timestamp())
+    is_next: Mapped[bool] = mapped_column(Boolean, server_default=sa.false())
+    """Whether it only holds the point that follows a late one, and whose increase is another now."""
 
 
 # --- Logs -------------------------------------------------------------------------------------------------
@@ -359,6 +480,99 @@ class EvaluatorLease(Base):
     holder: Mapped[UUID] = mapped_column(Uuid)
     token: Mapped[int] = mapped_column(BigInteger)
     until: Mapped[datetime] = mapped_column(db.timestamp())
+
+
+# --- Work that takes long --------------------------------------------------------------------------------
+
+
+class Job(Base):
+    """Work for the workers. `token` grows with each claim: who writes names it, and an older one writes nothing."""
+
+    __tablename__ = "jobs"
+    __table_args__ = (
+        Index("ix_jobs_queued", "id", postgresql_where=sa.text("state = 'queued'")),
+        Index("ix_jobs_running", "heartbeat_at", postgresql_where=sa.text("state = 'running'")),
+        Index("ix_jobs_state_id", "state", "id"),
+        Index("ix_jobs_kind_id", "kind", "id"),
+        Index("ix_jobs_finished_at", "finished_at"),
+    )
+
+    id: Mapped[UUID] = mapped_column(Uuid, primary_key=True)
+    kind: Mapped[str] = mapped_column(Text)
+    state: Mapped[str] = mapped_column(Text)
+    service: Mapped[str | None] = mapped_column(Text)
+    signal_id: Mapped[UUID | None] = mapped_column(Uuid)
+    parameters: Mapped[dict[str, Any]] = mapped_column(JSONB)
+    progress: Mapped[float] = mapped_column(Double)
+    message: Mapped[str] = mapped_column(Text)
+    result: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
+    failure: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
+    attempts: Mapped[int] = mapped_column(Integer)
+    token: Mapped[int] = mapped_column(BigInteger)
+    worker: Mapped[str | None] = mapped_column(Text)
+    heartbeat_at: Mapped[datetime | None] = mapped_column(db.timestamp())
+    deadline_at: Mapped[datetime] = mapped_column(db.timestamp())
+    trace: Mapped[dict[str, str]] = mapped_column(JSONB)
+    """Of the request: the worker's spans continue it."""
+    created_at: Mapped[datetime] = mapped_column(db.timestamp())
+    created_by: Mapped[str] = mapped_column(Text)
+    started_at: Mapped[datetime | None] = mapped_column(db.timestamp())
+    finished_at: Mapped[datetime | None] = mapped_column(db.timestamp())
+    revision: Mapped[int] = mapped_column(Integer)
+
+
+# --- What is pulled ---------------------------------------------------------------------------------------
+
+
+class PullSource(Base):
+    """A Prometheus or CloudWatch that points are pulled from, how that goes, and which process does it.
+
+    `token` grows with each new holder, so that a late one is noticed.
+    """
+
+    __tablename__ = "pull_sources"
+
+    id: Mapped[UUID] = mapped_column(Uuid, primary_key=True)
+    name: Mapped[str] = mapped_column(Text, unique=True)
+    kind: Mapped[str] = mapped_column(Text)
+    enabled: Mapped[bool] = mapped_column(Boolean)
+    interval_seconds: Mapped[int] = mapped_column(Integer)
+    backfill_seconds: Mapped[int] = mapped_column(Integer)
+    spec: Mapped[dict[str, Any]] = mapped_column(JSONB)
+    """Names secrets, and holds none."""
+    revision: Mapped[int] = mapped_column(Integer)
+    created_at: Mapped[datetime] = mapped_column(db.timestamp())
+    created_by: Mapped[str] = mapped_column(Text)
+    updated_at: Mapped[datetime] = mapped_column(db.timestamp())
+    updated_by: Mapped[str] = mapped_column(Text)
+
+    points: Mapped[int] = mapped_column(BigInteger, server_default="0")
+    warnings: Mapped[list[str]] = mapped_column(JSONB, server_default="[]")
+    """What the last turn left out or was warned of."""
+    last_success: Mapped[datetime | None] = mapped_column(db.timestamp())
+    last_error: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
+    failures: Mapped[int] = mapped_column(Integer, server_default="0")
+    """Turns that failed since the last that did not."""
+    failing_since: Mapped[datetime | None] = mapped_column(db.timestamp())
+    next_try: Mapped[datetime | None] = mapped_column(db.timestamp())
+    """Until then a failing source is left in peace."""
+
+    holder: Mapped[UUID | None] = mapped_column(Uuid)
+    token: Mapped[int] = mapped_column(BigInteger, server_default="0")
+    until: Mapped[datetime | None] = mapped_column(db.timestamp())
+
+
+class PullMark(Base):
+    """How far a query of a source was pulled: all after `begins` up to `reached`, without the `gaps`."""
+
+    __tablename__ = "pull_marks"
+
+    source_id: Mapped[UUID] = mapped_column(Uuid, primary_key=True)
+    query: Mapped[str] = mapped_column(Text, primary_key=True)
+    begins: Mapped[int] = mapped_column(BigInteger)
+    """Seconds since the Unix epoch, as `reached` and both ends of each gap."""
+    reached: Mapped[int] = mapped_column(BigInteger)
+    gaps: Mapped[list[list[int]]] = mapped_column(JSONB)
 
 
 # --- What came of it --------------------------------------------------------------------------------------

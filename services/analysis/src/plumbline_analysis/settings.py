@@ -20,6 +20,16 @@ class Settings(ServiceSettings):
     past_limit_hours: Annotated[float, Field(gt=0, le=24 * 30)] = 48
     future_limit_minutes: Annotated[float, Field(gt=0, le=24 * 60)] = 10
     retention_days: Annotated[int, Field(ge=1)] = 35
+    """How long points are kept as they came; rollups of them for longer."""
+    minute_retention_days: Annotated[int, Field(ge=1)] = 90
+    hour_retention_days: Annotated[int, Field(ge=1)] = 730
+
+    series_per_metric_limit: Annotated[int, Field(ge=1)] = 10_000
+    """The series that one metric of one service may have. Points of further series are refused."""
+    series_per_service_limit: Annotated[int, Field(ge=1)] = 100_000
+    services_limit: Annotated[int, Field(ge=1)] = 1_000
+    points_per_minute_limit: Annotated[int, Field(ge=1)] = 3_000_000
+    """The points that a service may send in a minute, counted by each process."""
 
     evaluation_interval_seconds: Annotated[int, Field(ge=1, le=3600)] = 10
     """How often requirements are evaluated, and the length of the slices that they are judged in."""
@@ -43,9 +53,34 @@ class Settings(ServiceSettings):
     deployment_window_seconds: _Seconds = 3600
     """How long before an anomaly a deployment may lie that has to do with it."""
 
+    job_attempts: Annotated[int, Field(ge=1)] = 3
+    """So many workers may be lost over one job before it fails."""
+    job_heartbeat_seconds: _Seconds = 1
+    """How often a worker says that it still has a job, and asks whether it is still its own."""
+    job_stale_seconds: _Seconds = 15
+    """Without a sign of its worker for this long, a job is another's."""
+    job_poll_seconds: _Seconds = 2
+    """How often an idle worker looks for jobs that nobody called it for."""
+    job_retention_days: Annotated[int, Field(ge=1)] = 30
+    job_stream_limit: Annotated[int, Field(ge=1)] = 200
+    """So many streams of jobs a process has open at the most."""
+    job_points: Annotated[int, Field(ge=1)] = 2_000_000
+    """A job reads so many points at the most: they lie in the memory of a worker."""
+
     log_retention_days: Annotated[int, Field(ge=1)] = 3
     log_interval_seconds: Annotated[int, Field(ge=1, le=3600)] = 60
     """The logs of a service are judged interval by interval; they settle and come late as points do."""
+
+    pull_allowed: tuple[str, ...] = ()
+    """Names (`*.example.org` for all below), addresses and networks that sources may be at. Empty: any but those of
+    this machine. Link-local, metadata, multicast and reserved addresses are refused in any case."""
+    pulls_at_once: Annotated[int, Field(ge=1, le=200)] = 16
+    """Requests to sources that are under way at the same time."""
+    pull_limit_bytes: Annotated[int, Field(ge=1024, le=64 * 1024 * 1024)] = 1024 * 1024
+    """The largest answer of a source, packed and unpacked; a longer range is asked for in parts. To parse a MiB keeps
+    the interpreter's lock for some 20 ms."""
+    secrets_folder: Path | None = None
+    """Where the secrets lie that sources and notification targets name, a file each."""
 
     incident_interval_seconds: Annotated[int, Field(ge=1, le=3600)] = 5
     """How often anomalies are grouped to incidents."""
@@ -65,5 +100,3 @@ class Settings(ServiceSettings):
     """Messages that this process delivers at the same time."""
     external_url: Annotated[str, Field(pattern=r"^(https?://[^\s]+[^\s/])?$")] = ""
     """Where people reach the gateway: what links in notifications begin with."""
-    secrets_folder: Path | None = None
-    """Where the secrets lie that people name, a file each."""

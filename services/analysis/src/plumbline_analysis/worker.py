@@ -16,13 +16,16 @@ from plumbline_analysis.graph.service import Learner
 from plumbline_analysis.incident_keeper import FLUSH_SECONDS, LOOK_SECONDS, GraphKeeper, IncidentKeeper
 from plumbline_analysis.lines import repository as lines
 from plumbline_analysis.log_evaluator import LogEvaluator
-from plumbline_analysis.models import LOG_TABLES, POINT_TABLES, WatchedRequirement
+from plumbline_analysis.models import HOUR_TABLES, LOG_TABLES, MINUTE_TABLES, POINT_TABLES, WatchedRequirement
 from plumbline_analysis.moments import micros
 from plumbline_analysis.notifications import repository as notifications
 from plumbline_analysis.objectives import gather, judge, lease, repository, service, surroundings
 from plumbline_analysis.objectives.gather import Work
 from plumbline_analysis.objectives.judge import Judged
 from plumbline_analysis.points import partitions
+from plumbline_analysis.roller import Roller
+from plumbline_analysis.rollups import rules as retention
+from plumbline_analysis.rollups import service as rollups
 from plumbline_analysis.settings import Settings
 from plumbline_analysis.templates import repository as templates
 from plumbline_common import db, offload, telemetry
@@ -38,6 +41,10 @@ _RETRY_SECONDS = 1.0
 _AHEAD = timedelta(days=2)
 _TOLD_DAYS = timedelta(days=7)
 """How long what came of notifications can be read."""
+_MINUTE_PARTITION_DAYS = 7
+_HOUR_PARTITION_DAYS = 56
+"""Few partitions: every plan looks at all of them."""
+ROLLUP_SECONDS = 60.0
 
 _duration = telemetry.meter.create_histogram(
     "plumbline.analysis.evaluation.duration", "s", "How long the evaluation of up to 50 requirements took"
@@ -191,17 +198,23 @@ class Maintenance:
 
     async def once(self) -> None:
         now = datetime.now(UTC)
-        # Points come from as far back as the limit, judgements from as far back as new objectives look.
-        past = timedelta(seconds=max(self._settings.past_limit_hours * 3600, self._settings.backfill_seconds))
-        retention = max(timedelta(days=self._settings.retention_days), past + timedelta(days=1))
+        kept = retention.kept(self._settings, now)
         of_logs = timedelta(days=self._settings.log_retention_days)
+        past = now - timedelta(seconds=max(self._settings.past_limit_hours * 3600, self._settings.backfill_seconds))
         logs_from = now - min(of_logs, timedelta(hours=self._settings.past_limit_hours))
-        ahead = (now + _AHEAD).date()
+        rolled_from, ahead = kept.points.date(), (now + _AHEAD).date()
         async with self._sessions.begin() as session:
-            await partitions.maintain(session, POINT_TABLES, (now - past).date(), ahead, (now - retention).date())
+            await partitions.maintain(session, POINT_TABLES, past.date(), ahead, kept.points.date())
+            await partitions.maintain(
+                session, MINUTE_TABLES, rolled_from, ahead, kept.minutes.date(), _MINUTE_PARTITION_DAYS
+            )
+            await partitions.maintain(
+                session, HOUR_TABLES, rolled_from, ahead, kept.hours.date(), _HOUR_PARTITION_DAYS
+            )
             await partitions.maintain(session, LOG_TABLES, logs_from.date(), ahead, (now - of_logs).date())
+            await rollups.forget_late(session, self._settings, now)
             await lines.forget_exports(session, now - timedelta(hours=KEEP_HOURS))
-            await templates.forget_merged(session, now - retention)
+            await templates.forget_merged(session, kept.points)
             await notifications.forget(session, now - _TOLD_DAYS)
         self.done = True
 
@@ -220,10 +233,12 @@ async def running(
     await offload.in_thread(judge.prepare)
     evaluator, maintenance = Evaluator(sessions, read_sessions, settings), Maintenance(sessions, settings)
     of_logs = LogEvaluator(sessions, read_sessions, settings, evaluator.holder, evaluator.claim)
+    roller = Roller(sessions, read_sessions, settings, evaluator.claim)
     incidents = IncidentKeeper(sessions, settings, evaluator.holder, evaluator.claim)
     graph = GraphKeeper(sessions, settings, learner, evaluator.claim)
     jobs = [
         asyncio.create_task(_again(maintenance.once, MAINTENANCE_SECONDS), name="partitions"),
+        asyncio.create_task(_again(roller.once, ROLLUP_SECONDS), name="rollups"),
         asyncio.create_task(_again(evaluator.prune, MAINTENANCE_SECONDS), name="pruning"),
         asyncio.create_task(_again(evaluator.run, _RETRY_SECONDS), name="evaluation"),
         asyncio.create_task(_again(of_logs.run, _RETRY_SECONDS), name="evaluation of logs"),

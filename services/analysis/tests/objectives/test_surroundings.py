@@ -82,7 +82,7 @@ async def test_a_service_of_too_many_points_is_explained_without_what_moved(
 ) -> None:
     await world.keep(world.requirement(world.latency_slo()))
     await live(world, 25, cpu=0.2)
-    monkeypatch.setattr("plumbline_analysis.objectives.surroundings.signals.MAX_POINTS", 10)
+    monkeypatch.setattr("plumbline_analysis.objectives.surroundings.reading.MAX_POINTS", 10)
     await live(world, 4, cpu=0.9, seconds=0.6)
     (anomaly,) = await world.anomalies()
     assert anomaly.explanation["moved"] == []

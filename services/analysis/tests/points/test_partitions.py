@@ -43,6 +43,21 @@ async def test_days_after_their_retention_are_dropped_with_their_points(sessions
     await maintain(sessions, date(2026, 1, 1), date(2025, 1, 1), OLD + timedelta(days=2))
 
 
+async def test_a_partition_of_several_days_goes_when_all_of_them_are_over(sessions: db.Sessions) -> None:
+    table = ("number_rollups_1m",)
+
+    async def weeks(first: date, last: date, before: date) -> list[date]:
+        async with sessions.begin() as session:
+            await partitions.maintain(session, table, first, last, before, days=7)
+            return sorted(day for day in (await partitions.existing(session, table)).values() if day.year < 2021)
+
+    first = date(2019, 12, 26)  # a whole number of weeks after 1970-01-01
+    assert await weeks(OLD, OLD + timedelta(days=8), date.min) == [first, first + timedelta(days=7), date(2020, 1, 9)]
+    nothing = (date(2026, 1, 1), date(2025, 1, 1))
+    assert await weeks(*nothing, date(2020, 1, 8)) == [first + timedelta(days=7), date(2020, 1, 9)]
+    assert await weeks(*nothing, date(2021, 1, 1)) == []
+
+
 async def test_several_processes_may_maintain_at_once(sessions: db.Sessions) -> None:
     span = (OLD + timedelta(days=10), OLD + timedelta(days=14))
     await asyncio.gather(*(maintain(sessions, *span, date.min) for _ in range(4)))

@@ -6,7 +6,16 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from plumbline_analysis.series.counters import FIRST_SPAN
-from plumbline_analysis.series.histograms import Point, at_most, buckets, coarsened, increase, merged, quantile
+from plumbline_analysis.series.histograms import (
+    Point,
+    at_most,
+    buckets,
+    coarsened,
+    increase,
+    merged,
+    quantile,
+    quantiles,
+)
 from plumbline_analysis.sources.batch import Layout
 
 SECOND = 1_000_000
@@ -157,3 +166,18 @@ def test_the_widest_bucket_reaches_to_infinity() -> None:
     widest = buckets(exponential(-10, 0, (3,)))
     assert (widest.lower.tolist(), widest.upper.tolist()) == ([0, 1], [0, math.inf])
     assert quantile(widest, 0.5) == 1
+
+
+@given(
+    st.sampled_from([(0.1, 0.2), (-1.0, 1.0, 3.0), (0.0,), ()]),
+    st.lists(st.lists(st.integers(0, 3), min_size=4, max_size=4), min_size=1, max_size=5),
+    st.sampled_from([0.5, 0.9, 0.99]),
+)
+def test_many_quantiles_at_once_are_those_of_each(bounds: tuple[float, ...], rows: list[list[int]], q: float) -> None:
+    points = [explicit(tuple(row[: len(bounds) + 1]), bounds) for row in rows]
+    points_up = [exponential(0, -1, tuple(row[:3]), row[3]) for row in rows]
+    for group in (points, points_up):
+        each = [buckets(point) for point in group]
+        counts = np.array([one.count for one in each]).astype(np.int64)
+        found = quantiles(each[0].lower, each[0].upper, counts, q)
+        np.testing.assert_allclose(found, [quantile(one, q) for one in each])

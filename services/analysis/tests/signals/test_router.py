@@ -129,10 +129,39 @@ async def test_slices_are_aligned_and_the_step_is_chosen_where_none_is_asked_for
     assert found["start"].endswith(":00:00Z")
 
 
+@pytest.mark.parametrize("metric", ["orders", "latency"])
+async def test_of_many_slices_those_are_answered_that_draw_the_same_line(
+    viewer: httpx.AsyncClient, collector: httpx.AsyncClient, metric: str
+) -> None:
+    await send(collector, sums([1.0, 2.0, 3.0, 1000.0, 1001.0, 1002.0]), latency())
+    whole = await series(viewer, metric)
+    some = await series(viewer, metric, max_points=3)
+    assert len(some["points"]) == 3
+    assert [point for point in whole["points"] if point in some["points"]] == some["points"]
+    assert (some["points"][0], some["points"][-1]) == (whole["points"][0], whole["points"][-1])
+    assert max(point["value"] for point in some["points"]) == max(point["value"] for point in whole["points"])
+    assert await series(viewer, metric, max_points=100) == whole
+
+
+async def test_hours_before_the_minutes_that_are_kept_are_asked_for_by_the_hour(
+    viewer: httpx.AsyncClient, collector: httpx.AsyncClient
+) -> None:
+    await send(collector, sums([1.0]))
+    (signal,) = (await viewer.get("/api/v1/signals")).json()["items"]
+    asked = {"from": utc(NOW - timedelta(days=91)), "to": utc(NOW - timedelta(days=90, hours=12))}
+    reply = await viewer.get(f"/api/v1/signals/{signal['id']}/series", params=asked | {"step": 60})
+    assert reply.status_code == 422
+    assert "multiples of an hour" in reply.json()["detail"]
+    chosen = (await viewer.get(f"/api/v1/signals/{signal['id']}/series", params=asked)).json()
+    assert chosen["step_seconds"] % 3600 == 0
+
+
 @pytest.mark.parametrize(
     "asked",
     [
         {"step": 0},
+        {"max_points": 2},
+        {"max_points": 5001},
         {"step": "ten"},
         {"step": 1, "from": "2026-01-01T00:00:00Z", "to": "2026-02-01T00:00:00Z"},
         {"from": "2026-02-01T00:00:00Z", "to": "2026-01-01T00:00:00Z"},

@@ -17,12 +17,16 @@ SECOND = 1_000_000
     after=st.integers(0, 2**50),
     span=st.integers(1, 400 * 86_400 * SECOND),
     native=st.sampled_from([2, 10, 60]),
+    least=st.sampled_from([1, 60, 3600]),
 )
-def test_the_chosen_slices_cover_the_range_and_are_not_too_many(after: int, span: int, native: int) -> None:
-    grid = rules.grid(after, after + span, None, native)
+def test_the_chosen_slices_cover_the_range_and_are_not_too_many(
+    after: int, span: int, native: int, least: int
+) -> None:
+    grid = rules.grid(after, after + span, None, native, least_seconds=least)
     assert grid.start <= after
     assert after + span <= grid.start + grid.step * grid.count
     assert grid.step % (native * SECOND) == 0
+    assert grid.step % (least * SECOND) == 0
     assert grid.start % grid.step == 0
     assert 1 <= grid.count <= 302
 

@@ -20,7 +20,7 @@ from opentelemetry.sdk.metrics.view import ExponentialBucketHistogramAggregation
 from opentelemetry.sdk.resources import Resource
 
 from plumbline_analysis.sources import otlp
-from plumbline_analysis.sources.batch import Batch, Histogram, Kind, Temporality, Undecodable, Window
+from plumbline_analysis.sources.batch import Batch, Block, Head, Histogram, Kind, Temporality, Undecodable, Window
 from plumbline_common.errors import TooLarge
 
 NOW = 1_800_000_000 * 10**9
@@ -79,6 +79,10 @@ def decode(*metrics: Metric) -> Batch:
     return otlp.decode(request(*metrics), WINDOW)
 
 
+def head_of(block: Block) -> Head:
+    return block.describe(block.keys[0])[0]
+
+
 def test_what_the_sdk_exports_is_decoded() -> None:
     reader = InMemoryMetricReader()
     views = [View(instrument_name="size", aggregation=ExponentialBucketHistogramAggregation())]
@@ -95,26 +99,27 @@ def test_what_the_sdk_exports_is_decoded() -> None:
     found = otlp.decode(exported.SerializeToString(), Window.around(time.time(), 48, 10))
 
     assert found.rejected == 0
-    blocks = {block.head.metric: block for block in found.blocks}
+    blocks = {head_of(block).metric: block for block in found.blocks}
     orders, size, latency = blocks["orders"], blocks["size"], blocks["latency"]
-    assert orders.attributes(orders.keys[0]) == {"payment": "card", "retried": "true", "status": "200"}
-    assert (orders.head.kind, orders.head.temporality, orders.head.monotonic) == (
+    head, attributes = orders.describe(orders.keys[0])
+    assert attributes == {"payment": "card", "retried": "true", "status": "200"}
+    assert (head.kind, head.temporality, head.monotonic) == (
         Kind.SUM,
         Temporality.CUMULATIVE,
         True,
     )
     assert list(orders.values) == [3.0]
-    assert not blocks["open"].head.monotonic
-    assert blocks["temperature"].head.kind is Kind.GAUGE
+    assert not head_of(blocks["open"]).monotonic
+    assert head_of(blocks["temperature"]).kind is Kind.GAUGE
     assert isinstance(latency.values, list)
     assert latency.values[0].sum == pytest.approx(0.02)
     assert sum(latency.values[0].counts) == 1
-    assert size.head.kind is Kind.EXPONENTIAL_HISTOGRAM
+    assert head_of(size).kind is Kind.EXPONENTIAL_HISTOGRAM
     assert isinstance(size.values, list)
     assert size.values[0].layout.scale is not None
-    assert dict(orders.head.resource)["service.name"] == "shop"
-    assert not any(key.startswith("telemetry.") for key, _ in orders.head.resource)
-    assert orders.head.scope == "shop.meter"
+    assert (dict(head.resource)["service.name"], orders.service) == ("shop", "shop")
+    assert not any(key.startswith("telemetry.") for key, _ in head.resource)
+    assert head.scope == "shop.meter"
 
 
 def test_integers_and_zeros_keep_their_value() -> None:
@@ -127,7 +132,7 @@ def test_integers_and_zeros_keep_their_value() -> None:
     found = decode(metric)
     assert isinstance(found.blocks[0].values, np.ndarray)
     assert found.blocks[0].values.tolist() == [7, 0, 0]
-    assert found.blocks[0].head.temporality is Temporality.DELTA
+    assert head_of(found.blocks[0]).temporality is Temporality.DELTA
 
 
 def test_exponential_histograms_keep_both_sides() -> None:
@@ -217,7 +222,7 @@ def test_an_attribute_in_broken_utf8_is_undecodable() -> None:
     metric.gauge.data_points[0].attributes.add(key="route").value.string_value = "/basket"
     found = otlp.decode(request(metric).replace(b"/basket", b"/\xff\xfeaske"), WINDOW)
     with pytest.raises(Undecodable):
-        found.blocks[0].attributes(found.blocks[0].keys[0])
+        found.blocks[0].describe(found.blocks[0].keys[0])
 
 
 def test_lists_and_maps_become_json() -> None:
@@ -229,7 +234,7 @@ def test_lists_and_maps_become_json() -> None:
     point.attributes.add(key="raw").value.bytes_value = b"\x01\xff"
     point.attributes.add(key="none")
     block = decode(metric).blocks[0]
-    assert block.attributes(block.keys[0]) == {"list": "[1]", "map": '{"a":true}', "raw": "01ff", "none": ""}
+    assert block.describe(block.keys[0])[1] == {"list": "[1]", "map": '{"a":true}', "raw": "01ff", "none": ""}
 
 
 def test_a_request_with_too_many_points_is_refused_before_they_are_read(monkeypatch: pytest.MonkeyPatch) -> None:

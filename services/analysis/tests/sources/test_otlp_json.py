@@ -94,8 +94,7 @@ def decode(document: Any) -> Batch:
 def plain(batch: Batch) -> list[Any]:
     return [
         (
-            block.head,
-            [block.attributes(key) for key in block.keys],
+            [block.describe(key) for key in block.keys],
             block.start.tolist(),
             block.time.tolist(),
             repr(block.values),

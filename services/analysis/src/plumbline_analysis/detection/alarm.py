@@ -123,7 +123,12 @@ def stirring(
         with np.errstate(divide="ignore", invalid="ignore"):
             towards = (value - expected) / (config.limit - expected)
         near |= towards >= config.calm_below
-    return np.asarray(beyond | near, np.bool_)
+    found = beyond | near
+    if config.direction != "both":
+        found &= value > expected if config.direction == "up" else value < expected
+    if config.min_absolute or config.min_relative:
+        found &= np.abs(value - expected) >= np.maximum(config.min_absolute, config.min_relative * np.abs(expected))
+    return np.asarray(found, np.bool_)
 
 
 def _weighed(value: float, judgement: Judgement, config: Config) -> tuple[float | None, bool]:
@@ -164,20 +169,20 @@ def _out(alarm: Alarm, here: Peak, config: Config) -> tuple[Alarm, Change | None
             return replace(alarm, pause=alarm.pause - 1), None
         alarm, running = QUIET, False
     worse = not running or alarm.peak is None or here.score > alarm.peak.score
-    after = replace(
-        alarm,
-        over=alarm.over + 1,
-        calm=0,
-        missing=0,
+    peak, over = here if worse or alarm.peak is None else alarm.peak, alarm.over + 1
+    opens = not alarm.open and over >= config.onset_points and peak.score >= 1
+    # Not by `replace`, which costs more than all else that is done for a point.
+    after = Alarm(
+        open=alarm.open or opens,
+        over=over,
+        pause=alarm.pause,
         onset=alarm.onset if running else here.at,
         last=here.at,
-        peak=here if worse else alarm.peak,
+        peak=peak,
     )
-    if alarm.open:
-        return after, Change.WORSENED if worse else None
-    if after.over >= config.onset_points and after.peak is not None and after.peak.score >= 1:
-        return replace(after, open=True), Change.OPENED
-    return after, None
+    if opens:
+        return after, Change.OPENED
+    return after, Change.WORSENED if alarm.open and worse else None
 
 
 def _unknown(alarm: Alarm, config: Config) -> tuple[Alarm, Change | None]:

@@ -11,6 +11,7 @@ from plumbline_analysis.groups import rules
 from plumbline_analysis.groups.rules import Found, Judged, Part
 from plumbline_analysis.groups.schemas import GroupAlarm, GroupPart, GroupPoint, GroupScores, GroupSeries
 from plumbline_analysis.moments import micros, moment
+from plumbline_analysis.points import reading
 from plumbline_analysis.series.derived import Points, SignalInfo
 from plumbline_analysis.series.panel import Series, panel
 from plumbline_analysis.series.slices import Grid
@@ -41,7 +42,7 @@ async def scores(
     grid = Grid(asked.start - before * asked.step, asked.step, before + asked.count)
     span = moment(grid.start), moment(grid.end)
     metrics = await repository.sending(session, service, *span, MOST_SIGNALS)
-    points = await repository.points(session, [each for found in metrics.values() for each in found], *span)
+    points = await reading.points(session, [each for found in metrics.values() for each in found], *span)
     series, judged = await offload.in_thread(_judged, metrics, points, grid, before)
     return _response(service, series, judged, grid, before)
 

@@ -18,6 +18,7 @@ from plumbline_analysis.objectives.judge import Watch
 from plumbline_analysis.objectives.measure import Part, Unmeasured
 from plumbline_analysis.objectives.repository import Indicator
 from plumbline_analysis.objectives.rules import SECOND, Counts
+from plumbline_analysis.points import reading
 from plumbline_analysis.series.derived import Points, SignalInfo
 from plumbline_analysis.series.slices import Grid
 from plumbline_analysis.settings import Settings
@@ -98,7 +99,7 @@ async def gather(
     tracked = await repository.tracked(session, list(parts))
     known = await repository.indicators(session, list(parts))
     queries = [query for each in parts.values() for part in each for query in part.queries.values()]
-    matching = await signals.matching(session, {_named(query) for query in queries})
+    matching = await signals.matching(session, {looked_up(query) for query in queries})
     plans = {
         id: [_plan(id, part, tracked, known, matching, until, settings) for part in each]
         for id, each in parts.items()
@@ -169,7 +170,8 @@ async def _untold(session: AsyncSession, requirements: Sequence[WatchedRequireme
     return {each.id for each in requirements if each.id not in told or told[each.id].revision != each.revision}
 
 
-def _named(query: SignalQuery) -> tuple[str, str]:
+def looked_up(query: SignalQuery) -> tuple[str, str]:
+    """What `signals.matching` looks for."""
     return query.metric, orjson.dumps(query.attributes, option=orjson.OPT_SORT_KEYS).decode()
 
 
@@ -187,7 +189,7 @@ def _plan(
     settings: Settings,
 ) -> Plan:
     slo, seconds = part.slo, settings.evaluation_interval_seconds
-    found = {role: matching[_named(query)] for role, query in part.queries.items()}
+    found = {role: matching[looked_up(query)] for role, query in part.queries.items()}
     most = max(1, min(MAX_SLICES, _POINTS // max(1, sum(map(len, found.values())))))
     window = windows.longest(slo.time_window[0]).total_seconds()
     origin = until - int(min(window, settings.backfill_seconds)) * SECOND
@@ -236,7 +238,7 @@ async def _points(session: AsyncSession, plans: Sequence[Plan]) -> dict[tuple[in
     for plan in plans:
         wanted.setdefault(plan.span, {}).update({signal.number: signal for signal in plan.matched})
     return {
-        (after, until): await signals.points(session, list(found.values()), moment(after), moment(until))
+        (after, until): await reading.points(session, list(found.values()), moment(after), moment(until))
         for (after, until), found in wanted.items()
     }
 

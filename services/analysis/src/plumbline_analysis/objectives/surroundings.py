@@ -14,6 +14,7 @@ from plumbline_analysis.moments import moment
 from plumbline_analysis.objectives import measure
 from plumbline_analysis.objectives.gather import SloWork, Work
 from plumbline_analysis.objectives.judge import Judged
+from plumbline_analysis.points import reading
 from plumbline_analysis.series.derived import Points, SignalInfo
 from plumbline_analysis.series.panel import panel
 from plumbline_analysis.series.shifts import shift
@@ -85,7 +86,7 @@ async def _moved(session: AsyncSession, onset: _Onset) -> list[MovedSeries]:
     span = moment(grid.start), moment(grid.end)
     try:
         metrics = await signals.sending(session, onset.service, *span, MOST_SIGNALS)
-        points = await signals.points(session, [each for found in metrics.values() for each in found], *span)
+        points = await reading.points(session, [each for found in metrics.values() for each in found], *span)
     except Invalid as error:
         log.info("what moved with an anomaly of %s is not looked at: %s", onset.service, error)
         return []

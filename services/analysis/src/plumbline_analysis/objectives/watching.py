@@ -5,6 +5,7 @@ from math import isfinite
 from typing import Any
 from uuid import UUID
 
+import numpy as np
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from plumbline_analysis.anomalies import service as anomalies
@@ -16,6 +17,7 @@ from plumbline_analysis.moments import moment
 from plumbline_analysis.objectives import measure, repository
 from plumbline_analysis.objectives.gather import SloWork, Work
 from plumbline_analysis.objectives.judge import Judged
+from plumbline_analysis.points import late
 from plumbline_common.events import Event
 
 
@@ -52,6 +54,7 @@ async def record(
                 told.append(anomalies.end(anomaly, work.until))
     await repository.save_detectors(session, detectors)
     await repository.save_detections(session, said)
+    await late.mark(session, *(np.array([each[column] for each in said], np.int64) for column in (0, 1)))
     await repository.drop_detectors(session, [each.number for work in works for each in work.outdated])
     return events
 

@@ -33,8 +33,7 @@ async def of_anomaly(
     id: UUID, actor: Viewer, session: web.ReadSession, request: Request, theme: Look = "auto"
 ) -> Response:
     """An anomaly with what came before and after it: value, expected band, objective."""
-    native = request.app.state.settings.evaluation_interval_seconds
-    return _reply(await service.of_anomaly(session, id, theme, native))
+    return _reply(await service.of_anomaly(session, id, theme, request.app.state.settings))
 
 
 @router.get("/signals/{id}/plot.svg", response_class=Response, responses=_RESPONSES)
@@ -48,8 +47,7 @@ async def of_signal(
     theme: Look = "auto",
 ) -> Response:
     """A signal's values; an indicator's with expected band, anomalies and objective."""
-    native = request.app.state.settings.evaluation_interval_seconds
-    return _reply(await service.of_signal(session, id, start, end, theme, native))
+    return _reply(await service.of_signal(session, id, start, end, theme, request.app.state.settings))
 
 
 @router.get("/services/plot.svg", response_class=Response, responses=_RESPONSES)
@@ -63,8 +61,7 @@ async def of_service(
     theme: Look = "auto",
 ) -> Response:
     """How unusual the signals of a service are, taken together, and which of them make it so."""
-    native = request.app.state.settings.evaluation_interval_seconds
-    return _reply(await service.of_service(session, name, start, end, theme, native))
+    return _reply(await service.of_service(session, name, start, end, theme, request.app.state.settings))
 
 
 def _reply(picture: str) -> Response:

@@ -14,8 +14,10 @@ from plumbline_analysis.groups.schemas import GroupAlarm
 from plumbline_analysis.models import Anomaly, Signal
 from plumbline_analysis.objectives import measure
 from plumbline_analysis.pictures import Mark, Picture, Point, Span, Theme, draw
+from plumbline_analysis.settings import Settings
 from plumbline_analysis.signals import repository as signals
 from plumbline_analysis.signals import service as series
+from plumbline_analysis.signals.rules import Question
 from plumbline_analysis.watched import repository as watched
 from plumbline_common import offload
 from plumbline_common.schemas import Slo
@@ -23,11 +25,13 @@ from plumbline_common.schemas import Slo
 LEAST_AROUND = timedelta(minutes=20)
 """An anomaly is shown with as much before it as it lasts, and at least so much."""
 LONGEST = timedelta(days=30)
+SLICES = 720
+"""About one for each pixel in width."""
 MARKS = 20
 """Deployments that are shown, the latest."""
 
 
-async def of_anomaly(session: AsyncSession, id: UUID, theme: Theme, native_seconds: int) -> str:
+async def of_anomaly(session: AsyncSession, id: UUID, theme: Theme, settings: Settings) -> str:
     """An anomaly with what came before and after it. Raises `NotFound`."""
     anomaly = await anomalies.one(session, id)
     last = anomaly.end or datetime.now(UTC)
@@ -37,23 +41,23 @@ async def of_anomaly(session: AsyncSession, id: UUID, theme: Theme, native_secon
     end = max(min(last + around / 4, datetime.now(UTC)), start + LEAST_AROUND)
     signal = await signals.one(session, anomaly.signal_id)
     said = f"{anomaly.severity}, {anomaly.state.replace('_', ' ')}; {_lasted(lasted)}; {_stretch(start, end)}"
-    return await _drawn(session, signal, start, end, native_seconds, theme, anomaly.title, said)
+    return await _drawn(session, signal, start, end, settings, theme, anomaly.title, said)
 
 
 async def of_signal(
-    session: AsyncSession, id: UUID, start: datetime | None, end: datetime | None, theme: Theme, native_seconds: int
+    session: AsyncSession, id: UUID, start: datetime | None, end: datetime | None, theme: Theme, settings: Settings
 ) -> str:
     """A signal over a range. Raises `NotFound`, and `Invalid` for a range that can't be meant."""
     signal = await signals.one(session, id)
     start, end = series.asked_range(start, end)
-    return await _drawn(session, signal, start, end, native_seconds, theme)
+    return await _drawn(session, signal, start, end, settings, theme)
 
 
 async def of_service(
-    session: AsyncSession, name: str, start: datetime | None, end: datetime | None, theme: Theme, native_seconds: int
+    session: AsyncSession, name: str, start: datetime | None, end: datetime | None, theme: Theme, settings: Settings
 ) -> str:
     """How unusual the signals of a service are together. Raises `Invalid` for a range that can't be meant."""
-    found = await groups.scores(session, name, start, end, None, native_seconds)
+    found = await groups.scores(session, name, start, end, None, settings.evaluation_interval_seconds)
     deployed, _ = await deployments.page(session, name, found.start, found.end, 0, MARKS)
     worst = max(found.alarms, key=lambda each: each.score, default=None)
     picture = Picture(
@@ -83,12 +87,12 @@ async def _drawn(
     signal: Signal,
     start: datetime,
     end: datetime,
-    native_seconds: int,
+    settings: Settings,
     theme: Theme,
     title: str | None = None,
     subtitle: str | None = None,
 ) -> str:
-    found = await series.series_of(session, signal, start, end, None, None, native_seconds)
+    found = await series.series_of(session, signal, Question(start, end, slices=SLICES), settings)
     unit = wording.unit_of(found.aggregation, found.unit)
     of_service = f" of {signal.service}" if signal.service else ""
     deployed, _ = await deployments.page(session, signal.service, start, end, 0, MARKS) if signal.service else ([], 0)

@@ -1,4 +1,4 @@
-"""Daily partitions of the tables of points and of logs: made ahead, dropped when their retention is over."""
+"""Partitions by days of the tables of points, rollups and logs: made ahead, dropped when their retention is over."""
 
 import re
 from collections.abc import Sequence
@@ -9,7 +9,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 # Any constant will do: it keeps two processes from making the same partition. ("parts" in ASCII)
 _LOCK = 0x7061727473
-_NAME = re.compile(r"^[a-z_]+_(\d{8})$")
+_EPOCH = date(1970, 1, 1)
+_NAME = re.compile(r"^[a-z0-9_]+_(\d{8})$")
 
 
 def _name(table: str, day: date) -> str:
@@ -21,16 +22,18 @@ def _midnight(day: date) -> str:
 
 
 async def maintain(
-    session: AsyncSession, tables: Sequence[str], first: date, last: date, expired_before: date
+    session: AsyncSession, tables: Sequence[str], first: date, last: date, expired_before: date, days: int = 1
 ) -> None:
     """Make the partitions of `tables` for the days `first` to `last` and drop those of days before `expired_before`.
 
-    In the caller's transaction. Safe with several processes: one does it, the others then find it done.
+    A partition holds so many `days`, counted from 1970-01-01. In the caller's transaction. Safe with several
+    processes: one does it, the others then find it done.
     """
+    length = timedelta(days=days)
     await session.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
     there = await existing(session, tables)
     for table in tables:
-        day = first
+        day = first - timedelta(days=(first - _EPOCH).days % days)
         while day <= last:
             if (name := _name(table, day)) not in there:
                 # ATTACH lets writers of the other partitions go on; CREATE … PARTITION OF would stop them.
@@ -38,17 +41,17 @@ async def maintain(
                 await session.execute(
                     text(
                         f"ALTER TABLE {table} ATTACH PARTITION {name}"
-                        f" FOR VALUES FROM ('{_midnight(day)}') TO ('{_midnight(day + timedelta(days=1))}')"
+                        f" FOR VALUES FROM ('{_midnight(day)}') TO ('{_midnight(day + length)}')"
                     )
                 )
-            day += timedelta(days=1)
+            day += length
     for name, day in there.items():
-        if day < expired_before:
+        if day + length <= expired_before:
             await session.execute(text(f"DROP TABLE {name}"))
 
 
 async def existing(session: AsyncSession, tables: Sequence[str]) -> dict[str, date]:
-    """The partitions of `tables`, and their days."""
+    """The partitions of `tables`, and the first day of each."""
     rows = await session.scalars(
         text(
             "SELECT part.relname FROM pg_inherits JOIN pg_class part ON part.oid = inhrelid"

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import orjson
 from asyncpg.exceptions import CheckViolationError, UniqueViolationError
-from sqlalchemy import ARRAY, LargeBinary, bindparam, select, text
+from sqlalchemy import ARRAY, LargeBinary, Text, bindparam, select, text
 from sqlalchemy.dialects.postgresql import JSONB, insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -78,10 +78,37 @@ def _row(each: Series) -> dict[str, Any]:
         "temporality": each.head.temporality,
         "monotonic": each.head.monotonic,
         "scope": each.head.scope,
-        "service": resource.get("service.name") or each.attributes.get("service.name"),
+        "service": each.service or None,
         "resource": resource,
         "attributes": resource | each.attributes,
     }
+
+
+_COUNTS = text(
+    "SELECT coalesce(service, '') AS service, metric, count(*) AS series FROM signals WHERE kind <> 'indicator'"
+    " AND (service = ANY(:services) OR (:unnamed AND service IS NULL)) GROUP BY 1, 2"
+).bindparams(bindparam("services", type_=ARRAY(Text)))
+
+
+async def series_counts(session: AsyncSession, services: Collection[str]) -> dict[str, dict[str, int]]:
+    """How many series each metric of these services has; "" are those without a service."""
+    found: dict[str, dict[str, int]] = {}
+    rows = await session.execute(_COUNTS, {"services": list(services), "unnamed": "" in services})
+    for row in rows:
+        found.setdefault(row.service, {})[row.metric] = row.series
+    return found
+
+
+# One step down the index for each service, not one for each series.
+_SERVICES = text(
+    "WITH RECURSIVE named AS ((SELECT min(service) AS service FROM signals) UNION ALL"
+    " SELECT (SELECT min(service) FROM signals WHERE signals.service > named.service) FROM named"
+    " WHERE named.service IS NOT NULL) SELECT count(service) FROM named"
+)
+
+
+async def count_services(session: AsyncSession) -> int:
+    return int((await session.execute(_SERVICES)).scalar_one())
 
 
 def _layout_identity(layout: Layout) -> bytes:

@@ -1,6 +1,6 @@
 """From a decoded batch to rows: which series each point belongs to, and the columns to store. Pure, CPU-bound."""
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Collection, Hashable, Iterator, Mapping
 from dataclasses import dataclass, field
 from hashlib import blake2b
 
@@ -10,7 +10,7 @@ import orjson
 
 from plumbline_analysis.points.directory import Directory
 from plumbline_analysis.sources import batch as batches
-from plumbline_analysis.sources.batch import Batch, Block, Head, Histogram, Layout
+from plumbline_analysis.sources.batch import Batch, Block, Head, Histogram, Layout, Unstorable
 
 Int64 = npt.NDArray[np.int64]
 Float64 = npt.NDArray[np.float64]
@@ -25,6 +25,8 @@ class Series:
     identity: bytes
     head: Head
     attributes: dict[str, str]
+    service: str
+    """`service.name` of the resource or else of the point; empty where there is none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,12 +51,16 @@ class HistogramRows:
 
 @dataclass(slots=True)
 class Resolved:
-    """`numbers[i]` are the signals of block i's points; `series` by identity, and `keys` where each is wanted."""
+    """`numbers[i]` are the signals of block i's points; `series` by identity, and `keys` where each is wanted.
+
+    `faults[i]` says why no point of a key of block i can be stored.
+    """
 
     batch: Batch
     numbers: list[Int64] = field(default_factory=list)
     series: dict[bytes, Series] = field(default_factory=dict)
     keys: list[dict[Hashable, bytes]] = field(default_factory=list)
+    faults: list[dict[Hashable, str]] = field(default_factory=list)
 
 
 def identity(head: Head, attributes: Mapping[str, str]) -> bytes:
@@ -80,40 +86,95 @@ def resolve(batch: Batch, directory: Directory) -> Resolved:
     """
     found = Resolved(batch)
     for block in batch.blocks:
-        numbers = np.array(directory.numbers(block.head, block.keys), np.int64)
+        numbers = np.array(directory.numbers(block.group, block.keys), np.int64)
         keys: dict[Hashable, bytes] = {}
+        faults: dict[Hashable, str] = {}
         if (unknown := np.flatnonzero(numbers == UNKNOWN)).size:
-            keys = _describe(found, block, numbers, unknown)
+            for key in dict.fromkeys(block.keys[index] for index in unknown.tolist()):
+                _describe(found, block, key, keys, faults)
         found.numbers.append(numbers)
         found.keys.append(keys)
+        found.faults.append(faults)
+    _refuse(found)
     return found
 
 
-def _describe(found: Resolved, block: Block, numbers: Int64, unknown: Int64) -> dict[Hashable, bytes]:
-    keys: dict[Hashable, bytes] = {}
-    faults: dict[Hashable, str] = {}
-    for index in unknown.tolist():
-        key = block.keys[index]
-        if key not in keys and key not in faults:
-            attributes = block.attributes(key)
-            if (fault := batches.attributes_fault(attributes)) is not None:
-                faults[key] = fault
-            else:
-                keys[key] = identity(block.head, attributes)
-                found.series[keys[key]] = Series(keys[key], block.head, attributes)
-        if key in faults:
-            numbers[index] = REFUSED
-            found.batch.accepted -= 1
-            found.batch.reject(1, faults[key], block.head.metric)
-    return keys
+def _describe(
+    found: Resolved, block: Block, key: Hashable, keys: dict[Hashable, bytes], faults: dict[Hashable, str]
+) -> None:
+    try:
+        head, attributes = block.describe(key)
+    except Unstorable as refused:
+        faults[key] = str(refused)
+        return
+    if (fault := batches.series_fault(head, attributes)) is not None:
+        faults[key] = fault
+        return
+    keys[key] = identity(head, attributes)
+    service = dict(head.resource).get(batches.SERVICE) or attributes.get(batches.SERVICE, "")
+    found.series[keys[key]] = Series(keys[key], head, attributes, service)
 
 
-def place(found: Resolved, numbers: Mapping[bytes, int]) -> None:
-    """Put the now known signals where they are wanted."""
+def _refuse(found: Resolved) -> None:
+    """Reject the points of the keys that have a fault."""
+    for block, row, faults in zip(found.batch.blocks, found.numbers, found.faults, strict=True):
+        if not faults:
+            continue
+        places: dict[str, list[int]] = {}
+        for index in np.flatnonzero(row == UNKNOWN).tolist():
+            if (fault := faults.get(block.keys[index])) is not None:
+                places.setdefault(fault, []).append(index)
+        for fault, members in places.items():
+            _reject(found, block, row, np.array(members), fault)
+
+
+def _reject(found: Resolved, block: Block, row: Int64, members: Int64, reason: str) -> None:
+    row[members] = REFUSED
+    found.batch.accepted -= members.size
+    found.batch.reject(members.size, reason, batches.metric_of(block, block.keys[members[0]]))
+
+
+def leave_out(found: Resolved, services: Collection[str], reason: str) -> None:
+    """Reject all points of these services."""
+    for place, block in enumerate(found.batch.blocks):
+        if block.service in services:
+            row = found.numbers[place]
+            if (members := np.flatnonzero(row != REFUSED)).size:
+                _reject(found, block, row, members, reason)
+                found.faults[place] |= {block.keys[index]: reason for index in members.tolist()}
+            for identity in found.keys[place].values():
+                found.series.pop(identity, None)
+            found.keys[place] = {}
+
+
+def place(found: Resolved, numbers: Mapping[bytes, int], refused: Mapping[bytes, str]) -> None:
+    """Put the now known signals where they are wanted; the points of refused series are rejected with the reason."""
+    for keys, faults in zip(found.keys, found.faults, strict=True):
+        faults |= {key: refused[identity] for key, identity in keys.items() if identity in refused}
+    _refuse(found)
     for block, row, keys in zip(found.batch.blocks, found.numbers, found.keys, strict=True):
         if keys:
             for index in np.flatnonzero(row == UNKNOWN).tolist():
                 row[index] = numbers[keys[block.keys[index]]]
+
+
+def taken(found: Resolved) -> tuple[int, int]:
+    """How many number points and how many histogram points are not refused."""
+    numbers = histograms = 0
+    for block, row in zip(found.batch.blocks, found.numbers, strict=True):
+        count = int((row != REFUSED).sum())
+        if isinstance(block.values, np.ndarray):
+            numbers += count
+        else:
+            histograms += count
+    return numbers, histograms
+
+
+def refusals(found: Resolved) -> Iterator[tuple[int, int, str]]:
+    """Each point that was refused: the place of its block, its own in there, and the reason."""
+    for place, (block, row) in enumerate(zip(found.batch.blocks, found.numbers, strict=True)):
+        for index in np.flatnonzero(row == REFUSED).tolist():
+            yield place, index, found.faults[place][block.keys[index]]
 
 
 def number_rows(found: Resolved) -> NumberRows | None:

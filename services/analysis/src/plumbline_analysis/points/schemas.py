@@ -8,14 +8,16 @@ from plumbline_analysis.sources.batch import MAX_ATTRIBUTE_VALUE, MAX_ATTRIBUTES
 from plumbline_common.schemas import Name, Schema, Text
 
 _Value = Annotated[Text, StringConstraints(max_length=MAX_ATTRIBUTE_VALUE)]
+Metric = Annotated[Text, StringConstraints(strip_whitespace=True, min_length=1, max_length=MAX_METRIC_NAME)]
+Unit = Annotated[Text, StringConstraints(max_length=MAX_UNIT)]
 Attributes = Annotated[dict[Name, _Value], Field(max_length=MAX_ATTRIBUTES)]
 
 
 class PushedPoint(Schema):
     """One measurement of a gauge."""
 
-    metric: Annotated[Text, StringConstraints(strip_whitespace=True, min_length=1, max_length=MAX_METRIC_NAME)]
-    unit: Annotated[Text, StringConstraints(max_length=MAX_UNIT)] = ""
+    metric: Metric
+    unit: Unit = ""
     """In UCUM's notation, as OpenTelemetry has it: s, By, 1, {request}."""
     attributes: Attributes = {}
     resource: Attributes = {}

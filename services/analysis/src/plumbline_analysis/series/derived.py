@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from plumbline_analysis.series import slices
 from plumbline_analysis.series.histograms import Point
-from plumbline_analysis.series.slices import Float64, Grid, Int64, Observed, Samples
+from plumbline_analysis.series.slices import Added, Float64, Grid, Int64, Observed, Samples
 from plumbline_analysis.sources.batch import Kind, Temporality
 from plumbline_common.schemas import Aggregation
 
@@ -26,7 +26,7 @@ class SignalInfo:
 
     @property
     def is_histogram(self) -> bool:
-        return self.kind in (Kind.HISTOGRAM, Kind.EXPONENTIAL_HISTOGRAM)
+        return self.kind in (Kind.HISTOGRAM, Kind.EXPONENTIAL_HISTOGRAM, Kind.BUCKET)
 
     @property
     def is_counter(self) -> bool:
@@ -54,7 +54,12 @@ class Points:
     @cached_property
     def observed(self) -> list[Observed]:
         """What each histogram point adds, in the order of time."""
-        found: list[Observed] = []
+        return slices.in_buckets(self.added)
+
+    @property
+    def added(self) -> list[Added]:
+        """As `observed`, each as a point of its own."""
+        found: list[Added] = []
         for cumulative in (True, False):
             numbers = {
                 signal.number
@@ -62,8 +67,8 @@ class Points:
                 if (signal.temporality is Temporality.CUMULATIVE) is cumulative
             }
             own = [point for point in self.histograms if point.signal in numbers]
-            found += slices.observed(own, cumulative=cumulative)
-        found.sort(key=lambda each: each.time)
+            found += slices.added(own, cumulative=cumulative)
+        found.sort(key=lambda each: each.point.time)
         return found
 
     def of(self, signals: Sequence[SignalInfo]) -> "Points":
@@ -107,6 +112,11 @@ def counts(points: Points, grid: Grid, le: float | None, *, counter: bool) -> Fl
     return np.where(np.isnan(found), levels, found + np.nan_to_num(levels, nan=0.0))
 
 
+def samples(points: Points) -> Samples:
+    """What is measured by the numbers: increases of counters, values of levels."""
+    return _joined(_counters(points, gauges=False), _levels(points))
+
+
 def _of_counters(samples: Samples, grid: Grid, aggregation: Aggregation) -> Float64:
     if aggregation == "sum":
         return slices.total(samples, grid)
@@ -134,7 +144,10 @@ def _counters(points: Points, *, gauges: bool) -> Samples:
                 points.signal[rows], start[rows], points.time[rows], points.value[rows], cumulative=cumulative
             )
         )
-    first, second = parts
+    return _joined(*parts)
+
+
+def _joined(first: Samples, second: Samples) -> Samples:
     return Samples(
         np.concatenate((first.signal, second.signal)),
         np.concatenate((first.time, second.time)),

@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from plumbline_analysis.sources.batch import Layout
 
+Int64 = npt.NDArray[np.int64]
 Float64 = npt.NDArray[np.float64]
 
 
@@ -48,19 +49,26 @@ class Buckets:
 
 def buckets(point: Point) -> Buckets:
     """The disjoint buckets of one point, ascending."""
-    layout = point.layout
-    if layout.scale is None:
-        lower, upper = _explicit_edges(layout)
-        return Buckets(lower, upper, np.array(point.counts, np.float64))
-    # Bucket i of an exponential histogram is (base^i, base^(i+1)] with base = 2^(2^-scale).
-    above = _powers(layout.scale, point.offset, len(point.counts))
-    below = -_powers(layout.scale, point.negative_offset, len(point.negative_counts))[::-1]
-    zero = layout.zero_threshold
-    return Buckets(
-        np.concatenate((below[:-1], [-zero], above[:-1])),
-        np.concatenate((below[1:], [zero], above[1:])),
-        np.concatenate((point.negative_counts[::-1], [point.zero_count], point.counts)).astype(np.float64),
+    lower, upper = edges(
+        point.layout, point.offset, len(point.counts), point.negative_offset, len(point.negative_counts)
     )
+    counts: tuple[int, ...] = point.counts
+    if point.layout.scale is not None:
+        counts = (*point.negative_counts[::-1], point.zero_count, *point.counts)
+    return Buckets(lower, upper, np.array(counts, np.float64))
+
+
+def edges(
+    layout: Layout, offset: int, count: int, negative_offset: int, negative_count: int
+) -> tuple[Float64, Float64]:
+    """Lower and upper bounds of the buckets, ascending: of exponential ones the negative, zero's, the positive."""
+    if layout.scale is None:
+        return _explicit_edges(layout)
+    # Bucket i of an exponential histogram is (base^i, base^(i+1)] with base = 2^(2^-scale).
+    above = _powers(layout.scale, offset, count)
+    below = -_powers(layout.scale, negative_offset, negative_count)[::-1]
+    zero = layout.zero_threshold
+    return np.concatenate((below[:-1], [-zero], above[:-1])), np.concatenate((below[1:], [zero], above[1:]))
 
 
 @lru_cache(maxsize=1024)
@@ -138,6 +146,22 @@ def quantile(histogram: Buckets, q: float) -> float:
         return float(edges[place])
     part = (target - below[place - 1]) / (before - below[place - 1])
     return float(edges[place - 1] + (edges[place] - edges[place - 1]) * part)
+
+
+def quantiles(lower: Float64, upper: Float64, counts: Int64, q: float) -> Float64:
+    """`quantile` of each of n histograms with the same disjoint ascending buckets; shape (n,).
+
+    `lower` and `upper` of shape (k,), `counts` of (n, k). O(n k).
+    """
+    below = np.cumsum(counts, axis=1)
+    target = q * below[:, -1]
+    place = (below >= target[:, None]).argmax(axis=1)
+    row = np.arange(len(counts))
+    low, high, held = lower[place], upper[place], counts[row, place]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        inside = low + (high - low) * (target - (below[row, place] - held)) / held
+    found = np.where(np.isfinite(inside) & (high > low), inside, np.where(np.isfinite(high), high, low))
+    return np.where((below[:, -1] > 0) & np.isfinite(found), found, np.nan)
 
 
 def increase(point: Point, before: Point | None, *, first_span: int) -> Point | None:

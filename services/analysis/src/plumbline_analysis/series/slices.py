@@ -68,6 +68,14 @@ class Samples:
 
 
 @dataclass(frozen=True)
+class Added:
+    """What one point of a histogram adds to its predecessor, itself as a point, and over how many seconds."""
+
+    point: Point
+    seconds: float
+
+
+@dataclass(frozen=True)
 class Observed:
     """What one point of a histogram adds: the observations between its predecessor and itself."""
 
@@ -102,23 +110,33 @@ def level_samples(signal: Int64, time: Int64, value: Float64) -> Samples:
     return Samples(signal, time, value, change, seconds)
 
 
-def observed(points: Iterable[Point], *, cumulative: bool) -> list[Observed]:
+def added(points: Iterable[Point], *, cumulative: bool) -> list[Added]:
     """What each histogram point adds, in the order of time; baselines are left out."""
     found = []
     before: Point | None = None
     for point in sorted(points, key=lambda each: (each.signal, each.start, each.time)):
         if before is not None and (before.signal, before.start) != (point.signal, point.start):
             before = None
-        added = histograms.increase(point, before, first_span=counters.FIRST_SPAN) if cumulative else point
+        new = histograms.increase(point, before, first_span=counters.FIRST_SPAN) if cumulative else point
         since = before.time if cumulative and before is not None else point.start
         before = point
-        if added is not None:
-            seconds = (point.time - since) / 1e6 if 0 < since < point.time else float("nan")
-            found.append(
-                Observed(point.signal, point.time, seconds, added.count, added.sum, histograms.buckets(added))
-            )
-    found.sort(key=lambda each: each.time)
+        if new is not None:
+            found.append(Added(new, (point.time - since) / 1e6 if 0 < since < point.time else float("nan")))
+    found.sort(key=lambda each: each.point.time)
     return found
+
+
+def observed(points: Iterable[Point], *, cumulative: bool) -> list[Observed]:
+    """As `added`, in buckets."""
+    return in_buckets(added(points, cumulative=cumulative))
+
+
+def in_buckets(points: Iterable[Added]) -> list[Observed]:
+    return [
+        Observed(new.signal, new.time, each.seconds, new.count, new.sum, histograms.buckets(new))
+        for each in points
+        for new in (each.point,)
+    ]
 
 
 # --- Numbers --------------------------------------------------------------------------------------------

@@ -6,7 +6,8 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Query, Request
 from pydantic import AwareDatetime
 
-from plumbline_analysis.signals import service
+from plumbline_analysis.signals import rules, service
+from plumbline_analysis.signals.rules import Question
 from plumbline_analysis.signals.schemas import SeriesResponse, SignalPage, SignalResponse
 from plumbline_common import web
 from plumbline_common.auth import UserInfo, require
@@ -46,7 +47,14 @@ async def series(
     end: Annotated[AwareDatetime | None, Query(alias="to", description="Now if left out")] = None,
     step: Annotated[int | None, Query(ge=1, le=86_400 * 7, description="Seconds a slice")] = None,
     aggregation: Annotated[Aggregation | None, Query(description="How the points of a slice become one")] = None,
+    max_points: Annotated[
+        int | None,
+        Query(ge=3, le=rules.MAX_SLICES, description="Of more slices, those that draw the same line (LTTB)"),
+    ] = None,
 ) -> SeriesResponse:
-    """The values of a signal in equal slices. An indicator's come with expected value, band and score."""
-    native = request.app.state.settings.evaluation_interval_seconds
-    return await service.series(session, id, start, end, step, aggregation, native)
+    """The values of a signal in equal slices. An indicator's come with expected value, band and score.
+
+    Slices of whole minutes or hours are made of rollups, so that long ranges are quick and outlive the points.
+    """
+    question = Question(start, end, step, aggregation, max_points)
+    return await service.series(session, id, question, request.app.state.settings)

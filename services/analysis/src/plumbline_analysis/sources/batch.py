@@ -20,6 +20,8 @@ Int64 = npt.NDArray[np.int64]
 UInt64 = npt.NDArray[np.uint64]
 Float64 = npt.NDArray[np.float64]
 
+SERVICE = "service.name"
+
 MAX_METRIC_NAME = 255
 MAX_UNIT = 63
 MAX_ATTRIBUTES = 64
@@ -45,11 +47,17 @@ class Undecodable(Invalid):
     title = "The telemetry could not be decoded"
 
 
+class Unstorable(ValueError):
+    """Why no point of a series can be stored."""
+
+
 class Kind(StrEnum):
     GAUGE = "gauge"
     SUM = "sum"
     HISTOGRAM = "histogram"
     EXPONENTIAL_HISTOGRAM = "exponential_histogram"
+    BUCKET = "bucket"
+    """One bucket of a classic histogram of Prometheus: the counter of the observations up to its attribute `le`."""
     INDICATOR = "indicator"
     """A derived signal: the series that an SLO of a requirement judges."""
 
@@ -104,15 +112,22 @@ class Histogram:
     negative_counts: tuple[int, ...] = ()
 
 
+Described = tuple[Head, dict[str, str]]
+"""What a series is: its head, and the attributes of its points."""
+
+
 @dataclass(slots=True)
 class Block:
-    """The points of one head. Column i of each list is point i; `keys[i]` names its attributes.
+    """Points of the series of one service that are known under one group. Column i of each list is point i; `keys[i]`
+    names its series.
 
-    `attributes` turns a key into the attributes; it raises `Undecodable` where the key holds none.
+    `describe` turns a key into what its series is. It raises `Unstorable` where no such series can be stored, and
+    `Undecodable` where the key is damaged.
     """
 
-    head: Head
-    attributes: Callable[[Any], dict[str, str]]
+    group: Hashable
+    service: str
+    describe: Callable[[Any], Described]
     keys: list[Hashable]
     start: Int64
     time: Int64
@@ -167,6 +182,11 @@ def relevant(attributes: Sequence[tuple[str, str]]) -> tuple[tuple[str, str], ..
     return tuple(sorted(dict(pair for pair in attributes if not pair[0].startswith(_DESCRIPTIVE)).items()))
 
 
+def series_fault(head: Head, attributes: dict[str, str]) -> str | None:
+    """Why a series can't be stored; None where it can."""
+    return head_fault(head) or attributes_fault(attributes)
+
+
 def head_fault(head: Head) -> str | None:
     """Why no point of this metric can be stored; None where they can."""
     if not head.metric:
@@ -218,10 +238,21 @@ def add(
     values: Float64 | list[Histogram],
 ) -> None:
     """Add the points of one metric to `batch`, without those whose time or value can't be taken."""
-    if not keys:
-        return
     time, start = (time_nano // 1000).astype(np.int64), (start_nano // 1000).astype(np.int64)
-    fit = np.ones(len(keys), bool)
+    service = dict(head.resource).get(SERVICE, "")
+
+    def describe(key: Any) -> Described:
+        return head, attributes(key)
+
+    add_block(batch, window, Block(head, service, describe, keys, start, time, values))
+
+
+def add_block(batch: Batch, window: Window, block: Block) -> None:
+    """Add the points of a block to `batch`, without those whose time or value can't be taken."""
+    if not block.keys:
+        return
+    time, start, values = block.time, block.start, block.values
+    fit = np.ones(len(block.keys), bool)
     for wrong, reason in (
         (time == 0, "the point has no time"),
         (time < window.earliest, f"the time is more than {window.past_hours:g} h in the past"),
@@ -229,17 +260,36 @@ def add(
         (start > time, "the start time is after the time"),
         (~np.isfinite(values) if isinstance(values, np.ndarray) else None, "the value is not a finite number"),
     ):
-        if wrong is not None and wrong.any():
-            batch.reject(int((fit & wrong).sum()), reason, head.metric)
+        if wrong is not None and (faulty := np.flatnonzero(fit & wrong)).size:
+            batch.reject(faulty.size, reason, metric_of(block, block.keys[faulty[0]]))
             fit &= ~wrong
     if not fit.all():
-        chosen = np.flatnonzero(fit)
-        keys = [keys[i] for i in chosen]
-        time, start = time[chosen], start[chosen]
-        values = values[chosen] if isinstance(values, np.ndarray) else [values[i] for i in chosen]
-    if keys:
-        batch.accepted += len(keys)
-        batch.blocks.append(Block(head, attributes, keys, start, time, values))
+        block = chosen(block, np.flatnonzero(fit))
+    if block.keys:
+        batch.accepted += len(block.keys)
+        batch.blocks.append(block)
+
+
+def chosen(block: Block, places: Int64) -> Block:
+    """Some of a block's points."""
+    values = block.values
+    return Block(
+        block.group,
+        block.service,
+        block.describe,
+        [block.keys[place] for place in places.tolist()],
+        block.start[places],
+        block.time[places],
+        values[places] if isinstance(values, np.ndarray) else [values[place] for place in places.tolist()],
+    )
+
+
+def metric_of(block: Block, key: Hashable) -> str:
+    """The metric of one of a block's keys, to name it to the sender; empty where it has none."""
+    try:
+        return block.describe(key)[0].metric
+    except Unstorable:
+        return ""
 
 
 _MAX_COUNT = 2**63 - 1

@@ -1,6 +1,8 @@
-"""Content encodings of a request body: `identity` and `gzip`, never more than a limit once decompressed."""
+"""Content encodings of a request body: `identity`, `gzip` and `snappy`, never more than a limit once decompressed."""
 
 import zlib
+
+import cramjam
 
 from plumbline_analysis.sources.batch import Undecodable
 from plumbline_common.errors import TooLarge, UnsupportedMedia
@@ -22,6 +24,19 @@ def decompress(body: bytes, encoding: str, limit: int) -> bytes:
             return _gunzip(body, limit)
         case other:
             raise UnsupportedMedia(f"the content encoding {other[:50]!r} is not supported: send gzip or identity")
+
+
+def unsnap(body: bytes, encoding: str, limit: int) -> bytes:
+    """As `decompress`, of Snappy's block format, which remote-write demands: it is what no encoding means."""
+    if encoding.strip().lower() not in ("", "snappy"):
+        raise UnsupportedMedia(f"the content encoding {encoding.strip()[:50]!r} is not supported: send snappy")
+    try:
+        # The length stands at the beginning, and no more than that is ever unpacked.
+        if cramjam.snappy.decompress_raw_len(body) > limit:
+            raise TooLarge(f"the body is larger than {limit} bytes once decompressed")
+        return bytes(cramjam.snappy.decompress_raw(body))
+    except cramjam.DecompressionError as error:
+        raise Undecodable(f"the body is not in Snappy's block format: {error}") from None
 
 
 def _gunzip(body: bytes, limit: int) -> bytes:

@@ -13,21 +13,8 @@ their likes of logs and traces.
 
 from typing import Any
 
-from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+from plumbline_analysis.sources import wire
 
-_Field = descriptor_pb2.FieldDescriptorProto
-_TYPES = {
-    "bytes": _Field.TYPE_BYTES,
-    "string": _Field.TYPE_STRING,
-    "bool": _Field.TYPE_BOOL,
-    "double": _Field.TYPE_DOUBLE,
-    "fixed64": _Field.TYPE_FIXED64,
-    "sfixed64": _Field.TYPE_SFIXED64,
-    "int32": _Field.TYPE_INT32,
-    "sint32": _Field.TYPE_SINT32,
-    "uint32": _Field.TYPE_UINT32,
-    "uint64": _Field.TYPE_UINT64,
-}
 _POINT = {"repeated bytes attributes": 7, "fixed64 start_time_unix_nano": 2, "fixed64 time_unix_nano": 3}
 
 _MESSAGES: dict[str, dict[str, int]] = {
@@ -106,42 +93,7 @@ _MESSAGES: dict[str, dict[str, int]] = {
     "TracesRequest": {"repeated ResourceSpans resource_spans": 1},
 }
 
-
-def _build() -> dict[str, Any]:
-    package = "plumbline.otlp"
-    file = descriptor_pb2.FileDescriptorProto(name="plumbline/otlp.proto", package=package, syntax="proto3")
-    for name, fields in _MESSAGES.items():
-        message = file.message_type.add(name=name)
-        optional = []
-        for declaration, number in fields.items():
-            *label, kind, field_name = declaration.split()
-            field = message.field.add(
-                name=field_name,
-                number=number,
-                label=_Field.LABEL_REPEATED if label == ["repeated"] else _Field.LABEL_OPTIONAL,
-                type=_TYPES.get(kind, _Field.TYPE_MESSAGE),
-            )
-            if kind not in _TYPES:
-                field.type_name = f".{package}.{kind}"
-            if label == ["oneof"]:
-                if not message.oneof_decl:
-                    message.oneof_decl.add(name="data")
-                field.oneof_index = 0
-            if label == ["optional"]:
-                field.proto3_optional = True
-                optional.append(field)
-        # proto3 presence is a oneof of its own; those come after the real ones.
-        for field in optional:
-            field.oneof_index = len(message.oneof_decl)
-            message.oneof_decl.add(name=f"_{field.name}")
-    pool = descriptor_pool.DescriptorPool()
-    pool.Add(file)
-    return {
-        name: message_factory.GetMessageClass(pool.FindMessageTypeByName(f"{package}.{name}")) for name in _MESSAGES
-    }
-
-
-_CLASSES = _build()
+_CLASSES = wire.classes("plumbline.otlp", _MESSAGES)
 Request: Any = _CLASSES["Request"]
 """`Request.FromString(body)`; raises `google.protobuf.message.DecodeError`."""
 LogsRequest: Any = _CLASSES["LogsRequest"]

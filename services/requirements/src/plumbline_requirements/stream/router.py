@@ -1,27 +1,19 @@
 """HTTP in, one service call."""
 
-import logging
 from collections.abc import AsyncIterator
 from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Header, Query, Request
-from sse_starlette import EventSourceResponse
-from sse_starlette.sse import SendTimeoutError
-from starlette.types import Receive, Scope, Send
 
+from plumbline_common import sse
 from plumbline_common.auth import UserInfo, require
 from plumbline_common.schemas import Name, Team
 from plumbline_requirements.stream.rules import Filter
-from plumbline_requirements.stream.schemas import EventName, LastEventId
+from plumbline_requirements.stream.schemas import EventName
 from plumbline_requirements.stream.service import Streams
 
-log = logging.getLogger(__name__)
-
 router = APIRouter(prefix="/api/v1/events", tags=["events"])
-
-FAREWELL_SECONDS = 2
-"""How long a stream may take to end by itself when the server stops."""
 
 _EXAMPLE = """\
 retry: 2000
@@ -54,29 +46,21 @@ async def place(request: Request) -> AsyncIterator[Streams]:
         yield streams
 
 
-class _Stream(EventSourceResponse):
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        try:
-            await super().__call__(scope, receive, send)
-        except SendTimeoutError:
-            log.info("a stream is cut off: its reader takes nothing")
-
-
-@router.get("/stream", response_class=_Stream, response_model=None, responses=_ANSWER)
+@router.get("/stream", response_class=sse.EventStream, response_model=None, responses=_ANSWER)
 async def stream(
     actor: Viewer,
     streams: Annotated[Streams, Depends(place)],
     last_event_id: Annotated[
-        LastEventId | None, Header(alias="Last-Event-ID", description="Resume after this event")
+        sse.LastEventId | None, Header(alias="Last-Event-ID", description="Resume after this event")
     ] = None,
     since: Annotated[
-        LastEventId | None, Query(alias="last_event_id", description="The same, for a first connection")
+        sse.LastEventId | None, Query(alias="last_event_id", description="The same, for a first connection")
     ] = None,
     type: Annotated[list[EventName] | None, Query(max_length=20, description="Events by name")] = None,
     requirement_id: Annotated[UUID | None, Query()] = None,
     service: Annotated[Name | None, Query()] = None,
     owner_team: Annotated[Team | None, Query()] = None,
-) -> EventSourceResponse:
+) -> sse.EventStream:
     """What happens to requirements, as it happens: one event for each in the service's log.
 
     `id` is the position in the log, `event` the subject without its version, `data` a structured CloudEvent. Without
@@ -87,11 +71,11 @@ async def stream(
     wanted = Filter(frozenset(type or ()), requirement_id, service, owner_team)
     asked = last_event_id or since
     start = await streams.start(None if asked is None else int(asked))
-    return _Stream(
+    return sse.EventStream(
         streams.follow(start, wanted, actor.expires_at),
         media_type="text/event-stream",
         ping=0,
         send_timeout=streams.send_timeout,
         shutdown_event=streams.shutdown,
-        shutdown_grace_period=FAREWELL_SECONDS,
+        shutdown_grace_period=sse.FAREWELL_SECONDS,
     )

@@ -10,11 +10,10 @@ from uuid import UUID
 
 import orjson
 
+from plumbline_common import sse
 from plumbline_common.events import PREFIX, registry
 
 PRODUCER = "requirements"
-RETRY_MS = 2000
-"""How long a client waits before it connects again."""
 CHUNK_BYTES = 64 * 1024
 
 
@@ -53,7 +52,7 @@ class Entry:
         }
         # The data is JSON already, on one line as `outbox.row_of` writes it.
         document = f'{json.dumps(attributes, separators=(",", ":"))[:-1]},"data":{self.data}}}'
-        return f"id: {self.position}\nevent: {name_of(self.subject)}\ndata: {document}\n\n".encode()
+        return sse.frame(self.position, name_of(self.subject), document)
 
     @cached_property
     def about(self) -> list[dict[str, Any]]:
@@ -118,21 +117,7 @@ class Kept:
         return self.oldest - 1 <= position <= self.newest
 
 
-def opening(position: int) -> bytes:
-    """What a stream begins with. The id lets a client that hears nothing else resume from here."""
-    return f"retry: {RETRY_MS}\nid: {position}\n\n".encode()
-
-
 def reset(asked: int, kept: Kept) -> bytes:
     """Tells the client that events are missing: it should load anew what it shows."""
     document = json.dumps({"last_event_id": asked, "oldest": kept.oldest, "newest": kept.newest})
-    return f"id: {kept.newest}\nevent: reset\ndata: {document}\n\n".encode()
-
-
-def heartbeat(position: int) -> bytes:
-    """A comment; the id moves a client past events that it does not want."""
-    return f": heartbeat\nid: {position}\n\n".encode()
-
-
-def comment(text: str) -> bytes:
-    return f": {text}\n\n".encode()
+    return sse.frame(kept.newest, "reset", document)

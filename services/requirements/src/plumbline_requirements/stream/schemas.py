@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from pydantic import AfterValidator, StringConstraints, WithJsonSchema
+from pydantic import AfterValidator, WithJsonSchema
 
 from plumbline_requirements.stream.rules import TYPES
 
@@ -15,5 +15,3 @@ def _known(name: str) -> str:
 
 EventName = Annotated[str, AfterValidator(_known), WithJsonSchema({"type": "string", "enum": list(TYPES)})]
 """The subject of an event without its version."""
-LastEventId = Annotated[str, StringConstraints(pattern=r"^[0-9]{1,19}$")]
-"""The id of the last event that arrived."""

@@ -11,8 +11,7 @@ from dataclasses import dataclass
 
 import anyio
 
-from plumbline_common import db, outbox, telemetry
-from plumbline_common.errors import Unavailable
+from plumbline_common import db, outbox, sse, telemetry
 from plumbline_requirements.stream import repository, rules
 from plumbline_requirements.stream.rules import Entry, Filter
 
@@ -24,11 +23,6 @@ PAGES_AT_ONCE = 2
 LOOK_BACK = 500
 """What the reader begins with, so that clients who come again after a restart do not each read the log."""
 TAIL_BYTES = 32 * 1024 * 1024
-
-
-class TooManyStreams(Unavailable):
-    slug = "too-many-streams"
-    title = "This process has no place for another stream"
 
 
 @dataclass(frozen=True)
@@ -94,9 +88,9 @@ class Streams:
 
     @contextlib.contextmanager
     def place(self) -> Iterator[None]:
-        """A place for one stream. Raises `TooManyStreams`."""
+        """A place for one stream. Raises `sse.TooManyStreams`."""
         if self._open >= self._limit:
-            raise TooManyStreams(f"{self._limit} streams are open here; try again later")
+            raise sse.TooManyStreams(f"{self._limit} streams are open here; try again later")
         self._open += 1
         telemetry.open_streams.add(1)
         self._wanted.set()
@@ -113,10 +107,10 @@ class Streams:
         async with self._sessions() as session:
             kept = await repository.kept(session)
         if last_id is None:
-            return Start(kept.newest, rules.opening(kept.newest))
+            return Start(kept.newest, sse.opening(kept.newest))
         if kept.follows(last_id):
-            return Start(last_id, rules.opening(last_id))
-        return Start(kept.newest, rules.opening(kept.newest) + rules.reset(last_id, kept))
+            return Start(last_id, sse.opening(last_id))
+        return Start(kept.newest, sse.opening(kept.newest) + rules.reset(last_id, kept))
 
     async def follow(self, start: Start, wanted: Filter, expires_at: float = math.inf) -> AsyncIterator[bytes]:
         """The stream: what the log holds after its start, then what comes, until `expires_at` or the shutdown."""
@@ -132,7 +126,7 @@ class Streams:
                 live = True
             elif live:
                 log.info("a stream is cut off: its reader is too slow")
-                yield rules.comment("too slow: resume from the last id")
+                yield sse.comment("too slow: resume from the last id")
                 return
             else:
                 try:
@@ -154,13 +148,13 @@ class Streams:
             if entries:
                 position = entries[-1].position
             if loop.time() >= beat_at:
-                yield rules.heartbeat(position)
+                yield sse.heartbeat(position)
                 beat_at = loop.time() + self._heartbeat
             if not entries:
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout_at(min(beat_at, ends_at)):
                         await news.wait()
-        yield rules.comment("the server stops" if self._ending else "the token has expired")
+        yield sse.comment("the server stops" if self._ending else "the token has expired")
 
     async def read(self) -> None:
         """Keep the tail while anyone follows; faults of the database are raised, to be run again after."""

@@ -1,0 +1,130 @@
+"""`plumbline signals`: detectors tried on the stored history of a signal."""
+
+from typing import Annotated, Any
+from urllib.parse import quote
+from uuid import uuid4
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from plumbline_cli import jobs, shell
+from plumbline_cli.shell import Caller, Code, calling, console, fail
+
+app = typer.Typer(help="Series and what watches them.", epilog=shell.EXIT_CODES, no_args_is_help=True)
+
+PATH = "/api/v1/signals"
+SHOWN = 20
+"""Alarms of each detector in a table; JSON and YAML have them all."""
+WIDEST = 100
+NUMBERS = ("bar", "min_absolute", "min_relative", "limit", "onset_points", "calm_points")
+WORDS = ("name", "direction")
+
+
+@app.command(epilog=shell.EXIT_CODES)
+@calling("operator")
+def backtest(
+    caller: Caller,
+    signal: Annotated[str, typer.Argument(metavar="SIGNAL", help="The signal's id")],
+    detector: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="MEMBER=VALUE,…",
+            help="A detector to try, such as name=strict,bar=0.8,direction=up; repeatable, up to 8",
+        ),
+    ] = None,
+    window: Annotated[
+        list[str] | None,
+        typer.Option(metavar="START/END", help="When something was wrong; default: what people labelled; repeatable"),
+    ] = None,
+    start: Annotated[str | None, typer.Option("--from", help="RFC 3339; default: 14 days before --to")] = None,
+    end: Annotated[str | None, typer.Option("--to", help="RFC 3339; default: now")] = None,
+    step: Annotated[int | None, typer.Option(min=1, help="Seconds a slice")] = None,
+    aggregation: Annotated[str | None, typer.Option(help="How the points of a slice become one, such as p95")] = None,
+    output: shell.Format = "table",
+) -> None:
+    """Try detectors on a signal's history, side by side: what they would have raised, and how good that is."""
+    given = {
+        "detectors": list(map(_detector, detector or [""])),
+        "windows": list(map(_window, window)) if window else None,
+        "start": start, "end": end, "step_seconds": step, "aggregation": aggregation,
+    }  # fmt: skip
+    body = {name: value for name, value in given.items() if value is not None}
+    path = f"{PATH}/{quote(signal, safe='')}/backtests"
+    asked = caller.ask(lambda gateway: gateway.post(path, body, str(uuid4()))).json()
+    result = jobs.followed(caller, asked["id"])["result"]
+    if output != "table":
+        return shell.write(result, output)
+    _show(Console(file=console.file, width=max(console.width, WIDEST)), result)
+    return None
+
+
+def _detector(said: str) -> dict[str, Any]:
+    members: dict[str, Any] = {}
+    for part in filter(None, said.split(",")):
+        name, _, value = part.partition("=")
+        name = name.strip().replace("-", "_")
+        if name in WORDS:
+            members[name] = value.strip()
+        elif name in NUMBERS:
+            try:
+                members[name] = float(value)
+            except ValueError:
+                fail(f"--detector: {name} takes a number, not {value!r}", Code.USAGE)
+        else:
+            fail(f"--detector: there is no {name!r}; there are {', '.join((*WORDS, *NUMBERS))}", Code.USAGE)
+    return members
+
+
+def _window(said: str) -> dict[str, str]:
+    start, slash, end = said.partition("/")
+    if not slash:
+        fail(f"--window: {said!r} is not START/END", Code.USAGE)
+    return {"start": start, "end": end}
+
+
+def _show(to: Console, result: dict[str, Any]) -> None:
+    span = f"{shell.moment(result['start'])} to {shell.moment(result['end'])}"
+    table = Table(title=f"{span}, {result['points']} slices of {result['step_seconds']:g} s", title_justify="left")
+    for column in ("detector", "alarms", "a week", "precision", "recall", "missed", "delay"):
+        table.add_column(column, justify="left" if column == "detector" else "right")
+    for tried in result["detectors"]:
+        weekly, quality = tried["alarms_a_week"], tried["quality"] or {}
+        delay = quality.get("delay_seconds")
+        table.add_row(
+            shell.text(tried["name"]),
+            str(tried["alarms_total"]),
+            "–" if weekly is None else f"{weekly:.1f}",
+            _percent(quality.get("precision")),
+            _percent(quality.get("recall")),
+            str(quality.get("missed", "–")),
+            "–" if delay is None else f"{delay:g} s",
+        )
+    to.print(table)
+    for tried in result["detectors"]:
+        _show_alarms(to, tried)
+
+
+def _show_alarms(to: Console, tried: dict[str, Any]) -> None:
+    if not tried["alarms"]:
+        return
+    columns = ("onset", "end", "direction", "score", "value", "expected", "label")
+    table = Table(*columns, title=shell.text(tried["name"]), title_justify="left", box=None, pad_edge=False)
+    for alarm in tried["alarms"][:SHOWN]:
+        peak = alarm["peak"]
+        table.add_row(
+            shell.moment(alarm["onset"]),
+            shell.moment(alarm["end"]) if alarm["end"] else "open",
+            alarm["direction"],
+            f"{peak['score']:.2f}",
+            f"{peak['value']:.6g}",
+            f"{peak['expected']:.6g}",
+            (alarm["label"] or "").replace("_", " "),
+        )
+    to.print(table)
+    if tried["alarms_total"] > SHOWN:
+        to.print(f"[dim]{min(SHOWN, len(tried['alarms']))} of {tried['alarms_total']}; --output json has more[/]")
+
+
+def _percent(value: float | None) -> str:
+    return "–" if value is None else f"{value:.0%}"

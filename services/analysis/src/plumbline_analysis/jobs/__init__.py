@@ -1,0 +1,1 @@
+"""Work that takes long: asked for, claimed by a worker, followed, cancelled."""

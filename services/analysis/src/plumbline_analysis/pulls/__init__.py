@@ -1,0 +1,1 @@
+"""Sources that points are pulled from: Prometheus' query API and CloudWatch."""

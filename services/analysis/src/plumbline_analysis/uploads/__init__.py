@@ -1,0 +1,1 @@
+"""History in: files of points, stored slice by slice."""
