@@ -4,9 +4,14 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Annotated
+
+from pydantic import StringConstraints
 
 from plumbline_common import offload
 
+SecretName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}$")]
+"""Of a file in the secrets' folder, or of an environment variable: the API takes and shows no secret itself."""
 _LARGEST = 256 * 1024
 
 

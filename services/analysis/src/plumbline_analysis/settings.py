@@ -8,6 +8,8 @@ from pydantic_settings import SettingsConfigDict
 
 from plumbline_common.settings import ServiceSettings
 
+SECRETS = "PLUMBLINE_ANALYSIS_SECRET_"
+"""What the names of environment variables begin with that hold a secret."""
 _Seconds = Annotated[float, Field(gt=0)]
 
 

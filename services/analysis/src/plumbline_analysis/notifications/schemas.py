@@ -10,6 +10,7 @@ from pydantic import AfterValidator, AwareDatetime, Field, StringConstraints, mo
 
 from plumbline_analysis.notifications.alerts import EventName
 from plumbline_common.schemas import Instant, Name, Schema, Severity, SloName, Storable, Team
+from plumbline_common.secret_store import SecretName
 
 DAY = 86_400
 _RESERVED = {
@@ -45,8 +46,6 @@ Address = Annotated[
     Storable,
     AfterValidator(_address),
 ]
-SecretName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}$")]
-"""Of a file in the secrets' folder, or of an environment variable: the API takes and shows no secret itself."""
 HeaderName = Annotated[
     str, StringConstraints(pattern=r"^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}$"), AfterValidator(_header)
 ]

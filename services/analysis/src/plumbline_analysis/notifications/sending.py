@@ -12,12 +12,11 @@ import httpx
 
 from plumbline_analysis.notifications import signing
 from plumbline_analysis.notifications.schemas import TargetContent
-from plumbline_analysis.settings import Settings
+from plumbline_analysis.settings import SECRETS, Settings
 from plumbline_common.outgoing import AddressRefused, CheckedTransport, NoAddress, Targets
 from plumbline_common.secret_store import NoSecret, SecretStore
 
 ALLOWED = "PLUMBLINE_ANALYSIS_NOTIFICATION_ALLOWED"
-SECRETS = "PLUMBLINE_ANALYSIS_SECRET_"
 CONNECT_SECONDS = 5.0
 READ_SECONDS = 10.0
 TOTAL_SECONDS = 15.0
