@@ -1,9 +1,10 @@
 """The background edge of notifications: events to messages, and messages to receivers, in transactions that begin and
 end here.
 
-The log of events stands in PostgreSQL: what was read of it, the alerts made of that, and the messages are committed
-together, so whatever ends a process loses and doubles no message. A message is delivered at least once: who is ended
-between the answer and its noting leaves a lease that runs out, and the next try bears the same `webhook-id`.
+The log of events stands in PostgreSQL, and is read whether or not NATS is there. What was read of it, the alerts made
+of that, and the messages are committed together, so whatever ends a process loses and doubles no message. One is
+delivered at least once: who is ended between the answer and its noting leaves a lease that runs out, and the next try
+bears the same `webhook-id`.
 """
 
 import asyncio
@@ -19,10 +20,11 @@ from plumbline_analysis.notifications.repository import Claimed
 from plumbline_analysis.notifications.schemas import DeliveryState, TargetContent
 from plumbline_analysis.notifications.sending import Outcome, Sender
 from plumbline_analysis.settings import Settings
-from plumbline_common import db, telemetry
+from plumbline_common import db, outbox, telemetry
 
 log = logging.getLogger(__name__)
 
+_PRODUCER = "analysis"
 ROUND_SECONDS = 1.0
 LEASE = timedelta(minutes=1)
 """Longer than a try takes, with what the clocks of two processes may differ."""
@@ -76,6 +78,8 @@ class Notifier:
 
     async def round(self) -> None:
         """Make messages of what is new or due, and begin to deliver those that are to be tried."""
+        async with self._sessions.begin() as session:
+            await outbox.sequence_late(session, _PRODUCER)
         while await self._take():
             pass
         await self._deliver()

@@ -29,6 +29,9 @@ POLICY = {
 }
 
 
+_PRODUCER = text("INSERT INTO outbox_producer (name) VALUES ('analysis') ON CONFLICT DO NOTHING")
+
+
 class Day:
     """The clock, a notifier, and two requirements of a shop whose objectives burn when the test says so."""
 
@@ -78,14 +81,14 @@ class Day:
         async with self.sessions.begin() as session:
             for event in events:
                 await outbox.stage(session, event)
-        name = {"name": "analysis"}
-        async with self.sessions.begin() as session:
-            await session.execute(
-                text("INSERT INTO outbox_producer (name) VALUES (:name) ON CONFLICT DO NOTHING"), name
-            )
-            lock = text("SELECT sequenced FROM outbox_producer WHERE name = :name FOR UPDATE")
-            sequenced = (await session.execute(lock, name)).scalar_one()
-            await session.execute(outbox._SEQUENCE, name | {"sequenced": sequenced, "batch": 5000})
+        while True:
+            async with self.sessions.begin() as session:
+                await session.execute(_PRODUCER)
+                await outbox.sequence_late(session, "analysis", late=0)
+                waiting = await session.scalar(text("SELECT count(*) FROM outbox WHERE position IS NULL"))
+            if not waiting:
+                break
+            await asyncio.sleep(0.01)  # a relay that runs is about to
 
     async def pass_time(self, seconds: float) -> None:
         self.now += timedelta(seconds=seconds)
@@ -112,7 +115,7 @@ class Day:
 
 @pytest.fixture
 async def day(sessions: db.Sessions, settings: Settings, receiver: Receiver) -> AsyncIterator[Day]:
-    sender = Sender(settings, total_seconds=0.3)
+    sender = Sender(settings)
     day = Day(sessions, settings, sender, receiver.url)
     await day.begin()
     yield day
@@ -248,14 +251,14 @@ async def test_a_slow_target_holds_up_no_other(day: Day, receiver: Receiver) -> 
     receiver.by_path["/slow"] = webhook_receiver.stall
     await day.tell(*(day.burning(objective=number) for number in range(6)))
     await day.notifier.round()
-    async with asyncio.timeout(0.25):
-        while len(receiver.of("/slow")) < 4 or not receiver.of("/quick"):
-            await asyncio.sleep(0)
+    async with asyncio.timeout(5):
+        while len(receiver.of("/slow")) < 4 or not any(each.state == "delivered" for each in await day.deliveries()):
+            await asyncio.sleep(0.01)
+    receiver.stopping.set()
     await day.notifier.settled()
     assert len(receiver.of("/slow")) == 4, "and is itself asked for no more than so many at a time"
-    states = {(each.state, each.last_error) for each in await day.deliveries()}
-    assert ("delivered", None) in states
-    assert ("pending", "it did not answer within 0.3 s") in states
+    slow = [each for each in await day.deliveries() if each.state == "pending"]
+    assert sorted(each.attempts for each in slow) == [0, 0, 1, 1, 1, 1]
 
 
 async def test_silenced_alerts_are_told_when_the_silence_ends_if_they_go_on(day: Day, receiver: Receiver) -> None:
@@ -298,6 +301,17 @@ async def test_the_alerts_of_a_requirement_end_with_it(day: Day, receiver: Recei
         await session.execute(text("UPDATE watched_requirements SET in_force = false"))
     await day.pass_time(300)
     assert [statuses(each) for each in receiver.messages] == [["firing"], ["resolved"]]
+
+
+async def test_events_are_told_of_while_no_relay_publishes_any(day: Day, receiver: Receiver) -> None:
+    await day.target(group_wait_seconds=0)
+    async with day.sessions.begin() as session:
+        await session.execute(_PRODUCER)
+        await outbox.stage(session, day.burning())
+        await session.execute(text("UPDATE outbox SET created_at = created_at - interval '6 seconds'"))
+    async with asyncio.timeout(2):
+        while not receiver.messages:
+            await day.pass_time(0)
 
 
 async def test_two_processes_tell_of_everything_once(day: Day, receiver: Receiver) -> None:
