@@ -2,6 +2,7 @@
 
 import base64
 import hmac
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import lifecycle
@@ -12,7 +13,7 @@ SLO = {
     "name": "queue",
     "indicator": {
         "thresholdMetric": {
-            "metricSource": {"spec": {"metric": "queue.length", "attributes": {"service.name": "nobody"}}}
+            "metricSource": {"spec": {"metric": "queue.length", "attributes": {"service.name": "queue-of-e2e"}}}
         }
     },
     "timeWindow": [{"duration": "1h"}],
@@ -24,7 +25,7 @@ async def test_a_verdict_reaches_a_webhook_signed(caller: Any, until: Any) -> No
     alice, rita = caller("editor", subject="alice", teams=["platform"]), caller("reviewer", subject="rita")
     olga = caller("operator", subject="olga")
     async with webhook_receiver.serving() as receiver:
-        made = await lifecycle.created(alice, owner_team="platform", service="nobody", slos=[SLO])
+        made = await lifecycle.created(alice, owner_team="platform", service="queue-of-e2e", slos=[SLO])
         target = {
             "name": "e2e",
             "url": f"{receiver.url}/hook",
@@ -36,6 +37,18 @@ async def test_a_verdict_reaches_a_webhook_signed(caller: Any, until: Any) -> No
         path = f"{TARGETS}/{(await olga.post(TARGETS, json=target)).raise_for_status().json()['id']}"
         tried = (await olga.post(f"{path}/test")).raise_for_status().json()
         assert tried["delivered"], tried
+        now = datetime.now(UTC)
+        points = [
+            {
+                "metric": "queue.length",
+                "resource": {"service.name": "queue-of-e2e"},
+                "time": (now - timedelta(seconds=2 * back)).isoformat(),
+                "value": 100,
+            }
+            for back in range(300, 0, -1)
+        ]
+        pushed = await olga.post("/api/v1/telemetry/points", json={"points": points})
+        assert pushed.json()["rejected"] == []
         await lifecycle.activated(alice, rita, made["id"])
 
         async def told() -> bool:
@@ -46,7 +59,7 @@ async def test_a_verdict_reaches_a_webhook_signed(caller: Any, until: Any) -> No
         assert trial.json["text"].startswith("🔥 [info] A test")
         (alert,) = message.json["data"]["alerts"]
         assert (alert["event"], alert["status"]) == ("verdict.changed", "firing")
-        assert alert["summary"].startswith(f"{made['key']} is NO_DATA: ")
+        assert alert["summary"].startswith(f"{made['key']} is VIOLATED: ")
         signed = f"{message.headers['webhook-id']}.{message.headers['webhook-timestamp']}.".encode() + message.body
         expected = base64.b64encode(hmac.digest(b"hook-of-e2e", signed, "sha256")).decode()
         assert message.headers["webhook-signature"] == f"v1,{expected}"

@@ -90,7 +90,9 @@ async def serving() -> AsyncIterator[Receiver]:
     receiver = Receiver()
     server = await asyncio.start_server(receiver.serve, "127.0.0.1", 0)
     receiver.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-    yield receiver
-    receiver.stopping.set()
-    server.close()
-    await server.wait_closed()
+    try:
+        yield receiver
+    finally:
+        receiver.stopping.set()
+        server.close()
+        await server.wait_closed()
