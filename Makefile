@@ -39,7 +39,7 @@ check: .venv/.synced ## ruff, mypy --strict, import-linter, drift of the generat
 
 test: .venv/.synced ## all tests, on real PostgreSQL, NATS and Envoy; coverage is printed
 	@rm -f .coverage*
-	@$(MAKE) --no-print-directory -j2 $(if $(filter output-sync,$(.FEATURES)),--output-sync) $(addprefix suite-,$(subst /,--,$(SUITES)))
+	@$(MAKE) --no-print-directory --keep-going -j2 $(if $(filter output-sync,$(.FEATURES)),--output-sync) $(addprefix suite-,$(subst /,--,$(SUITES)))
 	@$(RUN)python -m slipcover --merge .coverage.*.json --out .coverage.json
 
 suite-%:

@@ -149,7 +149,7 @@ async def test_a_path_of_no_route_is_not_found(caller: Any) -> None:
     client = caller("admin")
     for path in (
         "/api/v1/nothing",
-        "/v1/traces",
+        "/v1/profiles",
         f"{PATH}/",
         f"{PATH}x",
         f"{PATH}/{'0' * 8}-0000-0000-0000-{'0' * 12}",

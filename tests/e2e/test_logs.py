@@ -97,7 +97,7 @@ async def test_lines_become_templates_and_what_is_new_is_an_anomaly(
     place = f"/api/v1/incidents/{incident['id']}"
     said = await caller("operator").post(f"{place}/comments", json={"text": "A zookeeper was called"})
     assert said.status_code == 201
-    body = {"query": "zookeeper", "kinds": ["incident"]}
+    body = {"query": '"zookeeper was called"', "kinds": ["incident"], "service": SERVICE}
     found = (await until(hit, 30, "the incident in the search"))[0]
     assert (found["entity_id"], found["state"]) == (incident["id"], "open")
     kinds = [entry["kind"] for entry in (await viewer.get(f"{place}/timeline")).json()["items"]]

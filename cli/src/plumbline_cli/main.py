@@ -27,6 +27,7 @@ from plumbline_cli import (
     slo,
     sources,
     telemetry,
+    what_if,  # noqa: F401 - likewise
 )
 from plumbline_cli.client import Gateway
 from plumbline_cli.shell import HERE, Caller, Code, Folder, calling, console, fail, stack
