@@ -20,17 +20,21 @@ from plumbline_analysis.notifications.repository import Claimed
 from plumbline_analysis.notifications.schemas import DeliveryState, TargetContent
 from plumbline_analysis.notifications.sending import Outcome, Sender
 from plumbline_analysis.settings import Settings
+from plumbline_analysis.threads import sized
 from plumbline_common import db, outbox, telemetry
 
 log = logging.getLogger(__name__)
 
 _PRODUCER = "analysis"
+_BYTES = 50
+"""So many of an event's are read in the time of a point."""
 ROUND_SECONDS = 1.0
 LEASE = timedelta(minutes=1)
 """Longer than a try takes, with what the clocks of two processes may differ."""
 AT_ONCE_EACH = 4
 """Messages that one target is sent at the same time, of as many groups."""
-_BATCH = 500
+_BATCH = 100
+"""So many events are read in one transaction."""
 
 _deliveries = telemetry.meter.create_counter(
     "plumbline.analysis.notification.deliveries", "{try}", "Tries to deliver notifications, by target and outcome"
@@ -97,9 +101,10 @@ class Notifier:
             after = await repository.turn(session)
             if after is None:
                 return False
-            logged = await repository.logged(session, after, _BATCH)
+            logged = await repository.logged(session, after, taking.TOLD, _BATCH)
             if logged:
-                await taking.take(session, taking.read(logged), now)
+                size = sum(len(each.data or "") for each in logged)
+                await taking.take(session, await sized(size // _BYTES, taking.read, logged), now)
                 await repository.reach(session, logged[-1].position)
             await taking.withdraw(session, now)
             looked = await taking.tell(session, now, self._settings.external_url)

@@ -189,3 +189,9 @@ def test_the_plain_payload_is_a_cloudevent_with_a_text() -> None:
     (told,) = body["data"]["alerts"]
     assert told["starts_at"] == "2026-11-01T12:00:00Z"
     assert told["data"]["incident"]["title"] == "Latency of shop rose"
+
+
+def test_events_are_left_out_where_they_would_be_too_much() -> None:
+    large = made(IncidentOpened(incident=incident(title="x" * (payloads.MOST_BYTES * 2 // 3))))
+    body = json.loads(payloads.body("plumbline", ID, "chat", {}, [large, large], URL, AT))
+    assert [each["data"] is None for each in body["data"]["alerts"]] == [False, True]

@@ -1,5 +1,6 @@
 """The bodies of notifications: Alertmanager's webhook of version 4, and Plumbline's own."""
 
+import itertools
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -11,6 +12,8 @@ from plumbline_analysis.notifications.alerts import Alert
 from plumbline_analysis.notifications.rules import group_key
 
 MOST_ALERTS = 100
+MOST_BYTES = 256 * 1024
+"""Of the events that a message holds, written as JSON."""
 _MARKS = {True: "🔥", False: "✅"}
 _NEVER = "0001-01-01T00:00:00Z"
 """Go's zero time: how Alertmanager writes that an alert has not ended."""
@@ -51,6 +54,7 @@ def plumbline(
 ) -> dict[str, Any]:
     """A structured CloudEvent with the lines for a chat as its extension `text`."""
     shown = alerts[:MOST_ALERTS]
+    sizes = itertools.accumulate(len(orjson.dumps(each.data)) for each in shown)
     return {
         "specversion": "1.0",
         "id": str(id),
@@ -76,9 +80,9 @@ def plumbline(
                     "starts_at": _written(each.starts_at),
                     "ends_at": None if each.ends_at is None else _written(each.ends_at),
                     "url": external_url + each.path,
-                    "data": each.data,
+                    "data": each.data if size <= MOST_BYTES else None,
                 }
-                for each in shown
+                for each, size in zip(shown, sizes, strict=True)
             ],
         },
     }

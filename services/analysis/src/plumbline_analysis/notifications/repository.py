@@ -26,7 +26,8 @@ from plumbline_common.errors import NotFound
 class Logged(NamedTuple):
     position: int
     subject: str
-    data: str
+    data: str | None
+    """Of the subjects that were asked for."""
     created_at: datetime
 
 
@@ -36,7 +37,8 @@ _BEGIN = text(
 )
 _CURSOR = text("SELECT position FROM notification_cursor WHERE id = 1 FOR UPDATE SKIP LOCKED")
 _LOG = text(
-    "SELECT position, subject, data, created_at FROM outbox WHERE position > :after ORDER BY position LIMIT :limit"
+    "SELECT position, subject, CASE WHEN subject = ANY(:subjects) THEN data END, created_at FROM outbox"
+    " WHERE position > :after ORDER BY position LIMIT :limit"
 )
 _REACHED = text("UPDATE notification_cursor SET position = :position WHERE id = 1")
 
@@ -51,9 +53,9 @@ async def turn(session: AsyncSession) -> int | None:
     return (await session.execute(_CURSOR)).scalar_one_or_none()
 
 
-async def logged(session: AsyncSession, after: int, limit: int) -> list[Logged]:
+async def logged(session: AsyncSession, after: int, subjects: Collection[str], limit: int) -> list[Logged]:
     """Positions are gapless and become visible in their order: what is not read now comes later."""
-    rows = await session.execute(_LOG, {"after": after, "limit": limit})
+    rows = await session.execute(_LOG, {"after": after, "subjects": list(subjects), "limit": limit})
     return [Logged(*row) for row in rows]
 
 

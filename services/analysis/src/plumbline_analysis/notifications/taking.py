@@ -1,6 +1,7 @@
 """From events to messages: alerts as each target knows them, and the groups that are told when they are due."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -16,14 +17,17 @@ from plumbline_analysis.models import (
 )
 from plumbline_analysis.notifications import alerts, payloads, repository, rules
 from plumbline_analysis.notifications.alerts import Alert, Requirement
-from plumbline_analysis.notifications.rules import Pace
+from plumbline_analysis.notifications.rules import Pace, Plan
 from plumbline_analysis.notifications.schemas import DeliveryState, Matchers, TargetContent
+from plumbline_analysis.threads import sized
 from plumbline_common import db, events
 from plumbline_common.events import Event
 
-_TOLD = {kind.subject for kind in alerts.TOLD}
+TOLD = {kind.subject for kind in alerts.TOLD}
 _AT_ONCE = 50
 """So many groups are looked at in one transaction."""
+_WORK = 50
+"""An alert costs as much as so many points."""
 
 
 def read(logged: Iterable[repository.Logged]) -> list[tuple[Event, datetime]]:
@@ -32,7 +36,7 @@ def read(logged: Iterable[repository.Logged]) -> list[tuple[Event, datetime]]:
     return [
         (kinds[each.subject].model_validate_json(each.data), each.created_at)
         for each in logged
-        if each.subject in _TOLD
+        if each.data is not None
     ]
 
 
@@ -136,33 +140,51 @@ async def tell(session: AsyncSession, now: datetime, external_url: str) -> int:
     members = await repository.members(session, [group for group, _ in due])
     for group, target in due:
         rows = members[group.target_id, group.key]
-        told = [Alert.model_validate(row.alert) for row in rows]
-        silent = {
-            place: until
-            for place, alert in enumerate(told)
-            if (until := rules.silenced_until(alert, silences)) is not None
-        }
-        content = content_of(target)
-        plan = rules.plan(rows, silent, group.told_at, _pace(content), now)
-        if plan.tell:
-            chosen = [told[place] for place in plan.tell]
-            session.add(_message(group, content, chosen, external_url, now))
+        found = await sized(_WORK * len(rows), _decide, group, rows, content_of(target), silences, now, external_url)
+        if found.message is not None:
+            session.add(found.message)
             group.told_at = now
-        await _settle(session, group, rows, silent, plan)
+        await _settle(session, group, rows, found)
     return len(due)
+
+
+@dataclass(frozen=True)
+class _Decision:
+    plan: Plan
+    silent: Mapping[int, datetime]
+    message: NotificationDelivery | None
+
+
+def _decide(
+    group: NotificationGroup,
+    rows: Sequence[NotificationAlert],
+    target: TargetContent,
+    silences: Sequence[tuple[Matchers, datetime]],
+    now: datetime,
+    external_url: str,
+) -> _Decision:
+    told = [Alert.model_validate(row.alert) for row in rows]
+    silent = {
+        place: until
+        for place, alert in enumerate(told)
+        if (until := rules.silenced_until(alert, silences)) is not None
+    }
+    plan = rules.plan(rows, silent, group.told_at, _pace(target), now)
+    chosen = [told[place] for place in plan.tell]
+    return _Decision(plan, silent, _message(group, target, chosen, external_url, now) if chosen else None)
 
 
 async def _settle(
     session: AsyncSession,
     group: NotificationGroup,
     rows: Sequence[NotificationAlert],
-    silent: Mapping[int, datetime],
-    plan: rules.Plan,
+    found: _Decision,
 ) -> None:
+    plan = found.plan
     for place in plan.tell:
         rows[place].told_version, rows[place].told_firing = rows[place].version, rows[place].firing
     for place, row in enumerate(rows):
-        row.silenced = place in silent
+        row.silenced = place in found.silent
     for place in plan.over:
         await session.delete(rows[place])
     if len(plan.over) == len(rows):
