@@ -127,7 +127,11 @@ class Notifier:
                 attempt.add_done_callback(self._tries.discard)
 
     async def _try(self, claimed: Claimed, target: TargetContent) -> None:
-        outcome = await self._sender.send(target, claimed.id, claimed.body, self._clock())
+        try:
+            outcome = await self._sender.send(target, claimed.id, claimed.body, self._clock())
+        except Exception:
+            log.exception("the notification %s to %s could not be sent", claimed.id, target.name)
+            outcome = Outcome(None, "it could not be sent: see the log of the service")
         try:
             state = await self._note(claimed, outcome)
         except Exception as error:

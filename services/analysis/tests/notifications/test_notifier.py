@@ -218,6 +218,20 @@ async def test_whoever_ends_between_sending_and_noting_sends_it_again_under_the_
     assert [each.state for each in await day.deliveries()] == ["delivered"]
 
 
+async def test_what_nobody_foresaw_is_tried_again_as_any_failure(
+    day: Day, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await day.target(group_wait_seconds=0)
+    await day.tell(day.burning())
+    with monkeypatch.context() as patch:
+        patch.setattr(day.sender, "send", lambda *_: 1 / 0)
+        await day.pass_time(0)
+    (delivery,) = await day.deliveries()
+    assert (delivery.state, delivery.last_error) == ("pending", "it could not be sent: see the log of the service")
+    await day.pass_time(5)
+    assert len(receiver.messages) == 1
+
+
 async def test_a_message_that_nobody_takes_for_a_day_is_dead(day: Day, receiver: Receiver) -> None:
     await day.target(group_wait_seconds=0)
     receiver.usual = answer("404 Not Found")

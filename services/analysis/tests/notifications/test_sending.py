@@ -69,6 +69,7 @@ async def test_without_a_secret_there_is_no_signature(sender: Sender, receiver: 
     [
         (answer("500 Oops", b"the queue\x00\n is full"), 500, "status 500: the queue is full"),
         (answer("400 Bad Request"), 400, "status 400"),
+        (answer("302 Found"), 302, "status 302"),
         (webhook_receiver.stall, None, "it did not answer within 0.3 s"),
         (webhook_receiver.half, None, "RemoteProtocolError"),
         (webhook_receiver.endless, 500, "status 500: so sorry so sorry"),

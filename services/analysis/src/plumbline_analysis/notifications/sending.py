@@ -101,7 +101,7 @@ async def tried(sender: Sender, target: TargetContent, id: UUID, body: str, now:
 
 async def _refusal(response: httpx.Response, now: datetime) -> Outcome:
     status = response.status_code
-    if response.is_redirect:
+    if response.has_redirect_location:
         return Outcome(status, f"it redirects to {_shown(response.headers['location'])}, which is not followed")
     said = _shown(await _beginning(response))
     error = f"status {status}" + (f": {said}" if said else "")
