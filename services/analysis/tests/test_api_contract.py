@@ -60,6 +60,7 @@ OPERATIONS = [
     "PUT /api/v1/notification-targets/{id}",
     "DELETE /api/v1/notification-targets/{id}",
     "POST /api/v1/notification-targets/{id}/test",
+    "GET /api/v1/notification-targets/{id}/alerts",
     "GET /api/v1/notification-targets/{id}/deliveries",
     "POST /api/v1/notification-targets/{id}/deliveries/{delivery_id}/retry",
     "GET /api/v1/silences",

@@ -276,12 +276,16 @@ async def test_a_slow_target_holds_up_no_other(day: Day, receiver: Receiver) -> 
 
 
 async def test_silenced_alerts_are_told_when_the_silence_ends_if_they_go_on(day: Day, receiver: Receiver) -> None:
-    await day.target(group_wait_seconds=0, group_by=[])
+    id = await day.target(group_wait_seconds=0, group_by=[])
     await day.silence(10, service="shop")
     await day.tell(day.burning(), day.burning(objective=1), day.burning(day.carts))
     await day.pass_time(0)
     (message,) = receiver.messages
     assert [each["labels"]["service"] for each in message.json["data"]["alerts"]] == ["cart"]
+    async with day.sessions() as session:
+        page = await service.alerts(session, id, 0, 50)
+    states = sorted((each.labels["service"], each.state.value, each.told) for each in page.items)
+    assert states == [("cart", "firing", True), ("shop", "silenced", False), ("shop", "silenced", False)]
     await day.tell(day.recovered(objective=1))
     await day.pass_time(599)
     assert len(receiver.messages) == 1

@@ -108,7 +108,9 @@ async def test_deliveries_are_read_and_tried_again(
     assert (again["state"], again["ended_at"]) == ("pending", None)
     assert (await operator.post(f"{path}/{ids[1]}/retry")).status_code == 409
     assert (await operator.post(f"{path}/{uuid4()}/retry")).status_code == 404
-    assert (await operator.get(f"{TARGETS}/{uuid4()}/deliveries")).status_code == 404
+    assert (await operator.get(f"{TARGETS}/{target['id']}/alerts")).json() == {"items": [], "total": 0}
+    for noun in ("alerts", "deliveries"):
+        assert (await operator.get(f"{TARGETS}/{uuid4()}/{noun}")).status_code == 404
 
 
 async def test_silences_begin_hold_and_end(operator: httpx.AsyncClient, viewer: httpx.AsyncClient, app: Any) -> None:

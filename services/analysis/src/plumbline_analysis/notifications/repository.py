@@ -129,6 +129,17 @@ async def alerts(session: AsyncSession, fingerprints: Collection[str]) -> dict[t
     return {(row.target_id, row.fingerprint): row for row in rows}
 
 
+async def alerts_page(
+    session: AsyncSession, target_id: UUID, skip: int, limit: int
+) -> tuple[Sequence[NotificationAlert], int]:
+    """Those that the target knows, the latest changed first, and how many there are in all."""
+    wanted = NotificationAlert.target_id == target_id
+    total = await session.scalar(select(func.count()).select_from(NotificationAlert).where(wanted))
+    order = (NotificationAlert.changed_at.desc(), NotificationAlert.fingerprint)
+    rows = await session.scalars(select(NotificationAlert).where(wanted).order_by(*order).offset(skip).limit(limit))
+    return rows.all(), total or 0
+
+
 async def groups(
     session: AsyncSession, keys: Collection[tuple[UUID, str]]
 ) -> dict[tuple[UUID, str], NotificationGroup]:

@@ -7,6 +7,7 @@ from fastapi import APIRouter, Depends, Header, Query, Request, Response
 
 from plumbline_analysis.notifications import service
 from plumbline_analysis.notifications.schemas import (
+    AlertPage,
     DeliveryPage,
     DeliveryResponse,
     DeliveryState,
@@ -98,6 +99,15 @@ async def test(id: UUID, actor: Operator, session: web.ReadSession, request: Req
     await session.close()  # before the receiver is asked, which takes seconds
     state = request.app.state
     return await service.test(target, state.sender, state.settings.external_url)
+
+
+@router.get("/{id}/alerts")
+async def alerts(
+    id: UUID, actor: Viewer, session: web.ReadSession, skip: web.Skip = 0, limit: web.Limit = 50
+) -> AlertPage:
+    """What goes on of what it is told of, silenced or not, and ends that are still to be told; the latest changed
+    first."""
+    return await service.alerts(session, id, skip, limit)
 
 
 @router.get("/{id}/deliveries")

@@ -116,6 +116,32 @@ class TargetPage(Schema):
     total: Annotated[int, Field(ge=0)]
 
 
+class AlertState(StrEnum):
+    FIRING = "firing"
+    RESOLVED = "resolved"
+    """It is over, and that is still to be told."""
+    SILENCED = "silenced"
+    """It was when its group was last looked at, whether it goes on or not."""
+
+
+class AlertResponse(Schema):
+    fingerprint: str
+    group_key: str
+    state: AlertState
+    severity: Severity
+    summary: str
+    labels: dict[str, str]
+    starts_at: AwareDatetime
+    ends_at: AwareDatetime | None
+    told: bool
+    """Whether the target has been sent its latest news."""
+
+
+class AlertPage(Schema):
+    items: list[AlertResponse]
+    total: Annotated[int, Field(ge=0)]
+
+
 class DeliveryState(StrEnum):
     PENDING = "pending"
     DELIVERED = "delivered"

@@ -6,10 +6,13 @@ from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from plumbline_analysis.models import NotificationDelivery, NotificationTarget, Silence
+from plumbline_analysis.models import NotificationAlert, NotificationDelivery, NotificationTarget, Silence
 from plumbline_analysis.notifications import payloads, repository, rules
 from plumbline_analysis.notifications.alerts import Alert, fingerprint
 from plumbline_analysis.notifications.schemas import (
+    AlertPage,
+    AlertResponse,
+    AlertState,
     DeliveryPage,
     DeliveryResponse,
     DeliveryState,
@@ -123,6 +126,29 @@ def _trial(target: TargetResponse, now: datetime) -> Alert:
         requirement_ids=[],
         named=[],
         data={},
+    )
+
+
+async def alerts(session: AsyncSession, target_id: UUID, skip: int, limit: int) -> AlertPage:
+    """Raises `NotFound` where there is no such target."""
+    await repository.target(session, target_id)
+    rows, total = await repository.alerts_page(session, target_id, skip, limit)
+    return AlertPage(items=[_alert(row) for row in rows], total=total)
+
+
+def _alert(row: NotificationAlert) -> AlertResponse:
+    alert = Alert.model_validate(row.alert)
+    state = AlertState.FIRING if row.firing else AlertState.RESOLVED
+    return AlertResponse(
+        fingerprint=row.fingerprint,
+        group_key=row.group_key,
+        state=AlertState.SILENCED if row.silenced else state,
+        severity=alert.severity,
+        summary=alert.annotations["summary"],
+        labels=alert.labels,
+        starts_at=alert.starts_at,
+        ends_at=alert.ends_at,
+        told=row.version == row.told_version,
     )
 
 
