@@ -120,6 +120,8 @@ async def stack(receiver: Receiver) -> AsyncIterator[Stack]:
                 "PLUMBLINE_ANALYSIS_SHORT_FLOOR_SECONDS": "6",
                 "PLUMBLINE_ANALYSIS_LONG_FLOOR_SECONDS": "14",
                 "PLUMBLINE_ANALYSIS_PULL_ALLOWED": '["127.0.0.1"]',
+                "PLUMBLINE_ANALYSIS_NOTIFICATION_ALLOWED": '["127.0.0.1"]',
+                "PLUMBLINE_ANALYSIS_SECRET_E2E_HOOK": "hook-of-e2e",
             },
         )
         async with Stack(config) as stack:

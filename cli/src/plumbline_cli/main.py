@@ -19,6 +19,7 @@ from plumbline_cli import (
     interchange,  # noqa: F401 - likewise
     jobs,
     logs,
+    notifications,
     requirements,
     search,
     shell,
@@ -43,6 +44,7 @@ app.add_typer(audit.app, name="audit")
 app.add_typer(search.app, name="search")
 app.add_typer(anomalies.app, name="anomalies")
 app.add_typer(incidents.app, name="incidents")
+app.add_typer(notifications.app, name="notifications")
 app.add_typer(signals.app, name="signals")
 app.add_typer(jobs.app, name="jobs")
 app.add_typer(deployments.app, name="deployments")

@@ -23,6 +23,7 @@ from plumbline_analysis.logs.changes import Config
 from plumbline_analysis.main import create_app
 from plumbline_analysis.models import Base
 from plumbline_analysis.moments import micros
+from plumbline_analysis.notifier import Notifier
 from plumbline_analysis.points import resolution, service
 from plumbline_analysis.points.directory import Directory
 from plumbline_analysis.puller import Puller
@@ -51,6 +52,7 @@ def settings(postgres: Any, nats_server: Any, issuer: Any) -> Settings:
         evaluation_interval_seconds=3600,
         telemetry_limit_bytes=200_000,
         decompressed_limit_bytes=1_000_000,
+        notification_allowed=("127.0.0.1",),
     )
 
 
@@ -86,9 +88,9 @@ async def running_app(settings: Settings, engine: AsyncEngine) -> AsyncIterator[
     app = create_app(settings)
     async with contextlib.AsyncExitStack() as stack:
         with pytest.MonkeyPatch.context() as patch:
-            # The tests evaluate, group, pull and roll up by themselves.
+            # The tests evaluate, group, pull, notify and roll up by themselves.
             works = (
-                *((work, "run") for work in (Evaluator, LogEvaluator, IncidentKeeper, Puller)),
+                *((work, "run") for work in (Evaluator, LogEvaluator, IncidentKeeper, Puller, Notifier)),
                 (Roller, "once"),
             )
             for worker, work in (*works, (GraphKeeper, "flush"), (GraphKeeper, "look")):

@@ -121,6 +121,23 @@ _READ = text(
     " WHERE position BETWEEN :first AND :last ORDER BY position LIMIT :batch"
 )
 _PUBLISHED = text("UPDATE outbox_producer SET published = :reached WHERE name = :name AND published = :before")
+_LATE = text(
+    "SELECT created_at < clock_timestamp() - make_interval(secs => :late) FROM outbox"
+    " WHERE position IS NULL ORDER BY seq LIMIT 1"
+)
+LATE_SECONDS = 5.0
+
+
+async def sequence_late(session: AsyncSession, producer: str, late: float = LATE_SECONDS) -> None:
+    """Give positions to the events that wait for them for so long, as a relay that is cut off from the broker gives
+    none. For who follows the log here. The relay publishes them when it can."""
+    if not (await session.execute(_LATE, {"late": late})).scalar():
+        return
+    held = (await session.execute(_LOCK, {"name": producer})).one_or_none()
+    if held is not None:
+        await session.execute(_SEQUENCE, {"name": producer, "sequenced": held.sequenced, "batch": ROUND})
+
+
 _LEAD = "SELECT pg_try_advisory_lock(hashtext('outbox relay of ' || current_user))"
 
 

@@ -18,6 +18,10 @@ from plumbline_analysis.incidents.router import router as incidents
 from plumbline_analysis.jobs.following import Following
 from plumbline_analysis.jobs.router import router as jobs
 from plumbline_analysis.lines.router import router as lines
+from plumbline_analysis.notifications.router import router as notifications
+from plumbline_analysis.notifications.router import silences
+from plumbline_analysis.notifications.sending import Sender
+from plumbline_analysis.notifier import Notifier
 from plumbline_analysis.plots.router import router as plots
 from plumbline_analysis.points.directory import Directory
 from plumbline_analysis.points.limits import Limits
@@ -32,7 +36,7 @@ from plumbline_analysis.uploads.router import BODY_LIMITS
 from plumbline_analysis.uploads.router import router as uploads
 from plumbline_analysis.verdicts.router import router as verdicts
 from plumbline_analysis.what_if.router import router as what_if
-from plumbline_common import idempotency, web
+from plumbline_common import idempotency, offload, web
 
 TELEMETRY = (
     "/v1/metrics",
@@ -52,12 +56,16 @@ async def resources(app: FastAPI) -> AsyncIterator[None]:
     state.asker = Asker(state.settings)
     puller = Puller(state.sessions, state.read_sessions, state.settings, state.directory, state.asker)
     state.learner = Learner()
+    state.sender = await offload.in_thread(Sender, state.settings)
+    notifier = Notifier(state.sessions, state.settings, state.sender)
     async with (
+        contextlib.aclosing(state.sender),
         web.background("forgetter of idempotency keys", lambda: idempotency.keep_forgetting(state.sessions)),
         web.background("reader of the streams of jobs", following.read),
         web.background("end of the streams of jobs", following.end_at_shutdown, forever=False),
         worker.running(state.sessions, state.read_sessions, state.settings, state.learner) as maintenance,
         web.background("pulling of sources", puller.run),
+        web.background("notifications", notifier.run),
     ):
         state.checks["partitions"] = maintenance.check
         yield
@@ -82,6 +90,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             deployments,
             anomalies,
             incidents,
+            notifications,
+            silences,
             plots,
             pulls,
             templates,

@@ -10,6 +10,7 @@ from sqlalchemy import (
     Boolean,
     CheckConstraint,
     Double,
+    ForeignKey,
     Identity,
     Index,
     Integer,
@@ -731,3 +732,122 @@ class CurrentVerdict(Base):
     changed_at: Mapped[datetime] = mapped_column(db.timestamp())
     evaluated_at: Mapped[datetime] = mapped_column(db.timestamp())
     verdict: Mapped[dict[str, Any]] = mapped_column(JSONB)
+
+
+# --- Notifications --------------------------------------------------------------------------------------
+
+
+class NotificationTarget(Base):
+    """Whom to tell, as people configured it. Where Plumbline itself disabled it, `disabled_reason` says why."""
+
+    __tablename__ = "notification_targets"
+
+    id: Mapped[UUID] = mapped_column(Uuid, primary_key=True)
+    name: Mapped[str] = mapped_column(Text, unique=True)
+    enabled: Mapped[bool] = mapped_column(Boolean)
+    disabled_reason: Mapped[str | None] = mapped_column(Text)
+    content: Mapped[dict[str, Any]] = mapped_column(JSONB)
+    revision: Mapped[int] = mapped_column(Integer)
+    created_at: Mapped[datetime] = mapped_column(db.timestamp())
+    created_by: Mapped[str] = mapped_column(Text)
+    updated_at: Mapped[datetime] = mapped_column(db.timestamp())
+    updated_by: Mapped[str] = mapped_column(Text)
+
+
+def _of_target() -> Mapped[UUID]:
+    return mapped_column(ForeignKey("notification_targets.id", ondelete="CASCADE"), primary_key=True)
+
+
+class NotificationAlert(Base):
+    """An alert as one target knows it: what goes on, and what is over and still to be told of."""
+
+    __tablename__ = "notification_alerts"
+    __table_args__ = (
+        Index("ix_notification_alerts_target_id_group_key", "target_id", "group_key"),
+        Index("ix_notification_alerts_fingerprint", "fingerprint"),
+    )
+
+    target_id: Mapped[UUID] = _of_target()
+    fingerprint: Mapped[str] = mapped_column(Text, primary_key=True)
+    group_key: Mapped[str] = mapped_column(Text)
+    requirement_id: Mapped[UUID | None] = mapped_column(Uuid)
+    """Whose end ends it."""
+    alert: Mapped[dict[str, Any]] = mapped_column(JSONB)
+    firing: Mapped[bool] = mapped_column(Boolean)
+    version: Mapped[int] = mapped_column(Integer)
+    """Grows with each news of it."""
+    told_version: Mapped[int] = mapped_column(Integer)
+    told_firing: Mapped[bool] = mapped_column(Boolean)
+    silenced: Mapped[bool] = mapped_column(Boolean)
+    """When its group was last looked at."""
+    changed_at: Mapped[datetime] = mapped_column(db.timestamp())
+
+
+class NotificationGroup(Base):
+    """Alerts that one target is told of together."""
+
+    __tablename__ = "notification_groups"
+    __table_args__ = (Index("ix_notification_groups_flush_at", "flush_at"),)
+
+    target_id: Mapped[UUID] = _of_target()
+    key: Mapped[str] = mapped_column(Text, primary_key=True)
+    labels: Mapped[dict[str, str]] = mapped_column(JSONB)
+    flush_at: Mapped[datetime | None] = mapped_column(db.timestamp())
+    """When it is looked at next."""
+    told_at: Mapped[datetime | None] = mapped_column(db.timestamp())
+
+
+class NotificationDelivery(Base):
+    """A message, the same bytes in each try, and how it fared. Its id is the `webhook-id`."""
+
+    __tablename__ = "notification_deliveries"
+    __table_args__ = (
+        Index("ix_notification_deliveries_target_id_id", "target_id", sa.text("id DESC")),
+        Index(
+            "ix_notification_deliveries_pending",
+            "target_id",
+            "group_key",
+            postgresql_where=sa.text("state = 'pending'"),
+        ),
+    )
+
+    id: Mapped[UUID] = mapped_column(Uuid, primary_key=True)
+    target_id: Mapped[UUID] = mapped_column(ForeignKey("notification_targets.id", ondelete="CASCADE"))
+    group_key: Mapped[str] = mapped_column(Text)
+    state: Mapped[str] = mapped_column(Text)
+    body: Mapped[str] = mapped_column(Text)
+    alerts: Mapped[int] = mapped_column(Integer)
+    attempts: Mapped[int] = mapped_column(Integer)
+    next_try: Mapped[datetime | None] = mapped_column(db.timestamp())
+    leased_until: Mapped[datetime | None] = mapped_column(db.timestamp())
+    """A process tries it, and until then nobody else does."""
+    expires_at: Mapped[datetime] = mapped_column(db.timestamp())
+    last_status: Mapped[int | None] = mapped_column(Integer)
+    last_error: Mapped[str | None] = mapped_column(Text)
+    created_at: Mapped[datetime] = mapped_column(db.timestamp())
+    ended_at: Mapped[datetime | None] = mapped_column(db.timestamp())
+
+
+class NotificationCursor(Base):
+    """One row: the position in the log of events up to which alerts are made of them."""
+
+    __tablename__ = "notification_cursor"
+    __table_args__ = (CheckConstraint("id = 1", name="single"),)
+
+    id: Mapped[int] = mapped_column(SmallInteger, primary_key=True, autoincrement=False)
+    position: Mapped[int] = mapped_column(BigInteger)
+
+
+class Silence(Base):
+    """What nobody is to be told of for a while, and why."""
+
+    __tablename__ = "silences"
+    __table_args__ = (Index("ix_silences_ends_at", "ends_at"),)
+
+    id: Mapped[UUID] = mapped_column(Uuid, primary_key=True)
+    matchers: Mapped[dict[str, Any]] = mapped_column(JSONB)
+    starts_at: Mapped[datetime] = mapped_column(db.timestamp())
+    ends_at: Mapped[datetime] = mapped_column(db.timestamp())
+    comment: Mapped[str] = mapped_column(Text)
+    created_at: Mapped[datetime] = mapped_column(db.timestamp())
+    created_by: Mapped[str] = mapped_column(Text)

@@ -8,6 +8,8 @@ from pydantic_settings import SettingsConfigDict
 
 from plumbline_common.settings import ServiceSettings
 
+SECRETS = "PLUMBLINE_ANALYSIS_SECRET_"
+"""What the names of environment variables begin with that hold a secret."""
 _Seconds = Annotated[float, Field(gt=0)]
 
 
@@ -80,7 +82,7 @@ class Settings(ServiceSettings):
     """The largest answer of a source, packed and unpacked; a longer range is asked for in parts. To parse a MiB keeps
     the interpreter's lock for some 20 ms."""
     secrets_folder: Path | None = None
-    """Where the secrets lie that sources name, a file each."""
+    """Where the secrets lie that sources and notification targets name, a file each."""
 
     incident_interval_seconds: Annotated[int, Field(ge=1, le=3600)] = 5
     """How often anomalies are grouped to incidents."""
@@ -92,3 +94,11 @@ class Settings(ServiceSettings):
     """So long after that it is opened again, rather than a new one, if the same signal departs again."""
     graph_retention_days: Annotated[int, Field(ge=1)] = 7
     """A call from one service to another that was not seen for so long is forgotten."""
+
+    notification_allowed: tuple[str, ...] = ()
+    """Names (`*.example.org` for all below), addresses and networks that notifications may go to. Empty: any but
+    those of this machine. Link-local, metadata, multicast and reserved addresses are refused in any case."""
+    notifications_at_once: Annotated[int, Field(ge=1, le=200)] = 32
+    """Messages that this process delivers at the same time."""
+    external_url: Annotated[str, Field(pattern=r"^(https?://[^\s]+[^\s/])?$")] = ""
+    """Where people reach the gateway: what links in notifications begin with."""

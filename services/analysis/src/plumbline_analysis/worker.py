@@ -18,6 +18,7 @@ from plumbline_analysis.lines import repository as lines
 from plumbline_analysis.log_evaluator import LogEvaluator
 from plumbline_analysis.models import HOUR_TABLES, LOG_TABLES, MINUTE_TABLES, POINT_TABLES, WatchedRequirement
 from plumbline_analysis.moments import micros
+from plumbline_analysis.notifications import repository as notifications
 from plumbline_analysis.objectives import gather, judge, lease, repository, service, surroundings
 from plumbline_analysis.objectives.gather import Work
 from plumbline_analysis.objectives.judge import Judged
@@ -38,6 +39,8 @@ AT_ONCE = 50
 MAINTENANCE_SECONDS = 600.0
 _RETRY_SECONDS = 1.0
 _AHEAD = timedelta(days=2)
+_TOLD_DAYS = timedelta(days=7)
+"""How long what came of notifications can be read."""
 _MINUTE_PARTITION_DAYS = 7
 _HOUR_PARTITION_DAYS = 56
 """Few partitions: every plan looks at all of them."""
@@ -212,6 +215,7 @@ class Maintenance:
             await rollups.forget_late(session, self._settings, now)
             await lines.forget_exports(session, now - timedelta(hours=KEEP_HOURS))
             await templates.forget_merged(session, kept.points)
+            await notifications.forget(session, now - _TOLD_DAYS)
         self.done = True
 
     async def check(self) -> None:

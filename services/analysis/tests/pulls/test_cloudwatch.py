@@ -10,13 +10,14 @@ from botocore.exceptions import ClientError, NoCredentialsError, ReadTimeoutErro
 from moto.server import ThreadedMotoServer
 
 from plumbline_analysis.pulls import cloudwatch
+from plumbline_analysis.pulls.asking import ALLOWED
 from plumbline_analysis.pulls.cloudwatch import CloudWatch
 from plumbline_analysis.pulls.failures import PullFailed, Reason
 from plumbline_analysis.pulls.rules import Range
 from plumbline_analysis.pulls.schemas import CloudWatchSpec
-from plumbline_analysis.pulls.targets import Targets
 from plumbline_analysis.sources.answers import Answer
 from plumbline_analysis.sources.batch import Kind, Temporality
+from plumbline_common.outgoing import Targets
 
 HERE = ["127.0.0.1"]
 UNTIL = datetime.now(UTC).replace(second=0, microsecond=0) - timedelta(minutes=5)
@@ -68,7 +69,7 @@ def aws() -> Iterator[str]:
 async def test_sums_and_averages_are_pulled_at_the_end_of_their_periods(aws: str) -> None:
     average = query(name="mean orders", statistic="Average", dimensions={"Store": "b"}, service="shop")
     known = spec(query(unit="{order}"), average, query(name="none", dimensions={"Store": "c"}), endpoint_url=aws)
-    client = CloudWatch(known, "aws", Targets(HERE))
+    client = CloudWatch(known, "aws", Targets(HERE, ALLOWED))
     found = await client.take(known.queries, PULLED)
     await client.aclose()
     assert (found.series, found.batch.accepted, found.said) == (2, 10, [])
@@ -90,7 +91,7 @@ async def test_sums_and_averages_are_pulled_at_the_end_of_their_periods(aws: str
 async def test_an_endpoint_that_may_not_be_asked_is_not_connected_to(aws: str) -> None:
     known = spec(endpoint_url=aws)
     with pytest.raises(PullFailed) as failed:
-        await CloudWatch(known, "aws", Targets([])).take(known.queries, PULLED)
+        await CloudWatch(known, "aws", Targets([], ALLOWED)).take(known.queries, PULLED)
     assert failed.value.reason is Reason.ADDRESS
 
 
@@ -132,7 +133,7 @@ def refusal(code: str, status: int) -> ClientError:
 
 async def take(monkeypatch: pytest.MonkeyPatch, scripted: Scripted, known: CloudWatchSpec) -> Answer:
     monkeypatch.setattr(cloudwatch, "_connected", lambda _: scripted)
-    client = CloudWatch(known, "aws", Targets([]))
+    client = CloudWatch(known, "aws", Targets([], ALLOWED))
     try:
         return await client.take(known.queries, PULLED)
     finally:
@@ -177,7 +178,7 @@ async def test_a_bad_answer_is_named_and_nothing_of_it_taken(
 async def test_a_profile_that_is_not_there_is_named() -> None:
     known = spec(profile="nobody")
     with pytest.raises(PullFailed, match="nobody") as failed:
-        await CloudWatch(known, "aws", Targets([])).take(known.queries, PULLED)
+        await CloudWatch(known, "aws", Targets([], ALLOWED)).take(known.queries, PULLED)
     assert failed.value.reason is Reason.CREDENTIALS
 
 

@@ -15,13 +15,15 @@ from cryptography.x509.oid import NameOID
 
 import bad_days
 from bad_days import BadDays, answer, matrix
+from plumbline_analysis.pulls.asking import ALLOWED
 from plumbline_analysis.pulls.failures import PullFailed, Reason
 from plumbline_analysis.pulls.prometheus import Prometheus
 from plumbline_analysis.pulls.rules import Range
 from plumbline_analysis.pulls.schemas import PrometheusSpec
-from plumbline_analysis.pulls.secret_store import SecretStore
-from plumbline_analysis.pulls.targets import Targets
+from plumbline_analysis.settings import SECRETS
 from plumbline_analysis.sources.answers import Answer
+from plumbline_common.outgoing import Targets
+from plumbline_common.secret_store import SecretStore
 
 HERE = ["127.0.0.1"]
 NOON = 1_767_268_800
@@ -33,7 +35,7 @@ async def take(
 ) -> Answer:
     given = {"url": fake.url, "queries": [{"name": "orders", "query": "orders"}]} | spec
     known = PrometheusSpec.model_validate(given)
-    client = Prometheus(known, "eu", Targets(allowed), secrets or SecretStore(None, {}), limit)
+    client = Prometheus(known, "eu", Targets(allowed, ALLOWED), secrets or SecretStore(None, SECRETS, {}), limit)
     try:
         return await client.take(known.queries, Range(NOON - 60, NOON))
     finally:
@@ -139,7 +141,7 @@ async def test_an_address_that_may_not_be_asked_is_not_connected_to(fake: BadDay
 
 async def test_the_certificate_is_held_against_the_name_and_not_the_address(tmp_path: Path) -> None:
     certificate, context = certified("localhost")
-    secrets = SecretStore(None, {"PLUMBLINE_ANALYSIS_SECRET_CA": certificate})
+    secrets = SecretStore(None, SECRETS, {"PLUMBLINE_ANALYSIS_SECRET_CA": certificate})
     async with bad_days.serving(context) as fake:
         port = fake.url.rpartition(":")[2]
         allowed = ["localhost", "127.0.0.1"]
@@ -150,7 +152,7 @@ async def test_the_certificate_is_held_against_the_name_and_not_the_address(tmp_
     assert "doesn't match" in by_address.detail or "not valid for" in by_address.detail
     assert "self-signed" in unknown.detail or "unable to get local issuer" in unknown.detail
     assert len(fake.asked) == 1
-    nonsense = SecretStore(None, {"PLUMBLINE_ANALYSIS_SECRET_CA": "nonsense"})
+    nonsense = SecretStore(None, SECRETS, {"PLUMBLINE_ANALYSIS_SECRET_CA": "nonsense"})
     assert (await refused(fake, secrets=nonsense, url="https://localhost", tls_ca="ca")).reason is Reason.CREDENTIALS
 
 
@@ -185,7 +187,7 @@ def certified(name: str) -> tuple[str, ssl.SSLContext]:
 
 async def test_credentials_come_from_secrets_and_keep_the_host(fake: BadDays, tmp_path: Path) -> None:
     (tmp_path / "token").write_text("t0ken\n")
-    secrets = SecretStore(tmp_path, {"PLUMBLINE_ANALYSIS_SECRET_TENANT_EU": "eu-1"})
+    secrets = SecretStore(tmp_path, SECRETS, {"PLUMBLINE_ANALYSIS_SECRET_TENANT_EU": "eu-1"})
     await take(fake, secrets=secrets, bearer_token="token", headers={"X-Scope-OrgID": "tenant.eu"})
     lines = fake.headers[0].split("\r\n")
     host = fake.url.removeprefix("http://")
@@ -197,7 +199,7 @@ async def test_credentials_come_from_secrets_and_keep_the_host(fake: BadDays, tm
 @pytest.mark.parametrize("value", [None, "", "two\r\nlines", "naïve"])
 async def test_a_secret_that_is_missing_or_no_header_is_named(fake: BadDays, value: str | None) -> None:
     known = {} if value is None else {"PLUMBLINE_ANALYSIS_SECRET_TOKEN": value}
-    failure = await refused(fake, secrets=SecretStore(None, known), bearer_token="token")
+    failure = await refused(fake, secrets=SecretStore(None, SECRETS, known), bearer_token="token")
     assert failure.reason is Reason.CREDENTIALS
     assert fake.asked == []
 
@@ -206,7 +208,7 @@ async def test_no_more_is_asked_than_the_rate_allows(fake: BadDays) -> None:
     spec = PrometheusSpec.model_validate(
         {"url": fake.url, "queries": [{"name": "orders", "query": "orders"}], "requests_per_second": 50}
     )
-    client = Prometheus(spec, "eu", Targets(HERE), SecretStore(None, {}), 100_000)
+    client = Prometheus(spec, "eu", Targets(HERE, ALLOWED), SecretStore(None, SECRETS, {}), 100_000)
     began = time.monotonic()
     for _ in range(10):
         await client.take(spec.queries, Range(NOON - 60, NOON))

@@ -14,13 +14,14 @@ from plumbline_analysis.pulls.failures import PullFailed
 from plumbline_analysis.pulls.prometheus import Prometheus
 from plumbline_analysis.pulls.rules import Range
 from plumbline_analysis.pulls.schemas import PrometheusSpec, PullTest, SourceError, SourceResponse, Spec
-from plumbline_analysis.pulls.secret_store import SecretStore
-from plumbline_analysis.pulls.targets import Targets
-from plumbline_analysis.settings import Settings
+from plumbline_analysis.settings import SECRETS, Settings
 from plumbline_analysis.sources.answers import Answer
 from plumbline_common import telemetry
 from plumbline_common.errors import NotFound
+from plumbline_common.outgoing import Targets
+from plumbline_common.secret_store import SecretStore
 
+ALLOWED = "PLUMBLINE_ANALYSIS_PULL_ALLOWED"
 ATTEMPTS = 3
 _LONGEST_PAUSE = 30.0
 """A source that asks for a longer one is left until its next turn."""
@@ -50,8 +51,8 @@ class Client(Protocol):
 
 class Asker:
     def __init__(self, settings: Settings) -> None:
-        self.targets = Targets(settings.pull_allowed)
-        self._secrets = SecretStore(settings.secrets_folder)
+        self.targets = Targets(settings.pull_allowed, ALLOWED)
+        self._secrets = SecretStore(settings.secrets_folder, SECRETS)
         self._limit = settings.pull_limit_bytes
         self._asking = asyncio.Semaphore(settings.pulls_at_once)
         # However many sources are away, those that answer find a place.

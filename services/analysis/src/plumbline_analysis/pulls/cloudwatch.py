@@ -18,16 +18,16 @@ from botocore.exceptions import (
     ReadTimeoutError,
 )
 
-from plumbline_analysis.pulls.failures import PullFailed, Reason
+from plumbline_analysis.pulls.failures import NOT_ASKED, PullFailed, Reason, not_asked
 from plumbline_analysis.pulls.rules import Range
 from plumbline_analysis.pulls.schemas import CloudWatchSpec
-from plumbline_analysis.pulls.targets import Targets
 from plumbline_analysis.pulls.token_bucket import TokenBucket
 from plumbline_analysis.sources import cloudwatch
 from plumbline_analysis.sources.answers import Answer
 from plumbline_analysis.sources.batch import Batch
 from plumbline_analysis.sources.queries import CloudWatchQuery
 from plumbline_common import offload
+from plumbline_common.outgoing import Targets
 
 MAX_POINTS = 100_800
 """Of one call's answer; more come in pages."""
@@ -63,7 +63,10 @@ class CloudWatch:
         """What at most 500 queries of one period give. Raises `PullFailed`."""
         if self._spec.endpoint_url is not None:
             at = urlsplit(self._spec.endpoint_url)
-            await self._targets.addresses(str(at.hostname), at.port or (443 if at.scheme == "https" else 80))
+            try:
+                await self._targets.addresses(str(at.hostname), at.port or (443 if at.scheme == "https" else 80))
+            except NOT_ASKED as error:
+                raise not_asked(error) from None
         asked: dict[str, Any] = {
             "MetricDataQueries": [_asked(place, query) for place, query in enumerate(queries)],
             "StartTime": datetime.fromtimestamp(pulled.after, UTC),

@@ -3,6 +3,9 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
+from plumbline_common.outgoing import AddressRefused, NoAddress
+from plumbline_common.secret_store import NoSecret
+
 
 class Reason(StrEnum):
     ADDRESS = "address"
@@ -45,6 +48,15 @@ class PullFailed(Exception):
     def may_be_of_query(self) -> bool:
         """Whether other queries may be answered all the same."""
         return self.reason in _OF_QUERY
+
+
+NOT_ASKED = (AddressRefused, NoAddress, NoSecret)
+"""What keeps a question from being sent."""
+_NOT_ASKED = {AddressRefused: Reason.ADDRESS, NoAddress: Reason.CONNECTION, NoSecret: Reason.CREDENTIALS}
+
+
+def not_asked(error: AddressRefused | NoAddress | NoSecret) -> PullFailed:
+    return PullFailed(_NOT_ASKED[type(error)], str(error))
 
 
 @dataclass(frozen=True)

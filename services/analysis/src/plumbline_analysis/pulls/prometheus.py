@@ -9,11 +9,9 @@ from time import time
 
 import httpx
 
-from plumbline_analysis.pulls.failures import PullFailed, Reason
+from plumbline_analysis.pulls.failures import NOT_ASKED, PullFailed, Reason, not_asked
 from plumbline_analysis.pulls.rules import Range
 from plumbline_analysis.pulls.schemas import PrometheusSpec
-from plumbline_analysis.pulls.secret_store import SecretStore
-from plumbline_analysis.pulls.targets import CheckedTransport, Targets
 from plumbline_analysis.pulls.token_bucket import TokenBucket
 from plumbline_analysis.sources import encoding, prometheus_json
 from plumbline_analysis.sources.answers import Answer
@@ -22,6 +20,8 @@ from plumbline_analysis.sources.prometheus_json import QueryRefused
 from plumbline_analysis.sources.queries import PrometheusQuery
 from plumbline_common import offload
 from plumbline_common.errors import TooLarge, UnsupportedMedia
+from plumbline_common.outgoing import CheckedTransport, Targets
+from plumbline_common.secret_store import SecretStore
 
 MAX_STEPS = 10_999
 """Prometheus answers at most 11,000 points a series."""
@@ -75,6 +75,8 @@ class Prometheus:
                 status, headers, body = await self._asked(asked)
         except (TimeoutError, httpx.TimeoutException):
             raise PullFailed(Reason.TIMEOUT, f"timed out after {seconds:g} s") from None
+        except NOT_ASKED as error:
+            raise not_asked(error) from None
         except httpx.HTTPError as error:
             raise PullFailed(Reason.CONNECTION, _connection_fault(error)) from error
         if (failure := _refusal(status, headers, body)) is not None:

@@ -10,6 +10,7 @@ from pydantic import AfterValidator, AwareDatetime, Discriminator, Field, String
 
 from plumbline_analysis.sources.queries import CloudWatchQuery, PrometheusQuery
 from plumbline_common.schemas import Name, Schema, Storable
+from plumbline_common.secret_store import SecretName
 
 DAY = 86_400
 MAX_QUERIES = 500
@@ -37,8 +38,6 @@ Address = Annotated[
     Storable,
     AfterValidator(_address),
 ]
-SecretName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}$")]
-"""Of a file in the secrets' folder, or of an environment variable: the API takes and shows no secret itself."""
 HeaderName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}$")]
 
 

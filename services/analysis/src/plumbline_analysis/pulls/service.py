@@ -26,11 +26,11 @@ from plumbline_analysis.pulls.schemas import (
     SourceStatus,
     Spec,
 )
-from plumbline_analysis.pulls.targets import Targets
 from plumbline_common import db, outbox
 from plumbline_common.auth import UserInfo
 from plumbline_common.errors import Conflict, NotFound
 from plumbline_common.events import SourceFailing, SourceRecovered
+from plumbline_common.outgoing import Targets
 from plumbline_common.preconditions import check_match
 
 MOST = 500

@@ -1,4 +1,4 @@
-"""Which addresses a source may be at: a guard against server-side request forgery (CWE-918).
+"""Which addresses a service may ask for people: a guard against server-side request forgery (CWE-918).
 
 A name is resolved here and the connection goes to the address that was checked, so that a name whose address changes
 in between (DNS rebinding) opens nothing.
@@ -14,8 +14,6 @@ from typing import Any
 import httpcore  # noqa: F401 - here, not when the first client is made on the loop
 import httpx
 
-from plumbline_analysis.pulls.failures import PullFailed, Reason
-
 IpAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 _Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -24,11 +22,21 @@ _METADATA = frozenset(map(ipaddress.ip_address, ("fd00:ec2::254", "100.100.100.2
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 
 
-class Targets:
-    """`allowed` holds names (`*.example.org` for all below), addresses and networks; empty means any but those of
-    this machine. Link-local, metadata, multicast, reserved and unspecified addresses are refused in any case."""
+class AddressRefused(Exception):
+    """It may not be asked."""
 
-    def __init__(self, allowed: Sequence[str]) -> None:
+
+class NoAddress(Exception):
+    """The name has none."""
+
+
+class Targets:
+    """`allowed`, which `setting` gives, holds names (`*.example.org` for all below), addresses and networks; empty
+    means any but those of this machine. Link-local, metadata, multicast, reserved and unspecified addresses are
+    refused in any case."""
+
+    def __init__(self, allowed: Sequence[str], setting: str) -> None:
+        self._setting = setting
         self._names = {each.lower() for each in allowed if _network(each) is None}
         self._networks = [network for each in allowed if (network := _network(each)) is not None]
 
@@ -40,20 +48,23 @@ class Targets:
             pass
         if self._is_named(host) or self._networks or not self._names:
             return None
-        return f"{host} is not among the hosts that may be asked (PLUMBLINE_ANALYSIS_PULL_ALLOWED)"
+        return f"{host} is not among the hosts that may be asked ({self._setting})"
 
     async def addresses(self, host: str, port: int) -> list[str]:
-        """The addresses of `host`, the preferred first, where all of them may be asked. Raises `PullFailed`."""
+        """The addresses of `host`, the preferred first, where all of them may be asked.
+
+        Raises `AddressRefused` and `NoAddress`.
+        """
         loop = asyncio.get_running_loop()
         try:
             found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
         except (OSError, UnicodeError):
-            raise PullFailed(Reason.CONNECTION, f"the name {host} has no address") from None
+            raise NoAddress(f"the name {host} has no address") from None
         addresses = [ipaddress.ip_address(each[4][0]) for each in found]
         # One that is forbidden condemns the name: it would be asked sooner or later.
         for address in addresses:
             if (fault := self._address_fault(address, host)) is not None:
-                raise PullFailed(Reason.ADDRESS, fault)
+                raise AddressRefused(fault)
         return list(dict.fromkeys(map(str, addresses)))
 
     def _address_fault(self, address: IpAddress, host: str) -> str | None:
@@ -64,9 +75,9 @@ class Targets:
         if self._is_named(host) or any(inner in network for network in self._networks):
             return None
         if self._names or self._networks:
-            return f"{said} is not among the hosts that may be asked (PLUMBLINE_ANALYSIS_PULL_ALLOWED)"
+            return f"{said} is not among the hosts that may be asked ({self._setting})"
         if inner.is_loopback:
-            return f"{said} is this machine's own: list it in PLUMBLINE_ANALYSIS_PULL_ALLOWED to have it asked"
+            return f"{said} is this machine's own: list it in {self._setting} to have it asked"
         return None
 
     def _is_named(self, host: str) -> bool:
