@@ -4,7 +4,7 @@ UV := $(or $(shell command -v uv 2>/dev/null),.uv/bin/uv)
 RUN := .venv/bin/
 NAME ?=
 # Each suite is a process with servers of its own, two at a time, the longest first: much of their time is waiting.
-SUITES := tests/e2e services/requirements services/analysis services/search cli libs/stack libs/common tests/benches
+SUITES := tests/e2e services/analysis services/requirements services/search cli libs/stack libs/common tests/benches
 export UV_PYTHON_DOWNLOADS = never
 export UV_COMPILE_BYTECODE = 1
 
