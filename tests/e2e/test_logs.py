@@ -92,18 +92,19 @@ async def test_lines_become_templates_and_what_is_new_is_an_anomaly(
     async def grouped() -> Any:
         return (await viewer.get("/api/v1/incidents", params={"anomaly_id": anomaly["id"]})).json()["items"]
 
-    incident = (await until(grouped, 10, "the incident of the anomaly"))[0]
+    incident = (await until(grouped, 30, "the incident of the anomaly"))[0]
     assert (incident["state"], incident["services"]) == ("open", [SERVICE])
     place = f"/api/v1/incidents/{incident['id']}"
     said = await caller("operator").post(f"{place}/comments", json={"text": "A zookeeper was called"})
     assert said.status_code == 201
     body = {"query": '"zookeeper was called"', "kinds": ["incident"], "service": SERVICE}
     found = (await until(hit, 30, "the incident in the search"))[0]
-    assert (found["entity_id"], found["state"]) == (incident["id"], "open")
+    assert found["entity_id"] == incident["id"]
     kinds = [entry["kind"] for entry in (await viewer.get(f"{place}/timeline")).json()["items"]]
-    assert kinds == ["anomaly_began", "opened", "commented"]
+    # The anomaly may be over by now.
+    assert [kind for kind in kinds if kind != "anomaly_ended"] == ["anomaly_began", "opened", "commented"]
     assert stranger.told("analysis.incident.opened.v1", incident["id"])
-    graph = (await until(called, 10, "the call in the service graph")).json()
+    graph = (await until(called, 30, "the call in the service graph")).json()
     assert [(each["caller"], each["callee"]) for each in graph["edges"]] == [(SERVICE, "e2e-tide")]
     assert stranger.misfits() == []
 

@@ -7,6 +7,7 @@ assumption). What lies beyond the outermost finite bounds is known only to lie t
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from operator import sub
 
 import numpy as np
 import numpy.typing as npt
@@ -243,6 +244,8 @@ def _difference(
 ) -> tuple[int, tuple[int, ...]]:
     if not before:
         return offset, counts
+    if offset == offset_before and len(counts) == len(before):
+        return offset, tuple(map(sub, counts, before))
     if not counts:
         return offset_before, tuple(-count for count in before)
     lowest = min(offset, offset_before)
