@@ -1,4 +1,5 @@
 import asyncio
+import json
 import os
 import sys
 from asyncio.subprocess import PIPE, Process
@@ -147,7 +148,10 @@ class Spawned:
 @pytest.fixture
 async def spawned(jobs: Jobs, tmp_path: Path) -> AsyncIterator[Spawned]:
     given = jobs.settings.model_dump(mode="json", include=jobs.settings.model_fields_set)
-    own = {f"PLUMBLINE_ANALYSIS_{name.upper()}": str(value) for name, value in given.items()}
+    own = {
+        f"PLUMBLINE_ANALYSIS_{name.upper()}": value if isinstance(value, str) else json.dumps(value)
+        for name, value in given.items()
+    }
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         str(Path(__file__).parent / "run_worker.py"),
