@@ -266,7 +266,7 @@ async def send(client: httpx.AsyncClient, seconds: float) -> float:
     began = time.monotonic()
     for turn in range(int(seconds * 10)):
         await asyncio.sleep(max(0.0, began + turn / 10 - time.monotonic()))
-        body = ingest.batch(datetime.now(UTC), start, ingest.SERIES // 25)[0]
+        body = ingest.batch(datetime.now(UTC), start, of_each=ingest.SERIES // 25)[0]
         reply = await client.post("/v1/metrics", content=body, headers={"Content-Type": "application/x-protobuf"})
         if reply.status_code != 200:
             raise RuntimeError(f"points were not accepted: {reply.status_code} {reply.text[:300]}")
@@ -293,7 +293,7 @@ async def latency(servers: harness.Servers) -> None:
     async with analysis.sessions() as (sessions, _), sessions.begin() as session:
         for table in reversed(Base.metadata.sorted_tables):
             if table.name != "outbox_producer":
-                await session.execute(text(f"TRUNCATE {table.name}"))
+                await session.execute(text(f"TRUNCATE {table.name} CASCADE"))
         for index in range(REQUIREMENTS):
             await watched.keep(session, requirement(index, datetime.now(UTC)))
     connection = await asyncpg.connect(servers.postgres.asyncpg_dsn("analysis"))
