@@ -13,7 +13,7 @@ from importlib.metadata import version as installed_version
 from typing import IO, Annotated, Any
 
 import fastapi_offline
-from fastapi import APIRouter, Depends, FastAPI, Query, Request, Response
+from fastapi import APIRouter, Depends, FastAPI, Header, Query, Request, Response
 from fastapi.openapi.docs import get_swagger_ui_html
 from opentelemetry import trace
 from sqlalchemy import text
@@ -35,6 +35,10 @@ Check = Callable[[], Awaitable[None]]
 
 Skip = Annotated[int, Query(ge=0, le=2**31 - 1, description="How many to leave out")]
 Limit = Annotated[int, Query(ge=1, le=100, description="How many to answer at most")]
+IfMatch = Annotated[str | None, Header(max_length=200, description="The ETag that was read")]
+ETAG: dict[str, Any] = {"ETag": {"description": "The revision, for If-Match", "schema": {"type": "string"}}}
+"""Headers of an answer, for the OpenAPI document."""
+LOCATION: dict[str, Any] = {"Location": {"description": "Where it is read", "schema": {"type": "string"}}}
 
 
 async def open_session(request: Request) -> AsyncIterator[AsyncSession]:

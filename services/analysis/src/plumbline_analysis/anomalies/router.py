@@ -3,7 +3,7 @@
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Header, Query, Request, Response
+from fastapi import APIRouter, Depends, Query, Request, Response
 
 from plumbline_analysis.anomalies import service
 from plumbline_analysis.anomalies.schemas import AnomalyPage, AnomalySort, LabelContent, LabelPage, LabelResponse
@@ -16,9 +16,6 @@ router = APIRouter(prefix="/api/v1/anomalies", tags=["anomalies"])
 
 Viewer = Annotated[UserInfo, Depends(require("viewer"))]
 OnCall = Annotated[UserInfo, Depends(require("editor", "operator"))]
-IfMatch = Annotated[str | None, Header(max_length=200, description="The ETag that was read")]
-
-_ETAG = {"ETag": {"description": "The revision, for If-Match", "schema": {"type": "string"}}}
 
 
 @router.get("")
@@ -36,7 +33,7 @@ async def page(
     return await service.page(session, state, service_name, requirement_id, sort, skip, limit)
 
 
-@router.get("/{id}", responses={200: {"headers": _ETAG}})
+@router.get("/{id}", responses={200: {"headers": web.ETAG}})
 async def read(id: UUID, actor: Viewer, session: web.ReadSession, response: Response) -> AnomalySnapshot:
     """One anomaly, with the band that its peak departed from."""
     found = await service.one(session, id)
@@ -44,14 +41,14 @@ async def read(id: UUID, actor: Viewer, session: web.ReadSession, response: Resp
     return found
 
 
-@router.post("/{id}/acknowledge", response_model=AnomalySnapshot, responses={200: {"headers": _ETAG}})
+@router.post("/{id}/acknowledge", response_model=AnomalySnapshot, responses={200: {"headers": web.ETAG}})
 async def acknowledge(
     id: UUID,
     actor: OnCall,
     session: web.Session,
     request: Request,
     key: idempotency.Key = None,
-    if_match: IfMatch = None,
+    if_match: web.IfMatch = None,
 ) -> Response:
     """Say that somebody sees to an open anomaly."""
     claimed = await idempotency.claim(session, request, actor.subject, key)
@@ -75,8 +72,8 @@ async def labels(
     status_code=201,
     response_model=LabelResponse,
     responses={
-        200: {"description": "It takes the place of one's own", "model": LabelResponse, "headers": _ETAG},
-        201: {"headers": _ETAG},
+        200: {"description": "It takes the place of one's own", "model": LabelResponse, "headers": web.ETAG},
+        201: {"headers": web.ETAG},
     },
 )
 async def label(

@@ -17,8 +17,6 @@ router = APIRouter(prefix="/api/v1/deployments", tags=["deployments"])
 Viewer = Annotated[UserInfo, Depends(require("viewer"))]
 Deployer = Annotated[UserInfo, Depends(require("operator", "ingest"))]
 
-_LOCATION = {"Location": {"description": "Where it is read", "schema": {"type": "string"}}}
-
 
 @router.get("")
 async def page(
@@ -40,7 +38,7 @@ async def page(
     response_model=DeploymentSnapshot,
     responses={
         200: {"description": "It was recorded before", "model": DeploymentSnapshot},
-        201: {"headers": _LOCATION},
+        201: {"headers": web.LOCATION},
     },
 )
 async def record(

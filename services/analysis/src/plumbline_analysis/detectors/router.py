@@ -3,7 +3,7 @@
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Header, Query, Request, Response
+from fastapi import APIRouter, Depends, Query, Request, Response
 
 from plumbline_analysis.detectors import service
 from plumbline_analysis.detectors.schemas import (
@@ -24,12 +24,9 @@ router = APIRouter(prefix="/api/v1/signals/{id}/detector", tags=["detectors"])
 
 Viewer = Annotated[UserInfo, Depends(require("viewer"))]
 Operator = Annotated[UserInfo, Depends(require("operator"))]
-IfMatch = Annotated[str | None, Header(max_length=200, description="The ETag that was read")]
-
-_ETAG = {"ETag": {"description": "The revision, for If-Match", "schema": {"type": "string"}}}
 
 
-@router.get("", responses={200: {"headers": _ETAG}})
+@router.get("", responses={200: {"headers": web.ETAG}})
 async def read(id: UUID, actor: Viewer, session: web.ReadSession, response: Response) -> DetectorResponse:
     """The detector that watches an indicator: its bar, and what people say of its anomalies."""
     found = await service.one(session, id)
@@ -37,7 +34,7 @@ async def read(id: UUID, actor: Viewer, session: web.ReadSession, response: Resp
     return found
 
 
-@router.get("/proposal", responses={200: {"headers": _ETAG}})
+@router.get("/proposal", responses={200: {"headers": web.ETAG}})
 async def propose(
     id: UUID,
     actor: Viewer,
@@ -63,7 +60,7 @@ async def revisions(
 
 
 @router.post(
-    "/revisions", status_code=201, response_model=DetectorRevisionResponse, responses={201: {"headers": _ETAG}}
+    "/revisions", status_code=201, response_model=DetectorRevisionResponse, responses={201: {"headers": web.ETAG}}
 )
 async def apply(
     id: UUID,
@@ -73,7 +70,7 @@ async def apply(
     session: web.Session,
     request: Request,
     key: idempotency.Key = None,
-    if_match: IfMatch = None,
+    if_match: web.IfMatch = None,
 ) -> Response:
     """Set the bar from the next evaluation on. Its effect on history is measured first, and kept with it."""
     # Before the transaction: it takes a second where the history is long.

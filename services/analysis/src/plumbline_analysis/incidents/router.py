@@ -3,7 +3,7 @@
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Header, Query, Request, Response
+from fastapi import APIRouter, Depends, Query, Request, Response
 
 from plumbline_analysis.anomalies.schemas import AnomalyPage
 from plumbline_analysis.incidents import service
@@ -25,10 +25,8 @@ router = APIRouter(prefix="/api/v1/incidents", tags=["incidents"])
 
 Viewer = Annotated[UserInfo, Depends(require("viewer"))]
 OnCall = Annotated[UserInfo, Depends(require("editor", "operator"))]
-IfMatch = Annotated[str | None, Header(max_length=200, description="The ETag that was read")]
 
-_ETAG = {"ETag": {"description": "The revision, for If-Match", "schema": {"type": "string"}}}
-_MADE = {"Location": {"description": "Where it is read", "schema": {"type": "string"}}, **_ETAG}
+_MADE = web.LOCATION | web.ETAG
 
 
 @router.get("")
@@ -51,7 +49,7 @@ async def page(
     )
 
 
-@router.get("/{id}", responses={200: {"headers": _ETAG}})
+@router.get("/{id}", responses={200: {"headers": web.ETAG}})
 async def read(id: UUID, actor: Viewer, session: web.ReadSession, response: Response) -> IncidentSnapshot:
     """One incident, with where it probably began and why."""
     found = await service.one(session, id)
@@ -81,14 +79,14 @@ async def timeline(
     return await service.timeline(session, id, request.app.state.settings, skip, limit)
 
 
-@router.post("/{id}/acknowledge", response_model=IncidentSnapshot, responses={200: {"headers": _ETAG}})
+@router.post("/{id}/acknowledge", response_model=IncidentSnapshot, responses={200: {"headers": web.ETAG}})
 async def acknowledge(
     id: UUID,
     actor: OnCall,
     session: web.Session,
     request: Request,
     key: idempotency.Key = None,
-    if_match: IfMatch = None,
+    if_match: web.IfMatch = None,
 ) -> Response:
     """Say that somebody sees to an open incident."""
     claimed = await idempotency.claim(session, request, actor.subject, key)
@@ -97,7 +95,7 @@ async def acknowledge(
     return await claimed.keep(_reply(await service.acknowledge(session, id, if_match, actor)))
 
 
-@router.post("/{id}/resolve", response_model=IncidentSnapshot, responses={200: {"headers": _ETAG}})
+@router.post("/{id}/resolve", response_model=IncidentSnapshot, responses={200: {"headers": web.ETAG}})
 async def resolve(
     id: UUID,
     actor: OnCall,
@@ -105,7 +103,7 @@ async def resolve(
     request: Request,
     content: Resolution = Resolution(),
     key: idempotency.Key = None,
-    if_match: IfMatch = None,
+    if_match: web.IfMatch = None,
 ) -> Response:
     """Say that an incident is over, whatever its anomalies do."""
     claimed = await idempotency.claim(session, request, actor.subject, key)
@@ -114,7 +112,7 @@ async def resolve(
     return await claimed.keep(_reply(await service.resolve(session, id, content.reason, if_match, actor)))
 
 
-@router.post("/{id}/comments", status_code=201, response_model=Comment, responses={201: {"headers": _ETAG}})
+@router.post("/{id}/comments", status_code=201, response_model=Comment, responses={201: {"headers": web.ETAG}})
 async def comment(
     id: UUID,
     content: CommentContent,
@@ -131,7 +129,7 @@ async def comment(
     return await claimed.keep(web.json_response(said.model_dump_json().encode(), 201, {"ETag": etag(after.revision)}))
 
 
-@router.post("/{id}/merge", response_model=IncidentSnapshot, responses={200: {"headers": _ETAG}})
+@router.post("/{id}/merge", response_model=IncidentSnapshot, responses={200: {"headers": web.ETAG}})
 async def merge(
     id: UUID,
     content: Merge,
@@ -139,7 +137,7 @@ async def merge(
     session: web.Session,
     request: Request,
     key: idempotency.Key = None,
-    if_match: IfMatch = None,
+    if_match: web.IfMatch = None,
 ) -> Response:
     """Make an incident part of an ongoing one, which is answered."""
     claimed = await idempotency.claim(session, request, actor.subject, key)
@@ -157,7 +155,7 @@ async def split(
     session: web.Session,
     request: Request,
     key: idempotency.Key = None,
-    if_match: IfMatch = None,
+    if_match: web.IfMatch = None,
 ) -> Response:
     """Make some of its anomalies an incident of their own, which is answered. Only a person joins the two again."""
     claimed = await idempotency.claim(session, request, actor.subject, key)

@@ -3,7 +3,7 @@
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Header, Query, Request, Response
+from fastapi import APIRouter, Depends, Query, Request, Response
 
 from plumbline_analysis.notifications import service
 from plumbline_analysis.notifications.schemas import (
@@ -31,10 +31,8 @@ silences = APIRouter(prefix="/api/v1/silences", tags=["notifications"])
 Viewer = Annotated[UserInfo, Depends(require("viewer"))]
 Operator = Annotated[UserInfo, Depends(require("operator"))]
 OnCall = Annotated[UserInfo, Depends(require("editor", "operator"))]
-IfMatch = Annotated[str | None, Header(max_length=200, description="The ETag that was read")]
 
-_ETAG = {"ETag": {"description": "The revision, for If-Match", "schema": {"type": "string"}}}
-_LOCATION = {"Location": {"description": "Where it is read", "schema": {"type": "string"}}}
+_MADE = web.ETAG | web.LOCATION
 
 
 @router.get("")
@@ -49,7 +47,7 @@ async def page(
     return await service.page(session, name, skip, limit)
 
 
-@router.post("", status_code=201, response_model=TargetResponse, responses={201: {"headers": _ETAG | _LOCATION}})
+@router.post("", status_code=201, response_model=TargetResponse, responses={201: {"headers": _MADE}})
 async def create(
     content: TargetContent, actor: Operator, session: web.Session, request: Request, key: idempotency.Key = None
 ) -> Response:
@@ -62,7 +60,7 @@ async def create(
     return await claimed.keep(web.json_response(made.model_dump_json().encode(), 201, headers))
 
 
-@router.get("/{id}", responses={200: {"headers": _ETAG}})
+@router.get("/{id}", responses={200: {"headers": web.ETAG}})
 async def read(id: UUID, actor: Viewer, session: web.ReadSession, response: Response) -> TargetResponse:
     """One target. Its secrets are named, never shown."""
     found = await service.one(session, id)
@@ -70,7 +68,7 @@ async def read(id: UUID, actor: Viewer, session: web.ReadSession, response: Resp
     return found
 
 
-@router.put("/{id}", responses={200: {"headers": _ETAG}})
+@router.put("/{id}", responses={200: {"headers": web.ETAG}})
 async def replace(
     id: UUID,
     content: TargetContent,
@@ -78,7 +76,7 @@ async def replace(
     session: web.Session,
     request: Request,
     response: Response,
-    if_match: IfMatch = None,
+    if_match: web.IfMatch = None,
 ) -> TargetResponse:
     """Change a target, from the next news on; what waits to be delivered goes to its new address."""
     replaced = await service.replace(session, id, content, if_match, actor, request.app.state.sender.targets)
@@ -87,7 +85,7 @@ async def replace(
 
 
 @router.delete("/{id}", status_code=204)
-async def delete(id: UUID, actor: Operator, session: web.Session, if_match: IfMatch = None) -> None:
+async def delete(id: UUID, actor: Operator, session: web.Session, if_match: web.IfMatch = None) -> None:
     """Tell it nothing more, of what waits to be delivered neither."""
     await service.delete(session, id, if_match)
 

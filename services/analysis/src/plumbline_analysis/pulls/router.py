@@ -3,7 +3,7 @@
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Header, Query, Request, Response
+from fastapi import APIRouter, Depends, Query, Request, Response
 
 from plumbline_analysis.pulls import service
 from plumbline_analysis.pulls.asking import Asker
@@ -17,10 +17,8 @@ router = APIRouter(prefix="/api/v1/sources", tags=["sources"])
 
 Viewer = Annotated[UserInfo, Depends(require("viewer"))]
 Operator = Annotated[UserInfo, Depends(require("operator"))]
-IfMatch = Annotated[str | None, Header(max_length=200, description="The ETag that was read")]
 
-_ETAG = {"ETag": {"description": "The revision, for If-Match", "schema": {"type": "string"}}}
-_LOCATION = {"Location": {"description": "Where it is read", "schema": {"type": "string"}}}
+_MADE = web.ETAG | web.LOCATION
 
 
 @router.get("")
@@ -35,7 +33,7 @@ async def page(
     return await service.page(session, name, skip, limit)
 
 
-@router.post("", status_code=201, response_model=SourceResponse, responses={201: {"headers": _ETAG | _LOCATION}})
+@router.post("", status_code=201, response_model=SourceResponse, responses={201: {"headers": _MADE}})
 async def create(
     content: SourceContent, actor: Operator, session: web.Session, request: Request, key: idempotency.Key = None
 ) -> Response:
@@ -48,7 +46,7 @@ async def create(
     return await claimed.keep(web.json_response(created.model_dump_json().encode(), 201, headers))
 
 
-@router.get("/{id}", responses={200: {"headers": _ETAG}})
+@router.get("/{id}", responses={200: {"headers": web.ETAG}})
 async def read(id: UUID, actor: Viewer, session: web.ReadSession, response: Response) -> SourceResponse:
     """One source, and how pulling it goes."""
     found = await service.one(session, id)
@@ -56,7 +54,7 @@ async def read(id: UUID, actor: Viewer, session: web.ReadSession, response: Resp
     return found
 
 
-@router.put("/{id}", responses={200: {"headers": _ETAG}})
+@router.put("/{id}", responses={200: {"headers": web.ETAG}})
 async def replace(
     id: UUID,
     content: SourceContent,
@@ -64,7 +62,7 @@ async def replace(
     session: web.Session,
     request: Request,
     response: Response,
-    if_match: IfMatch = None,
+    if_match: web.IfMatch = None,
 ) -> SourceResponse:
     """Change all but the name and the kind. A query that asks something else begins anew with its backfill."""
     replaced = await service.replace(session, id, content, if_match, actor, request.app.state.asker.targets)
@@ -73,7 +71,7 @@ async def replace(
 
 
 @router.delete("/{id}", status_code=204)
-async def delete(id: UUID, actor: Operator, session: web.Session, if_match: IfMatch = None) -> None:
+async def delete(id: UUID, actor: Operator, session: web.Session, if_match: web.IfMatch = None) -> None:
     """Pull nothing more from it. What was pulled stays."""
     await service.delete(session, id, if_match)
 

@@ -3,7 +3,7 @@
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Header, Query, Request, Response
+from fastapi import APIRouter, Depends, Query, Request, Response
 
 from plumbline_common import idempotency, web
 from plumbline_common.auth import UserInfo, require
@@ -20,9 +20,6 @@ Viewer = Annotated[UserInfo, Depends(require("viewer"))]
 Editor = Annotated[UserInfo, Depends(require("editor"))]
 Reviewer = Annotated[UserInfo, Depends(require("reviewer"))]
 EditorOrReviewer = Annotated[UserInfo, Depends(require("editor", "reviewer"))]
-IfMatch = Annotated[str | None, Header(max_length=200, description="The ETag that was read")]
-
-_ETAG = {"ETag": {"description": "The revision, for If-Match", "schema": {"type": "string"}}}
 
 
 @router.get("")
@@ -40,7 +37,7 @@ async def page(
     return await adjustments.page(session, requirement_id, service, category, status, skip, limit)
 
 
-@router.post("", status_code=201, response_model=AdjustmentDetail, responses={201: {"headers": _ETAG}})
+@router.post("", status_code=201, response_model=AdjustmentDetail, responses={201: {"headers": web.ETAG}})
 async def request_one(
     content: AdjustmentContent, actor: Editor, session: web.Session, request: Request, key: idempotency.Key = None
 ) -> Response:
@@ -53,7 +50,7 @@ async def request_one(
     return await claimed.keep(web.json_response(requested.model_dump_json().encode(), 201, headers))
 
 
-@router.get("/{id}", responses={200: {"headers": _ETAG}})
+@router.get("/{id}", responses={200: {"headers": web.ETAG}})
 async def read(id: UUID, actor: Viewer, session: web.ReadSession, response: Response) -> AdjustmentDetail:
     """One adjustment."""
     found = await adjustments.read(session, id)
@@ -61,7 +58,7 @@ async def read(id: UUID, actor: Viewer, session: web.ReadSession, response: Resp
     return found
 
 
-@router.post("/{id}/decision", response_model=AdjustmentDetail, responses={200: {"headers": _ETAG}})
+@router.post("/{id}/decision", response_model=AdjustmentDetail, responses={200: {"headers": web.ETAG}})
 async def decide(
     id: UUID,
     content: DecisionContent,
@@ -69,7 +66,7 @@ async def decide(
     session: web.Session,
     request: Request,
     key: idempotency.Key = None,
-    if_match: IfMatch = None,
+    if_match: web.IfMatch = None,
 ) -> Response:
     """Approve or reject what another asked for."""
     claimed = await idempotency.claim(session, request, actor.subject, key)
@@ -78,7 +75,7 @@ async def decide(
     return await claimed.keep(_answer(await adjustments.decide(session, id, content, if_match, actor)))
 
 
-@router.post("/{id}/revocation", response_model=AdjustmentDetail, responses={200: {"headers": _ETAG}})
+@router.post("/{id}/revocation", response_model=AdjustmentDetail, responses={200: {"headers": web.ETAG}})
 async def revoke(
     id: UUID,
     content: RevocationContent,
@@ -86,7 +83,7 @@ async def revoke(
     session: web.Session,
     request: Request,
     key: idempotency.Key = None,
-    if_match: IfMatch = None,
+    if_match: web.IfMatch = None,
 ) -> Response:
     """End an approved adjustment before its time: an editor of the team that asked, or a reviewer.
 

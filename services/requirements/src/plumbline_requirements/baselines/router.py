@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Header, Query, Request, Response
+from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from pydantic import TypeAdapter, ValidationError
 
@@ -30,7 +30,6 @@ Viewer = Annotated[UserInfo, Depends(require("viewer"))]
 Editor = Annotated[UserInfo, Depends(require("editor"))]
 Admin = Annotated[UserInfo, Depends(require("admin"))]
 
-_ETAG = {"ETag": {"description": "The revision, for If-Match", "schema": {"type": "string"}}}
 BODY_LIMITS = {router.prefix: 8 * 1024 * 1024}
 """In bytes, by path: 100,000 revisions take 7.5 MiB."""
 _SLICE = 1000
@@ -45,7 +44,7 @@ async def page(
     return await service.page(session, team, skip, limit)
 
 
-@router.post("", status_code=201, response_model=BaselineResponse, responses={201: {"headers": _ETAG}})
+@router.post("", status_code=201, response_model=BaselineResponse, responses={201: {"headers": web.ETAG}})
 async def create(
     content: BaselineContent, actor: Editor, session: web.Session, request: Request, key: idempotency.Key = None
 ) -> Response:
@@ -79,7 +78,7 @@ async def _validated(items: Sequence[Any]) -> list[ItemContent]:
     return found
 
 
-@router.get("/{id}", responses={200: {"headers": _ETAG}})
+@router.get("/{id}", responses={200: {"headers": web.ETAG}})
 async def read(id: UUID, actor: Viewer, session: web.ReadSession, response: Response) -> BaselineResponse:
     """One baseline, without what it holds."""
     found = await service.read(session, id)
@@ -92,7 +91,7 @@ async def delete(
     id: UUID,
     actor: Admin,
     session: web.Session,
-    if_match: Annotated[str | None, Header(max_length=200, description="The ETag that was read")] = None,
+    if_match: web.IfMatch = None,
     reason: Annotated[Reason, Query(description="Why; it stands in the audit log")] = "",
 ) -> None:
     """Delete a baseline; the revisions that it holds stay."""

@@ -3,7 +3,7 @@
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Header, Query, Request, Response
+from fastapi import APIRouter, Depends, Query, Request, Response
 
 from plumbline_common import idempotency, web
 from plumbline_common.auth import UserInfo, require
@@ -23,9 +23,6 @@ Viewer = Annotated[UserInfo, Depends(require("viewer"))]
 Editor = Annotated[UserInfo, Depends(require("editor"))]
 Reviewer = Annotated[UserInfo, Depends(require("reviewer"))]
 EditorOrReviewer = Annotated[UserInfo, Depends(require("editor", "reviewer"))]
-IfMatch = Annotated[str | None, Header(max_length=200, description="The ETag that was read")]
-
-_ETAG = {"ETag": {"description": "The revision, for If-Match", "schema": {"type": "string"}}}
 
 
 @router.get("")
@@ -41,7 +38,7 @@ async def page(
     return await service.page(session, requirement_id, status, skip, limit)
 
 
-@router.post("", status_code=201, response_model=ExemptionResponse, responses={201: {"headers": _ETAG}})
+@router.post("", status_code=201, response_model=ExemptionResponse, responses={201: {"headers": web.ETAG}})
 async def request_one(
     content: ExemptionContent, actor: Editor, session: web.Session, request: Request, key: idempotency.Key = None
 ) -> Response:
@@ -54,7 +51,7 @@ async def request_one(
     return await claimed.keep(web.json_response(requested.model_dump_json().encode(), 201, headers))
 
 
-@router.get("/{id}", responses={200: {"headers": _ETAG}})
+@router.get("/{id}", responses={200: {"headers": web.ETAG}})
 async def read(id: UUID, actor: Viewer, session: web.ReadSession, response: Response) -> ExemptionResponse:
     """One exemption."""
     found = await service.read(session, id)
@@ -62,7 +59,7 @@ async def read(id: UUID, actor: Viewer, session: web.ReadSession, response: Resp
     return found
 
 
-@router.post("/{id}/decision", response_model=ExemptionResponse, responses={200: {"headers": _ETAG}})
+@router.post("/{id}/decision", response_model=ExemptionResponse, responses={200: {"headers": web.ETAG}})
 async def decide(
     id: UUID,
     content: DecisionContent,
@@ -70,7 +67,7 @@ async def decide(
     session: web.Session,
     request: Request,
     key: idempotency.Key = None,
-    if_match: IfMatch = None,
+    if_match: web.IfMatch = None,
 ) -> Response:
     """Approve or reject what another asked for."""
     claimed = await idempotency.claim(session, request, actor.subject, key)
@@ -79,7 +76,7 @@ async def decide(
     return await claimed.keep(_answer(await service.decide(session, id, content, if_match, actor)))
 
 
-@router.post("/{id}/revocation", response_model=ExemptionResponse, responses={200: {"headers": _ETAG}})
+@router.post("/{id}/revocation", response_model=ExemptionResponse, responses={200: {"headers": web.ETAG}})
 async def revoke(
     id: UUID,
     content: RevocationContent,
@@ -87,7 +84,7 @@ async def revoke(
     session: web.Session,
     request: Request,
     key: idempotency.Key = None,
-    if_match: IfMatch = None,
+    if_match: web.IfMatch = None,
 ) -> Response:
     """End an approved exemption before its time: an editor of the requirement's team, or a reviewer."""
     claimed = await idempotency.claim(session, request, actor.subject, key)

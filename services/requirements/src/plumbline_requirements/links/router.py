@@ -3,7 +3,7 @@
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Header, Query, Request, Response
+from fastapi import APIRouter, Depends, Query, Request, Response
 
 from plumbline_common import idempotency, web
 from plumbline_common.auth import UserInfo, require
@@ -26,10 +26,8 @@ router = APIRouter(tags=["links"])
 PREFIX = "/api/v1/links"
 Viewer = Annotated[UserInfo, Depends(require("viewer"))]
 Editor = Annotated[UserInfo, Depends(require("editor"))]
-IfMatch = Annotated[str | None, Header(max_length=200, description="The ETag that was read")]
 Types = Annotated[list[LinkType] | None, Query(alias="type", min_length=1, max_length=6)]
 
-_ETAG = {"ETag": {"description": "The revision, for If-Match", "schema": {"type": "string"}}}
 _REACHING = [LinkType.DERIVES, LinkType.REFINES, LinkType.VERIFIES, LinkType.MITIGATES]
 
 
@@ -50,7 +48,7 @@ async def page(
     return await service.page(session, asked, skip, limit)
 
 
-@router.post(PREFIX, status_code=201, response_model=LinkResponse, responses={201: {"headers": _ETAG}})
+@router.post(PREFIX, status_code=201, response_model=LinkResponse, responses={201: {"headers": web.ETAG}})
 async def create(
     content: LinkContent, actor: Editor, session: web.Session, request: Request, key: idempotency.Key = None
 ) -> Response:
@@ -76,7 +74,7 @@ async def matrix(
     return await service.matrix(session, service_name, owner_team, skip, limit)
 
 
-@router.get(f"{PREFIX}/{{id}}", responses={200: {"headers": _ETAG}})
+@router.get(f"{PREFIX}/{{id}}", responses={200: {"headers": web.ETAG}})
 async def read(id: UUID, actor: Viewer, session: web.ReadSession, response: Response) -> LinkResponse:
     """One link with both ends."""
     found = await service.read(session, id)
@@ -84,14 +82,14 @@ async def read(id: UUID, actor: Viewer, session: web.ReadSession, response: Resp
     return found
 
 
-@router.patch(f"{PREFIX}/{{id}}", responses={200: {"headers": _ETAG}})
+@router.patch(f"{PREFIX}/{{id}}", responses={200: {"headers": web.ETAG}})
 async def change(
     id: UUID,
     patch: LinkPatch,
     actor: Editor,
     session: web.Session,
     response: Response,
-    if_match: IfMatch = None,
+    if_match: web.IfMatch = None,
 ) -> LinkResponse:
     """Change note or evidence (JSON Merge Patch)."""
     changed = await service.change(session, id, patch, if_match, actor)
@@ -100,19 +98,19 @@ async def change(
 
 
 @router.delete(f"{PREFIX}/{{id}}", status_code=204)
-async def delete(id: UUID, actor: Editor, session: web.Session, if_match: IfMatch = None) -> None:
+async def delete(id: UUID, actor: Editor, session: web.Session, if_match: web.IfMatch = None) -> None:
     """Remove a link."""
     await service.delete(session, id, if_match, actor)
 
 
-@router.post(f"{PREFIX}/{{id}}/clearance", responses={200: {"headers": _ETAG}})
+@router.post(f"{PREFIX}/{{id}}/clearance", responses={200: {"headers": web.ETAG}})
 async def clear(
     id: UUID,
     content: ClearanceContent,
     actor: Editor,
     session: web.Session,
     response: Response,
-    if_match: IfMatch = None,
+    if_match: web.IfMatch = None,
 ) -> LinkResponse:
     """Say that a suspect link still holds; the reason stands in the audit log."""
     cleared = await service.clear(session, id, content, if_match, actor)

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Depends, Header, Query, Request, Response
+from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.responses import StreamingResponse
 
 from plumbline_common import idempotency, offload, web
@@ -25,12 +25,10 @@ router = APIRouter(prefix="/api/v1/openslo", tags=["openslo"])
 
 Viewer = Annotated[UserInfo, Depends(require("viewer"))]
 Editor = Annotated[UserInfo, Depends(require("editor"))]
-IfMatch = Annotated[str | None, Header(max_length=200, description="The ETag that was read")]
 ReasonQuery = Annotated[Reason, Query(description="Why; it stands in the history and in the audit log")]
 
 YAML = "application/yaml"
 _TEXTS = (YAML, "application/x-yaml", "text/yaml", "text/x-yaml", "application/json")
-_ETAG = {"ETag": {"description": "The revision, for If-Match", "schema": {"type": "string"}}}
 BODY_LIMITS = {f"{router.prefix}/import": 8 * 1024 * 1024}
 """In bytes, by path."""
 
@@ -123,7 +121,7 @@ async def page(
     return await service.page(session, kind, skip, limit)
 
 
-@router.get("/objects/{kind}/{name:path}", responses={200: {"headers": _ETAG}})
+@router.get("/objects/{kind}/{name:path}", responses={200: {"headers": web.ETAG}})
 async def read(
     kind: SharedKind, name: Name, actor: Viewer, session: web.ReadSession, response: Response
 ) -> SharedObject:
@@ -139,7 +137,7 @@ async def delete(
     name: Name,
     actor: Editor,
     session: web.Session,
-    if_match: IfMatch = None,
+    if_match: web.IfMatch = None,
     reason: ReasonQuery = "",
 ) -> None:
     """Delete one that no requirement's SLO pins."""

@@ -3,7 +3,7 @@
 from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Header, Query, Request, Response
+from fastapi import APIRouter, Depends, Query, Request, Response
 
 from plumbline_common import idempotency, web
 from plumbline_common.auth import UserInfo, require
@@ -29,15 +29,12 @@ router = APIRouter(prefix="/api/v1/requirements", tags=["requirements"])
 Viewer = Annotated[UserInfo, Depends(require("viewer"))]
 Editor = Annotated[UserInfo, Depends(require("editor"))]
 EditorOrReviewer = Annotated[UserInfo, Depends(require("editor", "reviewer"))]
-IfMatch = Annotated[str | None, Header(max_length=200, description="The ETag that was read")]
 ReasonQuery = Annotated[Reason, Query(description="Why; it stands in the history and in the audit log")]
 
 Creations = Batcher[service.Creation, service.Created | PlumblineError]
 
-_ETAG = {"ETag": {"description": "The revision, for If-Match", "schema": {"type": "string"}}}
 
-
-@router.post("", status_code=201, response_model=RequirementResponse, responses={201: {"headers": _ETAG}})
+@router.post("", status_code=201, response_model=RequirementResponse, responses={201: {"headers": web.ETAG}})
 async def create(
     content: RequirementContent,
     actor: Editor,
@@ -75,7 +72,7 @@ def _answer(created: service.Created) -> Response:
     return web.json_response(created.document.encode(), 201, headers)
 
 
-@router.get("/{id}", response_model=RequirementResponse, responses={200: {"headers": _ETAG}})
+@router.get("/{id}", response_model=RequirementResponse, responses={200: {"headers": web.ETAG}})
 async def read(
     id: UUID,
     actor: Viewer,
@@ -94,14 +91,14 @@ async def read(
     return web.json_response(document.encode(), headers={"ETag": etag(revision)})
 
 
-@router.patch("/{id}", responses={200: {"headers": _ETAG}})
+@router.patch("/{id}", responses={200: {"headers": web.ETAG}})
 async def change(
     id: UUID,
     patch: RequirementPatch,
     actor: EditorOrReviewer,
     session: web.Session,
     response: Response,
-    if_match: IfMatch = None,
+    if_match: web.IfMatch = None,
     reason: ReasonQuery = "",
 ) -> RequirementResponse:
     """Change members (JSON Merge Patch) of the revision that If-Match names.
@@ -115,20 +112,20 @@ async def change(
 
 @router.delete("/{id}", status_code=204)
 async def delete(
-    id: UUID, actor: Editor, session: web.Session, if_match: IfMatch = None, reason: ReasonQuery = ""
+    id: UUID, actor: Editor, session: web.Session, if_match: web.IfMatch = None, reason: ReasonQuery = ""
 ) -> None:
     """Delete the revision that If-Match names, unless it is in force; what it was can still be read."""
     await service.delete(session, id, if_match, actor, reason)
 
 
-@router.post("/{id}/transitions", responses={200: {"headers": _ETAG}})
+@router.post("/{id}/transitions", responses={200: {"headers": web.ETAG}})
 async def transition(
     id: UUID,
     wanted: TransitionRequest,
     actor: EditorOrReviewer,
     session: web.Session,
     response: Response,
-    if_match: IfMatch = None,
+    if_match: web.IfMatch = None,
 ) -> RequirementResponse:
     """Move the lifecycle on, with a reason; a review may be asked of certain people."""
     moved = await service.transition(session, id, wanted.to, if_match, actor, wanted.reason, wanted.reviewers)
@@ -136,14 +133,14 @@ async def transition(
     return moved
 
 
-@router.post("/{id}/restore", responses={200: {"headers": _ETAG}})
+@router.post("/{id}/restore", responses={200: {"headers": web.ETAG}})
 async def restore(
     id: UUID,
     wanted: RestoreRequest,
     actor: Editor,
     session: web.Session,
     response: Response,
-    if_match: IfMatch = None,
+    if_match: web.IfMatch = None,
 ) -> RequirementResponse:
     """Make what an earlier revision said a new draft."""
     restored = await service.restore(session, id, wanted.revision, if_match, actor, wanted.reason)
@@ -151,14 +148,14 @@ async def restore(
     return restored
 
 
-@router.post("/{id}/discard", responses={200: {"headers": _ETAG}})
+@router.post("/{id}/discard", responses={200: {"headers": web.ETAG}})
 async def discard(
     id: UUID,
     wanted: DiscardRequest,
     actor: Editor,
     session: web.Session,
     response: Response,
-    if_match: IfMatch = None,
+    if_match: web.IfMatch = None,
 ) -> RequirementResponse:
     """Give up the drafted change of a requirement that is in force."""
     kept = await service.discard(session, id, if_match, actor, wanted.reason)

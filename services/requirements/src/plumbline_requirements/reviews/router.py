@@ -3,7 +3,7 @@
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Header, Request, Response
+from fastapi import APIRouter, Depends, Request, Response
 from fastapi import Path as PathParameter
 
 from plumbline_common import idempotency, web
@@ -74,7 +74,7 @@ async def set_policy(
     actor: Admin,
     session: web.Session,
     response: Response,
-    if_match: Annotated[str | None, Header(max_length=200, description="The ETag that was read")] = None,
+    if_match: web.IfMatch = None,
 ) -> PolicyView:
     """Say how many approvals a team asks for. Reviews that are open are held to it at their next approval."""
     written = await service.set_policy(session, team, content, if_match, actor)

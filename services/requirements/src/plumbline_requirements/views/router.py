@@ -3,7 +3,7 @@
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Header, Query, Request, Response
+from fastapi import APIRouter, Depends, Query, Request, Response
 
 from plumbline_common import idempotency, web
 from plumbline_common.auth import UserInfo, require
@@ -17,9 +17,6 @@ router = APIRouter(prefix="/api/v1/views", tags=["views"])
 
 Viewer = Annotated[UserInfo, Depends(require("viewer"))]
 Editor = Annotated[UserInfo, Depends(require("editor"))]
-IfMatch = Annotated[str | None, Header(max_length=200, description="The ETag that was read")]
-
-_ETAG = {"ETag": {"description": "The revision, for If-Match", "schema": {"type": "string"}}}
 
 
 @router.get("")
@@ -30,7 +27,7 @@ async def page(
     return await service.page(session, team, skip, limit)
 
 
-@router.post("", status_code=201, response_model=ViewResponse, responses={201: {"headers": _ETAG}})
+@router.post("", status_code=201, response_model=ViewResponse, responses={201: {"headers": web.ETAG}})
 async def create(
     content: ViewContent, actor: Editor, session: web.Session, request: Request, key: idempotency.Key = None
 ) -> Response:
@@ -43,7 +40,7 @@ async def create(
     return await claimed.keep(web.json_response(created.model_dump_json().encode(), 201, headers))
 
 
-@router.get("/{id}", responses={200: {"headers": _ETAG}})
+@router.get("/{id}", responses={200: {"headers": web.ETAG}})
 async def read(id: UUID, actor: Viewer, session: web.ReadSession, response: Response) -> ViewResponse:
     """One view."""
     found = await service.read(session, id)
@@ -64,14 +61,14 @@ async def shown(
     return web.json_response(await service.shown(session, id, skip, limit, cursor))
 
 
-@router.put("/{id}", responses={200: {"headers": _ETAG}})
+@router.put("/{id}", responses={200: {"headers": web.ETAG}})
 async def replace(
     id: UUID,
     content: ViewContent,
     actor: Editor,
     session: web.Session,
     response: Response,
-    if_match: IfMatch = None,
+    if_match: web.IfMatch = None,
 ) -> ViewResponse:
     """Write anew the revision that If-Match names."""
     written = await service.replace(session, id, content, if_match, actor)
@@ -80,6 +77,6 @@ async def replace(
 
 
 @router.delete("/{id}", status_code=204)
-async def delete(id: UUID, actor: Editor, session: web.Session, if_match: IfMatch = None) -> None:
+async def delete(id: UUID, actor: Editor, session: web.Session, if_match: web.IfMatch = None) -> None:
     """Delete the revision that If-Match names."""
     await service.delete(session, id, if_match, actor)

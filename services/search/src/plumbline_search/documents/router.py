@@ -40,7 +40,6 @@ IfMatch = Annotated[
     str | None, Header(max_length=200, description="The ETag that was read; without it whatever is there is replaced")
 ]
 ExternalIdPath = Annotated[ExternalId, Path(description="What the source calls it, such as a path in a repository")]
-_ETAG = {"ETag": {"description": "The revision, for If-Match", "schema": {"type": "string"}}}
 
 
 @router.get("")
@@ -86,7 +85,9 @@ async def _results(request: Request, spool: IO[bytes], actor: UserInfo) -> Async
 
 
 @router.get(
-    "/{kind:document_kind}/{external_id:path}", response_model=DocumentResponse, responses={200: {"headers": _ETAG}}
+    "/{kind:document_kind}/{external_id:path}",
+    response_model=DocumentResponse,
+    responses={200: {"headers": web.ETAG}},
 )
 async def one(
     kind: Kind, external_id: ExternalIdPath, actor: Viewer, session: web.ReadSession, response: Response
@@ -100,7 +101,7 @@ async def one(
 @router.put(
     "/{kind:document_kind}/{external_id:path}",
     response_model=DocumentResponse,
-    responses={200: {"headers": _ETAG}, 201: {"model": DocumentResponse, "headers": _ETAG}},
+    responses={200: {"headers": web.ETAG}, 201: {"model": DocumentResponse, "headers": web.ETAG}},
 )
 async def put(
     kind: Kind,
