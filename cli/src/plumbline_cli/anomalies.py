@@ -1,7 +1,7 @@
 """`plumbline anomalies`: what is unusual, who sees to it, and whether it was a false alarm."""
 
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import Annotated
 from urllib.parse import quote
 from uuid import uuid4
 
@@ -9,7 +9,6 @@ import typer
 from rich.table import Table
 
 from plumbline_cli import shell
-from plumbline_cli.client import Gateway
 from plumbline_cli.shell import Caller, calling, console
 
 app = typer.Typer(
@@ -64,14 +63,7 @@ def list_(
 @calling("operator")
 def acknowledge(caller: Caller, id: Id, output: shell.Format = "table") -> None:
     """Say that you see to an open anomaly."""
-
-    async def acknowledged(gateway: Gateway) -> dict[str, Any]:
-        etag = (await gateway.send("GET", _path(id))).headers["etag"]
-        answer = await gateway.post(f"{_path(id)}/acknowledge", None, str(uuid4()), **{"If-Match": etag})
-        body: dict[str, Any] = answer.json()
-        return body
-
-    after = caller.ask(acknowledged)
+    after = caller.ask(lambda gateway: gateway.change(_path(id), "acknowledge", None, str(uuid4())))
     if output != "table":
         return shell.write(after, output)
     console.print(shell.text(f"✓ acknowledged: {after['title']}"), soft_wrap=True)

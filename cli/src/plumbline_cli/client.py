@@ -70,6 +70,12 @@ class Gateway:
             await asyncio.sleep(pause)
         raise AssertionError("the last try returns or raises")
 
+    async def change(self, path: str, verb: str, body: Any, key: str) -> dict[str, Any]:
+        """POST to `path`/`verb` under the revision that `path` has now; the body of the answer."""
+        etag = (await self.send("GET", path)).headers["etag"]
+        changed: dict[str, Any] = (await self.post(f"{path}/{verb}", body, key, **{"If-Match": etag})).json()
+        return changed
+
     async def posted(self, path: str, body: Any = None) -> Any:
         """The body of the answer to a POST."""
         return (await self.send("POST", path, json=body)).json()

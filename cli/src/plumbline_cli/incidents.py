@@ -146,16 +146,7 @@ def comment(
 
 
 def _changed(caller: Caller, id: str, verb: str, body: Any) -> dict[str, Any]:
-    """The incident after a change of the revision that it has now."""
-
-    async def changed(gateway: Gateway) -> dict[str, Any]:
-        etag = (await gateway.send("GET", _path(id))).headers["etag"]
-        answer: dict[str, Any] = (
-            await gateway.post(f"{_path(id)}/{verb}", body, str(uuid4()), **{"If-Match": etag})
-        ).json()
-        return answer
-
-    return caller.ask(changed)
+    return caller.ask(lambda gateway: gateway.change(_path(id), verb, body, str(uuid4())))
 
 
 def _tell(incident: Mapping[str, Any], done: str, output: shell.Output) -> None:

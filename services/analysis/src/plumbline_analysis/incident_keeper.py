@@ -3,13 +3,14 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from uuid import UUID
 
 from opentelemetry.context import Context
 from opentelemetry.trace import use_span
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from plumbline_analysis import moments
 from plumbline_analysis.graph import repository as graph_repository
 from plumbline_analysis.graph import service as graph
 from plumbline_analysis.graph.service import Learner
@@ -25,10 +26,6 @@ _LATELY = timedelta(minutes=10)
 """A series with a point in this time tells of a call."""
 
 
-def _now() -> datetime:
-    return datetime.now(UTC)
-
-
 class IncidentKeeper:
     """Groups under the lease that the process's evaluator claims. What to group stands in the database: a round that
     ends in the middle has changed nothing, and the next one does it."""
@@ -39,7 +36,7 @@ class IncidentKeeper:
         settings: Settings,
         holder: UUID,
         claim: Callable[[], Awaitable[int | None]],
-        clock: Callable[[], datetime] = _now,
+        clock: Callable[[], datetime] = moments.now,
     ) -> None:
         self._sessions = sessions
         self._settings = settings
@@ -91,7 +88,7 @@ class GraphKeeper:
         settings: Settings,
         learner: Learner,
         claim: Callable[[], Awaitable[int | None]],
-        clock: Callable[[], datetime] = _now,
+        clock: Callable[[], datetime] = moments.now,
     ) -> None:
         self._sessions = sessions
         self._settings = settings

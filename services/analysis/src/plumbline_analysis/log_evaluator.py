@@ -5,12 +5,13 @@ import contextlib
 import logging
 import time
 from collections.abc import Awaitable, Callable, Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from uuid import UUID
 
 from opentelemetry.context import Context
 from opentelemetry.trace import Span, use_span
 
+from plumbline_analysis import moments
 from plumbline_analysis.logs.stream import Stream
 from plumbline_analysis.models import LogWatch
 from plumbline_analysis.moments import micros
@@ -28,10 +29,6 @@ AT_ONCE = 5_000
 """So many lines are mined in one transaction."""
 
 
-def _now() -> datetime:
-    return datetime.now(UTC)
-
-
 class LogEvaluator:
     """Mines and judges what has come of each service, under the lease that the process's evaluator claims."""
 
@@ -42,7 +39,7 @@ class LogEvaluator:
         settings: Settings,
         holder: UUID,
         claim: Callable[[], Awaitable[int | None]],
-        clock: Callable[[], datetime] = _now,
+        clock: Callable[[], datetime] = moments.now,
     ) -> None:
         self._sessions = sessions
         self._read_sessions = read_sessions

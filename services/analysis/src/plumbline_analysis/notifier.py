@@ -11,9 +11,10 @@ import asyncio
 import logging
 import random
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
+from plumbline_analysis import moments
 from plumbline_analysis.models import NotificationTarget
 from plumbline_analysis.notifications import repository, rules, taking
 from plumbline_analysis.notifications.repository import Claimed
@@ -44,10 +45,6 @@ _age = telemetry.meter.create_gauge(
 )
 
 
-def _now() -> datetime:
-    return datetime.now(UTC)
-
-
 class Notifier:
     """Any number of processes run one: one at a time reads the log, and a message is tried by one."""
 
@@ -56,7 +53,7 @@ class Notifier:
         sessions: db.Sessions,
         settings: Settings,
         sender: Sender,
-        clock: Callable[[], datetime] = _now,
+        clock: Callable[[], datetime] = moments.now,
         chance: Callable[[], float] = random.random,
     ) -> None:
         self._sessions = sessions

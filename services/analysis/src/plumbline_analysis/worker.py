@@ -12,6 +12,7 @@ from uuid import UUID
 from opentelemetry.context import Context
 from opentelemetry.trace import Span, use_span
 
+from plumbline_analysis import moments
 from plumbline_analysis.graph.service import Learner
 from plumbline_analysis.incident_keeper import FLUSH_SECONDS, LOOK_SECONDS, GraphKeeper, IncidentKeeper
 from plumbline_analysis.lines import repository as lines
@@ -54,10 +55,6 @@ _failures = telemetry.meter.create_counter(
 )
 
 
-def _now() -> datetime:
-    return datetime.now(UTC)
-
-
 class Evaluator:
     """Evaluates every requirement in force. Any number of processes run one; the lease lets one of them work."""
 
@@ -66,7 +63,7 @@ class Evaluator:
         sessions: db.Sessions,
         read_sessions: db.Sessions,
         settings: Settings,
-        clock: Callable[[], datetime] = _now,
+        clock: Callable[[], datetime] = moments.now,
     ) -> None:
         self._sessions = sessions
         self._read_sessions = read_sessions
@@ -200,7 +197,7 @@ class Maintenance:
         now = datetime.now(UTC)
         kept = retention.kept(self._settings, now)
         of_logs = timedelta(days=self._settings.log_retention_days)
-        past = now - timedelta(seconds=max(self._settings.past_limit_hours * 3600, self._settings.backfill_seconds))
+        past = now - retention.past(self._settings)
         logs_from = now - min(of_logs, timedelta(hours=self._settings.past_limit_hours))
         rolled_from, ahead = kept.points.date(), (now + _AHEAD).date()
         async with self._sessions.begin() as session:

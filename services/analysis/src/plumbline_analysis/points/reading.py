@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import numpy as np
-from sqlalchemy import ARRAY, BigInteger, bindparam, text
+from sqlalchemy import ARRAY, BigInteger, Row, bindparam, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from plumbline_analysis.models import Signal
@@ -33,7 +33,8 @@ _ANY = -1
 Columns = tuple[Int64, Int64, Int64, Float64]
 
 
-def info(signal: Signal) -> SignalInfo:
+def info(signal: Signal | Row[Any]) -> SignalInfo:
+    """Of a signal, or of a row with its columns."""
     return SignalInfo(
         signal.number, signal.unit, Kind(signal.kind), Temporality(signal.temporality), signal.monotonic
     )

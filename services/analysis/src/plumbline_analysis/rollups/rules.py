@@ -37,11 +37,14 @@ class Kept:
     hours: datetime
 
 
+def past(settings: Settings) -> timedelta:
+    """Points come from as far back as the limit, judgements from as far back as new objectives look."""
+    return timedelta(seconds=max(settings.past_limit_hours * 3600, settings.backfill_seconds))
+
+
 def kept(settings: Settings, now: datetime) -> Kept:
     """What is rolled up is kept at least as long as what it comes from."""
-    # Points come from as far back as the limit, judgements from as far back as new objectives look.
-    past = timedelta(seconds=max(settings.past_limit_hours * 3600, settings.backfill_seconds))
-    points = max(timedelta(days=settings.retention_days), past + timedelta(days=1))
+    points = max(timedelta(days=settings.retention_days), past(settings) + timedelta(days=1))
     minutes = max(timedelta(days=settings.minute_retention_days), points)
     hours = max(timedelta(days=settings.hour_retention_days), minutes)
     return Kept(now - points, now - minutes, now - hours)

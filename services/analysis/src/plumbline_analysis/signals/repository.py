@@ -9,8 +9,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from plumbline_analysis.detection import alarm
 from plumbline_analysis.models import DetectorRevision, Signal
+from plumbline_analysis.points import reading
 from plumbline_analysis.series.derived import SignalInfo
-from plumbline_analysis.sources.batch import Kind, Temporality
+from plumbline_analysis.sources.batch import Kind
 from plumbline_common.errors import NotFound
 
 
@@ -70,7 +71,7 @@ async def matching(
         _MATCHING, {"metrics": [each[0] for each in places], "attributes": [each[1] for each in places]}
     )
     for row in rows:
-        signal = SignalInfo(row.number, row.unit, Kind(row.kind), Temporality(row.temporality), row.monotonic)
+        signal = reading.info(row)
         found[places[row.place - 1]].append(signal)
     return found
 
@@ -93,7 +94,7 @@ async def sending(
     ).all()
     found: dict[str, list[SignalInfo]] = {}
     for row in rows:
-        signal = SignalInfo(row.number, row.unit, Kind(row.kind), Temporality(row.temporality), row.monotonic)
+        signal = reading.info(row)
         found.setdefault(row.metric, []).append(signal)
     if len(rows) > most:
         del found[rows[-1].metric]
@@ -124,6 +125,4 @@ async def with_siblings(session: AsyncSession, signal: SignalInfo) -> list[Signa
     if signal.kind is not Kind.BUCKET:
         return [signal]
     rows = await session.execute(_SIBLINGS, {"number": signal.number})
-    return [
-        SignalInfo(row.number, row.unit, Kind(row.kind), Temporality(row.temporality), row.monotonic) for row in rows
-    ]
+    return [reading.info(row) for row in rows]
