@@ -24,7 +24,10 @@ def count_on_the_processor() -> int:
 
 
 def match_without_end() -> None:
-    re.match(r"(a+)+$", "a" * 23 + "b")
+    """One call of C after another, each keeps the interpreter to itself: the watchdog sees it only in between."""
+    end = time.perf_counter() + 0.5
+    while time.perf_counter() < end:
+        re.match(r"(a+)+$", "a" * 21 + "b")
 
 
 def lines_of(function: Callable[[], object]) -> range:
