@@ -15,7 +15,7 @@ async def stream(session: AsyncSession, service: str) -> int | None:
     return found.scalar_one_or_none()
 
 
-def _lines(number: int, after: datetime, until: datetime) -> Select[tuple[int, datetime]]:
+def _lines(number: int, after: datetime, until: datetime) -> Select[int, datetime]:
     return select(LogLine.position, LogLine.ts).where(
         LogLine.stream == number, LogLine.ts > after, LogLine.ts <= until
     )
