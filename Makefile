@@ -62,7 +62,7 @@ bench: .venv/.synced ## the benches (NAME=crud, events, ingest, cardinality, ana
 specs: .venv/.synced ## write openapi.json and asyncapi.json of each service and of the gateway
 	$(RUN)python -m plumbline_common.specs
 
-migrate: .venv/.synced ## bring the schemas to the newest (PLUMBLINE_<NAME>_DATABASE_URL of each)
+migrate: .venv/.synced ## bring the schemas to the newest (PLUMBLINE_<NAME>_OWNER_DATABASE_URL of each)
 	for name in requirements search analysis; do $(RUN)python -m plumbline_common.migrate plumbline_$$name || exit 1; done
 
 format: .venv/.synced ## let ruff put the code in order

@@ -57,8 +57,8 @@ def settings(postgres: Any, nats_server: Any, issuer: Any) -> Settings:
 
 
 @pytest.fixture(scope="session")
-async def engine(settings: Settings) -> AsyncIterator[AsyncEngine]:
-    await migrate.upgrade("plumbline_analysis", settings.database_url)
+async def engine(postgres: Any, settings: Settings) -> AsyncIterator[AsyncEngine]:
+    await migrate.upgrade("plumbline_analysis", postgres.owner_dsn("analysis"))
     engine = db.create_engine(settings, "plumbline-analysis-tests")
     await Maintenance(async_sessionmaker(engine), settings).once()
     yield engine

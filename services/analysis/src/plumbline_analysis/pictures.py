@@ -9,8 +9,7 @@ from itertools import pairwise
 from typing import Literal
 
 import numpy as np
-
-from plumbline_analysis.series.slices import Float64
+import numpy.typing as npt
 
 Theme = Literal["light", "dark", "auto"]
 
@@ -109,7 +108,7 @@ class _Frame:
         return _rounded(HEIGHT - _BOTTOM - np.clip(share, 0.0, 1.0) * (HEIGHT - _TOP - _BOTTOM))
 
 
-def _rounded(places: Float64) -> list[float]:
+def _rounded(places: npt.NDArray[np.float64]) -> list[float]:
     found: list[float] = np.round(places, 1).tolist()
     return found
 
