@@ -98,7 +98,8 @@ async def indicators(client: httpx.AsyncClient) -> list[str]:
 async def ask(client: httpx.AsyncClient, number: int, signal: str) -> None:
     match number % 4:
         case 0:
-            points = [{"metric": f"sent.{place}", "value": number, "service": "shop"} for place in range(100)]
+            common = {"value": number, "time": datetime.now(UTC).isoformat(), "resource": {"service.name": "shop"}}
+            points = [{"metric": f"sent.{place}"} | common for place in range(100)]
             reply = await client.post("/api/v1/telemetry/points", json={"points": points})
         case 1:
             reply = await client.get(f"/api/v1/signals/{signal}/series")
@@ -150,7 +151,7 @@ async def backfilling(client: httpx.AsyncClient, sessions: db.Sessions) -> Async
     async def work() -> None:
         while True:
             async with sessions.begin() as session:
-                await session.execute(text("TRUNCATE detections"))
+                await session.execute(text("DELETE FROM detections"))
             scored.append((await backfilled(client))["scored"])
 
     task = asyncio.create_task(work())

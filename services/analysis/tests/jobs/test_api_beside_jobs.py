@@ -8,7 +8,7 @@ import os
 import sys
 from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -39,12 +39,15 @@ class Beside:
     async def post(self, path: str, content: Any) -> Any:
         return (await self.client.post(path, json=content)).raise_for_status().json()
 
+    async def send(self, *metrics: str, value: float) -> None:
+        common = {"value": value, "time": datetime.now(UTC).isoformat(), "resource": {"service.name": "shop"}}
+        await self.post("/api/v1/telemetry/points", {"points": [{"metric": metric} | common for metric in metrics]})
+
     async def call(self, signal: str) -> None:
         """Send points and read what people look at, again and again."""
         start, end = self.world.now - timedelta(hours=3), self.world.now
         for number in itertools.count():
-            points = [{"metric": f"load.{place}", "value": number, "service": "shop"} for place in range(100)]
-            await self.post("/api/v1/telemetry/points", {"points": points})
+            await self.send(*(f"load.{place}" for place in range(100)), value=number)
             await self.get("/api/v1/signals", limit=100)
             await self.get(f"/api/v1/signals/{signal}/series", **{"from": start.isoformat(), "to": end.isoformat()})
             await self.get("/api/v1/anomalies")
@@ -111,7 +114,7 @@ async def history(world: Any, log_world: Any) -> None:
 
 async def jobs_of_all_kinds(beside: Beside) -> list[dict[str, Any]]:
     world = beside.world
-    await beside.post("/api/v1/telemetry/points", {"points": [{"metric": "load", "value": 1, "service": "shop"}]})
+    await beside.send("load", value=1)
     end = world.now - timedelta(minutes=1)
     async with world.sessions.begin() as session:
         await session.execute(POINTS, {"start": end - timedelta(hours=20), "end": end})
