@@ -25,6 +25,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from plumbline_common import asyncapi, auth, bus, db, openapi, outbox, problems, telemetry
+from plumbline_common.issuer import IssuerKeys
 from plumbline_common.settings import ServiceSettings
 from plumbline_common.watchdog import Watchdog
 
@@ -145,7 +146,9 @@ def create_app(
     app.state.settings = settings
     app.state.checks = {}
     app.state.body_limits = dict(body_limits or {})
-    app.state.authenticator = auth.Authenticator(settings.jwks_uri, settings.jwt_issuer, settings.jwt_audience)
+    claims = auth.Claims(settings.jwt_roles_claim, settings.jwt_teams_claim, settings.jwt_role_names)
+    keys = IssuerKeys(settings.jwt_issuer, settings.jwks_uri)
+    app.state.authenticator = auth.Authenticator(keys, settings.jwt_audience, claims)
     problems.install(app)
     app.include_router(_health(f"plumbline_{name}"))
     for router in routers:
@@ -189,7 +192,9 @@ async def _start(
         "database": lambda: _database_answers(app.state.read_sessions),
         "migrations": lambda: _migrated(app.state.read_sessions, f"plumbline_{name}"),
         "bus": lambda: _bus_connected(broker),
+        "issuer": app.state.authenticator.keys.check,
     }
+    await stack.enter_async_context(background("keys of the issuer", app.state.authenticator.keys.run))
     stack.push_async_callback(broker.close)
     await stack.enter_async_context(background("connection to nats", broker.stay_connected))
     relay = outbox.Relay(engine, broker, name)
