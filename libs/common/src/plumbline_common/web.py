@@ -147,7 +147,7 @@ def create_app(
     app.state.checks = {}
     app.state.body_limits = dict(body_limits or {})
     claims = auth.Claims(settings.jwt_roles_claim, settings.jwt_teams_claim, settings.jwt_role_names)
-    keys = IssuerKeys(settings.jwt_issuer, settings.jwks_uri)
+    keys = IssuerKeys(settings.jwt_issuer, settings.jwks_uri, settings.issuer_context)
     app.state.authenticator = auth.Authenticator(keys, settings.jwt_audience, claims)
     problems.install(app)
     app.include_router(_health(f"plumbline_{name}"))
@@ -187,7 +187,7 @@ async def _start(
     app.state.kept_sessions = db.Kept(app.state.read_sessions, max(1, settings.database_pool_size // 4))
     stack.push_async_callback(app.state.kept_sessions.close)
     telemetry.observe_engine(engine, name, app.state.kept_sessions)
-    broker = bus.Broker(settings.nats_url, f"plumbline-{name}", settings.stream_replicas)
+    broker = bus.Broker(settings.nats_url, f"plumbline-{name}", settings.stream_replicas, settings.nats_context)
     app.state.checks |= {
         "database": lambda: _database_answers(app.state.read_sessions),
         "migrations": lambda: _migrated(app.state.read_sessions, f"plumbline_{name}"),
