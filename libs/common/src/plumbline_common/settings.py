@@ -39,8 +39,7 @@ def _with_files(given: Mapping[str, str | None], prefix: str, fields: set[str]) 
     found = dict(given)
     for name, path in given.items():
         plain = name.removesuffix("_file")
-        field = plain.removeprefix(prefix).partition("__")[0]
-        if plain == name or not name.startswith(prefix) or field not in fields or not path:
+        if plain == name or not path or plain not in {f"{prefix}{field}" for field in fields}:
             continue
         if given.get(plain):
             raise ValueError(f"{plain.upper()} and {name.upper()} are both set: give one of them")

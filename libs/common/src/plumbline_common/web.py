@@ -32,7 +32,12 @@ from plumbline_common.watchdog import Watchdog
 log = logging.getLogger(__name__)
 
 Check = Callable[[], Awaitable[None]]
-"""Raises with the reason where the service is not ready."""
+"""Raises with the reason where the service is not ready, `Degraded` where it answers all the same."""
+
+
+class Degraded(Exception):
+    """A dependency is away that no request needs: `/readyz` names it, and answers 200."""
+
 
 Skip = Annotated[int, Query(ge=0, le=2**31 - 1, description="How many to leave out")]
 Limit = Annotated[int, Query(ge=1, le=100, description="How many to answer at most")]
@@ -266,7 +271,8 @@ async def _migrated(sessions: db.Sessions, package: str) -> None:
 
 async def _bus_connected(broker: bus.Broker) -> None:
     if not broker.is_connected:
-        raise RuntimeError("no connection to NATS; events wait in the outbox")
+        reason = "no connection to NATS; events wait in the outbox"
+        raise Degraded(reason) if broker.connections else RuntimeError(reason)
 
 
 def _health(package: str) -> APIRouter:
@@ -283,13 +289,16 @@ def _health(package: str) -> APIRouter:
                 await asyncio.wait_for(check(), 2)
             except Exception as error:
                 log.warning("not ready: %r", error)
+                if isinstance(error, Degraded):
+                    return "degraded"
                 return "timed out" if isinstance(error, TimeoutError) else type(error).__name__
             return "ok"
 
         checks: dict[str, Check] = request.app.state.checks
         found = dict(zip(checks, await asyncio.gather(*map(outcome, checks.values())), strict=True))
-        fine = bool(found) and all(value == "ok" for value in found.values())
-        return JSONResponse({"status": "ok" if fine else "not ready", "checks": found}, 200 if fine else 503)
+        values = set(found.values())
+        status = "ok" if values == {"ok"} else "degraded" if values == {"ok", "degraded"} else "not ready"
+        return JSONResponse({"status": status, "checks": found}, 503 if status == "not ready" else 200)
 
     return router
 
