@@ -9,7 +9,7 @@ export UV_PYTHON_DOWNLOADS = never
 export UV_COMPILE_BYTECODE = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up check test strictdoc e2e bench specs migrate format
+.PHONY: help demo up check test strictdoc e2e chaos bench specs migrate format
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## (.*)/\1\t\2/' | \
@@ -37,20 +37,24 @@ check: .venv/.synced ## ruff, mypy --strict, import-linter, drift of the generat
 	$(RUN)lint-imports --no-cache
 	$(RUN)python -m plumbline_common.specs --check
 
-test: .venv/.synced ## all tests, on real PostgreSQL, NATS and Envoy; coverage is printed
+test: .venv/.synced ## the tests that end within minutes, on real PostgreSQL, NATS and Envoy; coverage is printed
 	@rm -f .coverage*
 	@$(MAKE) --no-print-directory --keep-going -j2 $(if $(filter output-sync,$(.FEATURES)),--output-sync) $(addprefix suite-,$(subst /,--,$(SUITES)))
 	@$(RUN)python -m slipcover --merge .coverage.*.json --out .coverage.json
 
+suite-tests--e2e: ONLY = -m "not long and not chaos"
 suite-%:
-	@echo "== $(subst --,/,$*)"; $(RUN)python -m slipcover --json --out .coverage.$*.json -m pytest -q $(subst --,/,$*) $(ARGS)
+	@echo "== $(subst --,/,$*)"; $(RUN)python -m slipcover --json --out .coverage.$*.json -m pytest -q $(subst --,/,$*) $(ONLY) $(ARGS)
 
 strictdoc: .venv/.synced ## ReqIF exports, opened by StrictDoc in an environment of its own
 	PLUMBLINE_STRICTDOC="$(UV) tool run --quiet --from strictdoc==0.30.4 strictdoc" \
 	  $(RUN)python -m pytest services/requirements/tests/interchange -k strictdoc
 
 e2e: .venv/.synced ## the journeys and the one trace, through the gateway only
-	$(RUN)pytest tests/e2e $(ARGS)
+	$(RUN)pytest tests/e2e -m "not chaos" $(ARGS)
+
+chaos: .venv/.synced ## processes are killed and stores wiped while the suite works
+	$(RUN)pytest tests/e2e -m chaos $(ARGS)
 
 bench: .venv/.synced ## the benches (NAME=crud, events, ingest, cardinality, analysis, jobs, watchdog, requirements, search, detection, streams, nab, vus, batch, logs), one JSON line a figure
 	@$(RUN)python benchmarks/run.py $(NAME)

@@ -312,6 +312,7 @@ def quick(settings: Settings) -> Settings:
             "evaluation_interval_seconds": World.step,
             "settle_seconds": 0.0,
             "lateness_seconds": 10.0,
+            "late_points_seconds": 10.0,
             "backfill_seconds": 600.0,
             "stale_seconds": 20.0,
             "short_floor_seconds": 6.0,

@@ -6,8 +6,8 @@ of some days for a table that is partitioned, and the end of a partition.
 
 from alembic import op
 
-revision = "0015"
-down_revision = "0014"
+revision = "0018"
+down_revision = "0017"
 branch_labels = None
 depends_on = None
 
