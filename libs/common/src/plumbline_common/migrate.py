@@ -5,7 +5,6 @@ The migrations lie in the service's package, so that what runs them and what che
 
 import argparse
 import asyncio
-import os
 import sys
 from importlib.resources import files
 from pathlib import Path
@@ -16,6 +15,8 @@ from alembic.config import Config
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, MetaData, pool, text
 from sqlalchemy.ext.asyncio import create_async_engine
+
+from plumbline_common.settings import environment
 
 # Any constant will do: it keeps two migrations of one database apart. ("plumb" in ASCII)
 _LOCK = 0x706C756D62
@@ -92,7 +93,10 @@ def main() -> None:
     parser.add_argument("--revision", metavar="MESSAGE", help="write a new migration from the difference")
     arguments = parser.parse_args()
     variable = f"{arguments.package.upper()}_DATABASE_URL"
-    url = os.environ.get(variable)
+    try:
+        url = environment().get(variable)
+    except ValueError as error:
+        sys.exit(str(error))
     if not url:
         sys.exit(
             f"{variable} is not set: give the address, such as postgresql+asyncpg://role:password@host/plumbline"

@@ -1,9 +1,37 @@
 """What every service is told by its environment, under the prefix `PLUMBLINE_<NAME>_`."""
 
+import os
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
+
+_FILE = "_FILE"
+
+
+def environment() -> dict[str, str]:
+    """What the variables `PLUMBLINE_*` say. `<NAME>_FILE` names a file that holds what `<NAME>` would, such as a
+    mounted secret.
+
+    Raises `ValueError` where both are set, or a file cannot be read.
+    """
+    given = {name: value for name, value in os.environ.items() if name.startswith("PLUMBLINE_")}
+    for variable in [name for name in given if name.endswith(_FILE)]:
+        name = variable.removesuffix(_FILE)
+        if name in given:
+            raise ValueError(f"{name} and {variable} are both set: which of them counts?")
+        try:
+            given[name] = Path(given.pop(variable)).read_text().strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise ValueError(f"{variable} names a file that cannot be read: {error}") from None
+    return given
+
+
+class _Environment(EnvSettingsSource):
+    def _load_env_vars(self) -> Mapping[str, str | None]:
+        return {name.lower(): value for name, value in environment().items()}
 
 
 class ServiceSettings(BaseSettings):
@@ -25,6 +53,17 @@ class ServiceSettings(BaseSettings):
     body_limit_bytes: Annotated[int, Field(ge=1)] = 1024 * 1024
     watchdog_threshold_ms: Annotated[int, Field(ge=1)] | None = None
     """Report blocks of the event loop over this. None: 100 ms in development, off in production."""
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return init_settings, _Environment(settings_cls)
 
     @property
     def watchdog_threshold(self) -> float | None:

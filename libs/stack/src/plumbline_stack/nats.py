@@ -74,6 +74,16 @@ def _subscriber() -> dict[str, object]:
     return {"publish": {"allow": allow, "deny": deny}, "subscribe": [*events, "_INBOX.>"]}
 
 
+def authorization(credentials: Credentials) -> dict[str, object]:
+    """The users of a server, with their passwords and what each may do."""
+
+    def user(name: str, **permissions: object) -> dict[str, object]:
+        return {"user": name, "password": credentials.get(f"nats-{name}"), **permissions}
+
+    services = [user(name, permissions=_service(name)) for name in SERVICES]
+    return {"users": [user(ADMIN), user(SUBSCRIBER, permissions=_subscriber()), *services]}
+
+
 class NatsServer:
     """A NATS server whose JetStream store lies in `folder/nats`.
 
@@ -117,19 +127,10 @@ class NatsServer:
                 "sync_interval": self._sync_interval,
                 "max_memory_store": 256 * 1024 * 1024,
             },
-            "authorization": {
-                "users": [
-                    {"user": ADMIN, "password": self._credentials.get(f"nats-{ADMIN}")},
-                    self._user(SUBSCRIBER, _subscriber()),
-                    *(self._user(name, _service(name)) for name in SERVICES),
-                ]
-            },
+            "authorization": authorization(self._credentials),
         }
         # NATS reads JSON as its own format.
         write_private(self._config, json.dumps(config, indent=2).encode())
-
-    def _user(self, name: str, permissions: dict[str, object]) -> dict[str, object]:
-        return {"user": name, "password": self._credentials.get(f"nats-{name}"), "permissions": permissions}
 
     def command(self) -> processes.Command:
         return processes.Command([str(program()), "--config", str(self._config.resolve())])
