@@ -6,6 +6,8 @@ NAME ?=
 TARGET ?=
 VERSION ?= dev
 BUILD_FLAGS ?=
+# What pyproject.toml overrides away.
+NEVER_INSTALLED = sentence-transformers torch transformers huggingface-hub
 LABELS = --build-arg VERSION=$(VERSION) --build-arg REVISION=$(shell git rev-parse HEAD)
 # Each suite is a process with servers of its own, two at a time, the longest first: much of their time is waiting.
 SUITES := tests/e2e services/analysis services/requirements services/search cli libs/stack libs/common tests/benches
@@ -81,7 +83,8 @@ sbom: $(filter .uv/bin/uv,$(UV)) ## a CycloneDX bill of materials of each image'
 	mkdir -p build/sbom
 	for name in requirements search analysis; do \
 	  $(UV) export --quiet --frozen --no-dev --package plumbline-$$name --format cyclonedx1.5 \
-	    --preview-features sbom-export --output-file build/sbom/$$name.cdx.json >/dev/null || exit 1; done
+	    $(patsubst %,--prune %,$(NEVER_INSTALLED)) --preview-features sbom-export \
+	    --output-file build/sbom/$$name.cdx.json >/dev/null || exit 1; done
 
 secrets: .venv/.synced ## make the secrets of docker-compose.yml that are missing: deploy/compose/secrets/
 	@$(RUN)python -m plumbline_stack.compose deploy/compose/secrets
@@ -90,7 +93,7 @@ containers: .venv/.synced ## the integration tests on PostgreSQL and NATS in con
 	@if engine=$$(docker version 2>&1); then $(MAKE) --no-print-directory containers-run; \
 	else echo "make containers: SKIPPED, nothing was tested: no Docker engine answers"; echo "$$engine" | tail -1; fi
 
-containers-run: images
+containers-run: .venv/.synced images
 	for suite in libs/common services/requirements services/search services/analysis; do \
 	  PLUMBLINE_SERVERS=containers $(RUN)pytest -q $$suite $(ARGS) || exit 1; done
 	PLUMBLINE_E2E_TARGET=compose $(RUN)pytest tests/e2e $(ARGS)

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).parent
-CONFIG = Path("/tmp/envoy.yaml")  # noqa: S108 - a container's own
+CONFIG = Path("filled.yaml")  # in the working folder, where the admin socket is too
 DEFAULTS = {
     "GATEWAY_ADDRESS": "0.0.0.0",  # noqa: S104
     "GATEWAY_PORT": "8080",
@@ -32,7 +32,7 @@ DEFAULTS = {
 
 
 def main() -> None:
-    values = DEFAULTS | os.environ
+    values = DEFAULTS | {name: value for name, value in os.environ.items() if value}
     for name in [name for name in values if name.endswith("_FILE")]:
         values[name.removesuffix("_FILE")] = Path(values[name]).read_text().strip()
     try:

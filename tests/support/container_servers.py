@@ -9,9 +9,9 @@ from pathlib import Path
 import asyncpg
 import pytest_asyncio
 from starlette.concurrency import run_in_threadpool
+from testcontainers.community.postgres import PostgresContainer
 from testcontainers.core.container import DockerContainer
 from testcontainers.core.wait_strategies import HttpWaitStrategy
-from testcontainers.community.postgres import PostgresContainer
 
 from plumbline_stack import ports
 from plumbline_stack.credentials import Credentials

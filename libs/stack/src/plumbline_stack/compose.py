@@ -28,12 +28,14 @@ def secrets(folder: Path) -> None:
     }
     written = {
         **_addresses(credentials),
+        # Not the issuer's own file, which whoever makes a token writes anew for its owner alone.
+        "public-keys.json": issuer.jwks,
         "nats-users.conf": json.dumps(authorization(credentials), indent=2),
         "ingest-token": issuer.token("ingest", subject="plumbline-collector", expires_in=_YEAR),
     }
     for name, content in written.items():
         write_private(folder / name, content.encode())
-    for name in (*passwords, *written, issuer.jwks_path.name):
+    for name in (*passwords, *written):
         (folder / name).chmod(0o644)
 
 
