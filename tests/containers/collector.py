@@ -12,11 +12,21 @@ class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers["content-length"]))
+        body = self._body()
         status = 200 if self.path == "/v1/traces" else self._passed_on(body)
         self.send_response(status)
         self.send_header("content-length", "0")
         self.end_headers()
+
+    def _body(self) -> bytes:
+        if "content-length" in self.headers:
+            return self.rfile.read(int(self.headers["content-length"]))
+        chunks = []
+        while size := int(self.rfile.readline(), 16):
+            chunks.append(self.rfile.read(size))
+            self.rfile.readline()
+        self.rfile.readline()
+        return b"".join(chunks)
 
     def _passed_on(self, body: bytes) -> int:
         headers = {name: self.headers[name] for name in PASSED if name in self.headers}
