@@ -39,7 +39,6 @@ TARGET = os.environ.get("PLUMBLINE_E2E_TARGET") or "embedded"
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "embedded(reason): only against the embedded stack")
     if TARGET not in TARGETS:
         raise pytest.UsageError(f"PLUMBLINE_E2E_TARGET={TARGET}: there are {', '.join(TARGETS)}")
 

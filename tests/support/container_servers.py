@@ -1,7 +1,7 @@
 """pytest fixtures: PostgreSQL and NATS in containers of the images of docker-compose.yml, instead of from wheels."""
 
-import json
 import re
+import shutil
 import tempfile
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -15,10 +15,17 @@ from testcontainers.core.wait_strategies import HttpWaitStrategy
 
 from plumbline_stack import ports
 from plumbline_stack.credentials import Credentials
-from plumbline_stack.layout import SERVICES, deployment_file
-from plumbline_stack.nats import ADMIN, authorization
+from plumbline_stack.layout import SERVICES, deployment_file, owner
+from plumbline_stack.nats import ADMIN, USERS, passwords
 from plumbline_stack.postgres import DATABASE
 
+CONFIG = """
+listen: 0.0.0.0:4222
+http: 0.0.0.0:8222
+server_name: plumbline
+jetstream { store_dir: /data, max_memory_store: 256MB }
+include users.conf
+"""
 COMPOSE = (Path(__file__).parents[2] / "docker-compose.yml").read_text()
 
 
@@ -42,12 +49,16 @@ class PostgresInContainer:
     def dsn(self, role: str) -> str:
         return self.asyncpg_dsn(role).replace("postgresql:", "postgresql+asyncpg:")
 
+    def owner_dsn(self, service: str) -> str:
+        return self.dsn(owner(service))
+
     @property
     def admin_dsn(self) -> str:
         return self.dsn("postgres")
 
     async def initialise(self) -> None:
-        secrets = {f"plumbline.{name}_password": self._credentials.get(f"postgres-{name}") for name in SERVICES}
+        roles = [role for name in SERVICES for role in (name, owner(name))]
+        secrets = {f"plumbline.{role}_password": self._credentials.get(f"postgres-{role}") for role in roles}
         connection = await asyncpg.connect(self.asyncpg_dsn(), server_settings=secrets)
         try:
             await connection.execute(deployment_file("postgres/init.sql").read_text())
@@ -58,8 +69,8 @@ class PostgresInContainer:
 class NatsInContainer:
     """A server that a test may stop, kill or rob of its store. The port stays the same."""
 
-    def __init__(self, config: Path, credentials: Credentials) -> None:
-        self._config = config
+    def __init__(self, folder: Path, credentials: Credentials) -> None:
+        self._folder = folder
         self._credentials = credentials
         self._port = ports.choose()
         self._container: DockerContainer | None = None
@@ -76,8 +87,9 @@ class NatsInContainer:
 
     def _start(self) -> None:
         if self._container is None:
-            container = DockerContainer(image("nats")).with_command(["nats-server", "--config", "/nats.conf"])
-            container.with_volume_mapping(str(self._config), "/nats.conf", "ro")
+            container = DockerContainer(image("nats")).with_command(["nats-server", "--config", "/config/nats.conf"])
+            container.with_volume_mapping(str(self._folder), "/config", "ro")
+            container.with_envs(**passwords(self._credentials))
             container.with_bind_ports(4222, self._port).with_exposed_ports(8222)
             container.waiting_for(HttpWaitStrategy(8222, "/healthz"))
             self._container = container.start()
@@ -127,11 +139,9 @@ async def postgres(stack_folder: Path) -> AsyncIterator[PostgresInContainer]:
 async def nats_server(stack_folder: Path) -> AsyncIterator[NatsInContainer]:
     credentials = Credentials(stack_folder / "secrets")
     with tempfile.TemporaryDirectory(prefix="plumbline-nats-") as folder:
-        config = Path(folder) / "nats.conf"
-        settings = {"listen": "0.0.0.0:4222", "http": "0.0.0.0:8222", "server_name": "plumbline"}
-        store = {"store_dir": "/data", "max_memory_store": 256 * 1024 * 1024}
-        config.write_text(json.dumps(settings | {"jetstream": store, "authorization": authorization(credentials)}))
-        server = NatsInContainer(config, credentials)
+        shutil.copy(deployment_file(USERS), folder)
+        (Path(folder) / "nats.conf").write_text(CONFIG)
+        server = NatsInContainer(Path(folder), credentials)
         await server.start()
         try:
             yield server
