@@ -34,7 +34,10 @@ DEFAULTS = {
 def main() -> None:
     values = DEFAULTS | {name: value for name, value in os.environ.items() if value}
     for name in [name for name in values if name.endswith("_FILE")]:
-        values[name.removesuffix("_FILE")] = Path(values[name]).read_text().strip()
+        try:
+            values[name.removesuffix("_FILE")] = Path(values[name]).read_text().strip()
+        except OSError as error:
+            sys.exit(f"{name} names a file that cannot be read: {error}")
     try:
         filled = string.Template((HERE / "envoy.yaml").read_text()).substitute(values)
     except KeyError as missing:

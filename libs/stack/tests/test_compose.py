@@ -88,3 +88,5 @@ def test_the_gateway_names_what_it_was_not_told(tmp_path: Path) -> None:
     done = run_gateway(tmp_path, FAULT_SECRET="")
     assert done.returncode == 1
     assert done.stderr.strip().endswith("is not set; the first lines of envoy.yaml tell what it is")
+    done = run_gateway(tmp_path, FAULT_SECRET_FILE=str(tmp_path / "nothing"))
+    assert done.stderr.startswith("FAULT_SECRET_FILE names a file that cannot be read")
