@@ -77,7 +77,7 @@ ENV UVICORN_FACTORY=true \
     PLUMBLINE_SEARCH_MODEL_CACHE=/opt/plumbline/share/model
 USER 10001:10001
 EXPOSE 8000
-HEALTHCHECK --interval=5s --timeout=5s --start-period=60s --retries=6 \
+HEALTHCHECK --interval=5s --timeout=5s --start-period=180s --retries=6 \
   CMD ["python", "-IS", "-c", "import http.client as h; c = h.HTTPConnection('127.0.0.1', 8000, timeout=4); c.request('GET', '/readyz'); raise SystemExit(c.getresponse().status != 200)"]
 ARG VERSION=0.1.0
 ARG REVISION=unknown
