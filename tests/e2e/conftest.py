@@ -1,11 +1,16 @@
-"""One embedded stack for all journeys. Tests talk to the gateway; traces come to a receiver of the tests' own."""
+"""One stack for all journeys. Tests talk to the gateway; traces come to a receiver of the tests' own.
+
+The stack is the embedded one, or with PLUMBLINE_E2E_TARGET=compose that of docker-compose.yml. What a test needs of
+the embedded one alone, its mark `embedded` says, or its fixture `receiver`.
+"""
 
 import asyncio
 import gzip
 import json
+import os
 import tempfile
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,10 +28,29 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+import composed
 from plumbline_stack import ports
 from plumbline_stack.config import DEFAULT_PORTS, StackConfig
 from plumbline_stack.keys import Issuer
 from plumbline_stack.supervisor import Stack
+
+TARGETS = ("embedded", "compose")
+TARGET = os.environ.get("PLUMBLINE_E2E_TARGET") or "embedded"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if TARGET not in TARGETS:
+        raise pytest.UsageError(f"PLUMBLINE_E2E_TARGET={TARGET}: there are {', '.join(TARGETS)}")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if TARGET == "embedded":
+        return
+    for item in items:
+        if (mark := item.get_closest_marker("embedded")) is not None:
+            item.add_marker(pytest.mark.skip(reason=f"not against compose: {mark.args[0]}"))
+        elif "receiver" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.skip(reason="not against compose: its traces go to its own collector"))
 
 
 @dataclass(frozen=True)
@@ -104,10 +128,25 @@ async def receiver() -> AsyncIterator[Receiver]:
 
 
 @pytest.fixture(scope="session")
-async def stack(receiver: Receiver) -> AsyncIterator[Stack]:
+def folder() -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="plumbline-e2e-") as name:
-        folder = Path(name)
-        folder.chmod(0o755)
+        Path(name).chmod(0o755)
+        yield Path(name)
+
+
+if TARGET == "compose":
+
+    @pytest.fixture(scope="session")
+    async def stack(folder: Path) -> AsyncIterator[composed.Composed]:
+        async with composed.composed(folder) as stack:
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setenv("PLUMBLINE_URL", stack.urls["gateway"])
+                yield stack
+
+else:
+
+    @pytest.fixture(scope="session")
+    async def stack(folder: Path, receiver: Receiver) -> AsyncIterator[Stack]:
         config = StackConfig(
             folder=folder / "stack",
             durable=False,
@@ -129,13 +168,13 @@ async def stack(receiver: Receiver) -> AsyncIterator[Stack]:
 
 
 @pytest.fixture(scope="session")
-def signer(stack: Stack) -> Issuer:
+def signer(stack: Any) -> Issuer:
     """Signs what the stack's own issuer would not: tokens with other claims."""
     return Issuer(stack.folder / "secrets")
 
 
 @pytest.fixture
-async def caller(stack: Stack) -> AsyncIterator[Callable[..., httpx.AsyncClient]]:
+async def caller(stack: Any) -> AsyncIterator[Callable[..., httpx.AsyncClient]]:
     """A client of the gateway for each kind of caller: `caller("editor", subject="alice", teams=["platform"])`."""
     made: list[httpx.AsyncClient] = []
 
@@ -216,7 +255,7 @@ class Stranger:
 
 
 @pytest.fixture(scope="session")
-async def stranger(stack: Stack) -> AsyncIterator[Stranger]:
+async def stranger(stack: Any) -> AsyncIterator[Stranger]:
     """Hears every channel that the gateway's document names, from here to the end of the session."""
     async with httpx.AsyncClient(base_url=stack.urls["gateway"], trust_env=False) as client:
         stranger = Stranger((await client.get("/asyncapi.json")).raise_for_status().json())

@@ -5,6 +5,8 @@ import hmac
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import pytest
+
 import lifecycle
 import webhook_receiver
 
@@ -21,6 +23,7 @@ SLO = {
 }
 
 
+@pytest.mark.embedded("the webhook is in this process, which no container reaches")
 async def test_a_verdict_reaches_a_webhook_signed(caller: Any, until: Any) -> None:
     alice, rita = caller("editor", subject="alice", teams=["platform"]), caller("reviewer", subject="rita")
     olga = caller("operator", subject="olga")

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import pytest
+
 import bad_days
 
 PATH = "/api/v1/sources"
@@ -12,6 +14,7 @@ def source(name: str, url: str) -> dict[str, Any]:
     return {"name": name, "kind": "prometheus", "spec": spec, "backfill_seconds": 300}
 
 
+@pytest.mark.embedded("the source is in this process, which no container reaches")
 async def test_points_are_pulled_and_who_fails_is_told(caller: Any, stranger: Any, until: Any) -> None:
     operator, viewer = caller("operator", subject="olga"), caller("viewer")
     async with bad_days.serving() as fake:

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 import trustme
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from pydantic_settings import SettingsConfigDict
 
 from plumbline_common.settings import ServiceSettings
@@ -10,8 +10,14 @@ from plumbline_common.settings import ServiceSettings
 URL = "postgresql+asyncpg://shop:secret@localhost/plumbline"
 
 
+class Endpoint(BaseModel):
+    api_key: str
+
+
 class Settings(ServiceSettings):
-    model_config = SettingsConfigDict(env_prefix="PLUMBLINE_SHOP_")
+    model_config = SettingsConfigDict(env_prefix="PLUMBLINE_SHOP_", env_nested_delimiter="__")
+
+    endpoint: Endpoint | None = None
 
 
 @pytest.fixture(autouse=True)
@@ -25,6 +31,12 @@ def test_a_setting_may_lie_in_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("PLUMBLINE_SHOP_DATABASE_URL_FILE", str(tmp_path / "url"))
     monkeypatch.setenv("PLUMBLINE_SHOP_SECRET_KEY_FILE", "is no setting")
     assert Settings().database_url == URL
+
+
+def test_a_member_of_a_setting_may_lie_in_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "key").write_text("k")
+    monkeypatch.setenv("PLUMBLINE_SHOP_ENDPOINT__API_KEY_FILE", str(tmp_path / "key"))
+    assert Settings(database_url=URL).endpoint == Endpoint(api_key="k")
 
 
 def test_a_file_that_is_not_there_and_a_setting_that_is_given_twice_are_told(

@@ -12,7 +12,8 @@ Role = Literal["viewer", "editor", "reviewer", "operator", "admin", "ingest"]
 
 
 class EnvironmentSettings(BaseSettings):
-    """Settings of which each may also lie in a file that `<NAME>_FILE` names: a secret of a container or a cluster.
+    """Settings of which each, and each member of one, may also lie in a file that `<NAME>_FILE` names, such as a
+    secret of a container or a cluster.
 
     A line break at the end of the file is not part of it.
     """
@@ -39,7 +40,8 @@ def _with_files(given: Mapping[str, str | None], prefix: str, fields: set[str]) 
     found = dict(given)
     for name, path in given.items():
         plain = name.removesuffix("_file")
-        if plain == name or not path or plain not in {f"{prefix}{field}" for field in fields}:
+        setting = plain.removeprefix(prefix).partition("__")[0]
+        if plain == name or not path or not plain.startswith(prefix) or setting not in fields:
             continue
         if given.get(plain):
             raise ValueError(f"{plain.upper()} and {name.upper()} are both set: give one of them")

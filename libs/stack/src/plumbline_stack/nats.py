@@ -25,6 +25,12 @@ def program() -> Path:
     return found
 
 
+def passwords(credentials: Credentials) -> dict[str, str]:
+    """Of all users, by the variables that `deploy/nats/users.conf` names."""
+    # In quotes: what is not would be taken for a number where it looks like one.
+    return {f"NATS_{user.upper()}_PASSWORD": f'"{credentials.get(f"nats-{user}")}"' for user in _USERS}
+
+
 class NatsServer:
     """A NATS server whose JetStream store lies in `folder/nats`.
 
@@ -74,9 +80,8 @@ class NatsServer:
         write_private(self._config, "\n".join(config).encode())
 
     def command(self) -> processes.Command:
-        # In quotes: what is not would be taken for a number where it looks like one.
-        secrets = {f"NATS_{user.upper()}_PASSWORD": f'"{self._credentials.get(f"nats-{user}")}"' for user in _USERS}
-        return processes.Command([str(program()), "--config", str(self._config.resolve())], secrets)
+        arguments = [str(program()), "--config", str(self._config.resolve())]
+        return processes.Command(arguments, passwords(self._credentials))
 
     async def ready(self) -> bool:
         """Whether it takes connections and JetStream has recovered its streams."""

@@ -1,0 +1,92 @@
+"""docker-compose.yml, and what it is given."""
+
+import os
+import re
+import stat
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from plumbline_stack import compose
+from plumbline_stack.keys import Issuer
+
+ROOT = Path(__file__).parents[3]
+COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
+SECRETS = "${SECRETS:-./deploy/compose/secrets}/"
+
+
+def mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    compose.secrets(tmp_path / "secrets")
+    return tmp_path / "secrets"
+
+
+def test_every_secret_that_is_mounted_is_made_and_may_be_read(folder: Path) -> None:
+    mounted = [each["file"].removeprefix(SECRETS) for each in COMPOSE["secrets"].values()]
+    assert {name: mode(folder / name) for name in mounted} == dict.fromkeys(mounted, 0o644)
+    assert mode(folder) == 0o700
+
+
+def test_no_other_secret_may_be_read(folder: Path) -> None:
+    mounted = {each["file"].removeprefix(SECRETS) for each in COMPOSE["secrets"].values()}
+    others = {path.name: mode(path) for path in folder.iterdir() if path.name not in mounted}
+    assert "jwt-key.pem" in others
+    assert set(others.values()) == {0o600}
+
+
+def test_made_again_they_stay_and_a_token_changes_nothing(folder: Path) -> None:
+    def all_but_the_token() -> dict[str, bytes]:
+        return {path.name: path.read_bytes() for path in folder.iterdir() if path.name != "ingest-token"}
+
+    before = all_but_the_token()
+    Issuer(folder).token("viewer")
+    compose.secrets(folder)
+    assert all_but_the_token() == before
+    assert mode(folder / "public-keys.json") == 0o644
+
+
+@pytest.mark.parametrize("name", COMPOSE["services"])
+def test_a_container_has_no_more_rights_than_it_needs(name: str) -> None:
+    service = COMPOSE["services"][name]
+    assert service["read_only"] is True
+    assert service["cap_drop"] == ["ALL"]
+    assert service["security_opt"] == ["no-new-privileges:true"]
+    assert not service.get("privileged")
+    assert service.get("cap_add", []) == (["CHOWN"] if name == "nats-data" else [])
+    assert ("ports" in service) == (name == "gateway")
+    assert not service["image"].endswith(":latest")
+
+
+def run_gateway(tmp_path: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    """With a program in Envoy's place that prints its configuration."""
+    (tmp_path / "envoy").write_text('#!/bin/sh\ncat "$2"\n')
+    (tmp_path / "envoy").chmod(0o755)
+    given = {"PATH": f"{tmp_path}:{os.environ['PATH']}"} | environment
+    run = [sys.executable, str(ROOT / "deploy" / "gateway" / "run.py")]
+    return subprocess.run(run, env=given, cwd=tmp_path, capture_output=True, text=True, timeout=20)
+
+
+def test_the_gateway_is_configured_by_what_compose_tells_it(tmp_path: Path) -> None:
+    (tmp_path / "fault").write_text("a secret of a fault\n")
+    settings = COMPOSE["services"]["gateway"]["environment"]
+    told = {name: re.sub(r"^\$\{\w+:-(.*)\}$", r"\1", value) for name, value in settings.items()}
+    done = run_gateway(tmp_path, **told | {"FAULT_SECRET_FILE": str(tmp_path / "fault")})
+    assert done.returncode == 0, done.stderr
+    assert "a secret of a fault" in done.stdout
+    assert yaml.safe_load(done.stdout)["node"]["id"] == "plumbline-gateway"
+
+
+def test_the_gateway_names_what_it_was_not_told(tmp_path: Path) -> None:
+    done = run_gateway(tmp_path, FAULT_SECRET="")
+    assert done.returncode == 1
+    assert done.stderr.strip().endswith("is not set; the first lines of envoy.yaml tell what it is")
+    done = run_gateway(tmp_path, FAULT_SECRET_FILE=str(tmp_path / "nothing"))
+    assert done.stderr.startswith("FAULT_SECRET_FILE names a file that cannot be read")
