@@ -142,6 +142,7 @@ async def jobs_of_all_kinds(beside: Beside) -> list[dict[str, Any]]:
     return [await beside.post(path, content) for path, content in asked.values()]
 
 
+@pytest.mark.long
 async def test_the_api_does_not_block_while_jobs_of_all_kinds_run(history: None, beside: Beside) -> None:
     jobs = await jobs_of_all_kinds(beside)
     signal = jobs[0]["signal_id"]
