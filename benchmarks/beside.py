@@ -31,7 +31,7 @@ from plumbline_common.schemas import RequirementSnapshot
 SIGNALS = 4
 DAYS = 14
 A_SECOND = 40
-SECONDS = 20
+SECONDS = 15
 ROUNDS = 3
 BAR = 2.0
 APP = "plumbline_analysis.main:create_app"

@@ -1,6 +1,6 @@
 """The API as it runs in production, on the port that is given, with the blocks of its event loop to be read.
 
-`GET /blocks` tells what a watchdog of 100 ms has reported since the service was ready; `POST /blocks` makes one.
+`GET /blocks` tells what a watchdog of 100 ms has reported since `DELETE /blocks`; `POST /blocks` makes one.
 """
 
 import asyncio
@@ -24,6 +24,11 @@ async def main(port: int) -> None:
     @app.get("/blocks")
     async def blocks() -> list[str]:
         return [f"{each.place}: {each.seconds:.3f} s" for each in watchdog.blocks]
+
+    @app.delete("/blocks", status_code=204)
+    async def forget() -> None:
+        watchdog.blocks.clear()
+        watchdog._reported.clear()
 
     @app.post("/blocks", status_code=204)
     async def block() -> None:

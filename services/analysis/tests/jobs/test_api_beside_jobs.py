@@ -30,8 +30,8 @@ CALLERS = 4
 class Beside:
     """The API, and who calls it meanwhile."""
 
-    def __init__(self, client: httpx.AsyncClient, world: Any) -> None:
-        self.client, self.world, self.answered = client, world, 0
+    def __init__(self, client: httpx.AsyncClient, world: Any, pid: int) -> None:
+        self.client, self.world, self.pid, self.answered = client, world, pid, 0
 
     async def get(self, path: str, **query: Any) -> Any:
         return (await self.client.get(path, params=query)).raise_for_status().json()
@@ -45,14 +45,23 @@ class Beside:
 
     async def call(self, signal: str) -> None:
         """Send points and read what people look at, again and again."""
-        start, end = self.world.now - timedelta(hours=3), self.world.now
         for number in itertools.count():
-            await self.send(*(f"load.{place}" for place in range(100)), value=number)
-            await self.get("/api/v1/signals", limit=100)
-            await self.get(f"/api/v1/signals/{signal}/series", **{"from": start.isoformat(), "to": end.isoformat()})
-            await self.get("/api/v1/anomalies")
-            await self.get("/api/v1/jobs")
+            await self.call_once(signal, number)
             self.answered += 5
+
+    async def call_once(self, signal: str, number: int) -> None:
+        start, end = self.world.now - timedelta(hours=3), self.world.now
+        await self.send(*(f"load.{place}" for place in range(100)), value=number)
+        await self.get("/api/v1/signals", limit=100)
+        await self.get(f"/api/v1/signals/{signal}/series", **{"from": start.isoformat(), "to": end.isoformat()})
+        await self.get("/api/v1/anomalies")
+        await self.get("/api/v1/jobs")
+
+    def starved(self) -> bool:
+        """Whether the thread of the API's loop has waited for a processor longer than it had one. What holds the
+        interpreter's lock waits as well then, and the loop for that: nobody can tell it from a block."""
+        ran, waited, _ = map(int, Path(f"/proc/{self.pid}/schedstat").read_text().split())
+        return waited > ran
 
     async def followed(self, job: dict[str, Any]) -> dict[str, Any]:
         """The job at its end, by its stream."""
@@ -99,7 +108,7 @@ async def beside(world: Any, issuer: Any) -> AsyncIterator[Beside]:
         async with asyncio.timeout(60):
             while await api.stdout.readline() != b"ready\n":
                 assert api.returncode is None
-        yield Beside(client, world)
+        yield Beside(client, world, api.pid)
 
 
 @pytest.fixture
@@ -137,6 +146,8 @@ async def jobs_of_all_kinds(beside: Beside) -> list[dict[str, Any]]:
 async def test_the_api_does_not_block_while_jobs_of_all_kinds_run(history: None, beside: Beside) -> None:
     jobs = await jobs_of_all_kinds(beside)
     signal = jobs[0]["signal_id"]
+    await beside.call_once(signal, 0)
+    (await beside.client.delete("/blocks")).raise_for_status()
     callers = [asyncio.create_task(beside.call(signal)) for _ in range(CALLERS)]
     ended = await asyncio.gather(*map(beside.followed, jobs))
     for caller in callers:
@@ -147,7 +158,11 @@ async def test_the_api_does_not_block_while_jobs_of_all_kinds_run(history: None,
         (kind, "succeeded", None) for kind in ("backtest", "what_if", "backfill", "retune", "log_mining")
     ]
     assert beside.answered > 0
-    assert await beside.get("/blocks") == []
+    blocks = await beside.get("/blocks")
+    if blocks and beside.starved():
+        pytest.skip(f"the machine is short of processors: {blocks}")
+    assert blocks == []
+    (await beside.client.delete("/blocks")).raise_for_status()
 
     # The same reading, of an API that does block.
     (await beside.client.post("/blocks")).raise_for_status()
