@@ -1,12 +1,14 @@
-"""`python -m checks`, with this folder's parent on the path: every check of every overlay. Ends with 1 on a finding."""
+"""`python -m checks` with deploy/k8s on the path: every check of every overlay. Ends with 1 on a finding."""
 
 import subprocess
 import sys
 
-from checks import network, policy, references, rules, schemas, settings
+from checks import gateway, network, policy, references, rules, schemas, settings
 from checks.manifests import OVERLAYS, KubectlMissing, Manifests, kubectl
 
-CHECKS = (*schemas.CHECKS, *policy.CHECKS, *references.CHECKS, *settings.CHECKS, *network.CHECKS, *rules.CHECKS)
+CHECKS = tuple(
+    check for module in (schemas, policy, references, settings, network, gateway, rules) for check in module.CHECKS
+)
 
 
 def main() -> int:
@@ -24,7 +26,7 @@ def main() -> int:
                 print(f"{overlay}: {finding}")
         print(f"{overlay}: {len(manifests.resources)} resources, {len(CHECKS)} checks")
     if rules.promtool() is None:
-        print("promtool is not on PATH (Debian's package `prometheus`): the expressions of the alerts were not parsed")
+        print("promtool is not on PATH (Debian's package `prometheus`): the alerts were not parsed")
     print(f"rendered by {kubectl()}; Kubernetes {' and '.join(schemas.VERSIONS)}; {found} findings")
     return 1 if found else 0
 

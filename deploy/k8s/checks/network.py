@@ -18,7 +18,7 @@ class Flow(NamedTuple):
 
 def _pods(manifests: Manifests) -> dict[str, dict[str, str]]:
     found = {workload.name: workload.labels for workload in manifests.workloads}
-    return found | {cluster["metadata"]["name"]: {"cnpg.io/cluster": cluster["metadata"]["name"]} for cluster in manifests.kind("Cluster")}
+    return found | {name: {"cnpg.io/cluster": name} for name in manifests.names("Cluster")}
 
 
 def _ends(peer: Resource, pods: dict[str, dict[str, str]]) -> Iterator[str]:
@@ -64,7 +64,8 @@ def listed(overlay: str, document: Path = DOCUMENT) -> set[Flow]:
     for line in lines[2:]:
         if not line.startswith("|"):
             break
-        sources, targets, ports, only, *_ = ([part.strip() for part in cell.split(",")] for cell in line.strip("|").split("|"))
+        cells = [[part.strip() for part in cell.split(",")] for cell in line.strip("|").split("|")]
+        sources, targets, ports, only = cells
         if only != [""] and overlay not in only:
             continue
         found |= {Flow(source, target, int(port)) for source in sources for target in targets for port in ports}
@@ -82,8 +83,10 @@ def denied_by_default(manifests: Manifests) -> Iterator[str]:
 
 def flows_are_those_listed(manifests: Manifests) -> Iterator[str]:
     found, expected = flows(manifests), listed(manifests.overlay)
-    yield from (f"{flow.source} may reach {flow.target}:{flow.port}, which docs/kubernetes.md does not list" for flow in sorted(found - expected))
-    yield from (f"{flow.source} cannot reach {flow.target}:{flow.port}, which docs/kubernetes.md lists" for flow in sorted(expected - found))
+    for flow in sorted(found - expected):
+        yield f"{flow.source} may reach {flow.target}:{flow.port}, which docs/kubernetes.md does not list"
+    for flow in sorted(expected - found):
+        yield f"{flow.source} cannot reach {flow.target}:{flow.port}, which docs/kubernetes.md lists"
 
 
 def both_ends_agree(manifests: Manifests) -> Iterator[str]:

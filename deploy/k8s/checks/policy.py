@@ -7,7 +7,16 @@ from typing import Any
 from checks.manifests import Manifests, Resource, Workload, matches
 
 _HOST = ("hostNetwork", "hostPID", "hostIPC")
-_VOLUMES = {"configMap", "emptyDir", "projected", "secret", "downwardAPI", "persistentVolumeClaim", "csi", "ephemeral"}
+_VOLUMES = {
+    "configMap",
+    "emptyDir",
+    "projected",
+    "secret",
+    "downwardAPI",
+    "persistentVolumeClaim",
+    "csi",
+    "ephemeral",
+}
 _PROBES = ("startupProbe", "readinessProbe", "livenessProbe")
 _TAG = re.compile(r":(?P<tag>[\w][\w.-]{0,127})$")
 _DRAIN_SECONDS = 25
@@ -77,7 +86,7 @@ def images_are_pinned(manifests: Manifests) -> Iterator[str]:
 
 
 def resources_are_set(manifests: Manifests) -> Iterator[str]:
-    """A request of processor and memory, a limit of memory. No limit of processor: it would slow what idles beside it."""
+    """Requests of all, a limit of memory; one of the processor would only keep from pods what nobody else uses."""
     for workload in manifests.workloads:
         for container in workload.containers:
             resources = container.get("resources") or {}
@@ -98,7 +107,10 @@ def probes_are_set(manifests: Manifests) -> Iterator[str]:
             missing = [probe for probe in _PROBES if probe not in container]
             if missing:
                 yield f"{workload.label}: container {container['name']} has no {', '.join(missing)}"
-            elif container["livenessProbe"] == container["readinessProbe"] and "httpGet" not in container["livenessProbe"]:
+            elif (
+                container["livenessProbe"] == container["readinessProbe"]
+                and "httpGet" not in container["livenessProbe"]
+            ):
                 yield f"{workload.label}: container {container['name']} is ended for what only makes it unready"
 
 
@@ -170,7 +182,9 @@ def production_is_available(manifests: Manifests) -> Iterator[str]:
     for workload in manifests.workloads:
         if workload.resource["kind"] == "Job":
             continue
-        budgets = [b for b in manifests.kind("PodDisruptionBudget") if matches(b["spec"]["selector"], workload.labels)]
+        budgets = [
+            b for b in manifests.kind("PodDisruptionBudget") if matches(b["spec"]["selector"], workload.labels)
+        ]
         if len(budgets) != 1:
             yield f"{workload.label} has {len(budgets)} PodDisruptionBudgets: it needs one"
         keys = {each["topologyKey"] for each in workload.pod.get("topologySpreadConstraints") or []}

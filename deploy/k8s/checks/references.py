@@ -100,7 +100,7 @@ def selectors_find_pods(manifests: Manifests) -> Iterator[str]:
         ports = {port["name"] for container in chosen[0].containers for port in container.get("ports") or []}
         for port in service["spec"]["ports"]:
             if port["targetPort"] not in ports:
-                yield f"{label(service)} sends to the port {port['targetPort']}, which {chosen[0].label} does not have"
+                yield f"{label(service)} sends to the port {port['targetPort']}, which is none of {chosen[0].label}"
     for budget in manifests.kind("PodDisruptionBudget"):
         if not any(matches(budget["spec"]["selector"], workload.labels) for workload in manifests.workloads):
             yield f"{label(budget)} selects no pods"
@@ -113,7 +113,7 @@ def probes_ask_a_port(manifests: Manifests) -> Iterator[str]:
             for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
                 port = ((container.get(probe) or {}).get("httpGet") or {}).get("port", next(iter(ports), None))
                 if port not in ports and "httpGet" in (container.get(probe) or {}):
-                    yield f"{workload.label}: {probe} of {container['name']} asks the port {port}, which it does not have"
+                    yield f"{workload.label}: {probe} of {container['name']} asks the port {port}, which is none"
 
 
 def volumes_are_there(manifests: Manifests) -> Iterator[str]:
@@ -128,7 +128,10 @@ def volumes_are_there(manifests: Manifests) -> Iterator[str]:
 
 def targets_are_there(manifests: Manifests) -> Iterator[str]:
     """What routes, policies, autoscalers and monitors are about."""
-    ports = {service["metadata"]["name"]: {p["port"] for p in service["spec"]["ports"]} for service in manifests.kind("Service")}
+    ports = {
+        service["metadata"]["name"]: {p["port"] for p in service["spec"]["ports"]}
+        for service in manifests.kind("Service")
+    }
     for route in manifests.kind("HTTPRoute"):
         for parent in route["spec"]["parentRefs"]:
             if parent["name"] not in manifests.names("Gateway"):
@@ -148,11 +151,13 @@ def targets_are_there(manifests: Manifests) -> Iterator[str]:
             if target["name"] not in manifests.names(target["kind"]):
                 yield f"{label(scaler)} scales {target['kind']} {target['name']}, which is not there"
     for monitor in manifests.kind("ServiceMonitor"):
-        found = [s for s in manifests.kind("Service") if matches(monitor["spec"]["selector"], s["metadata"]["labels"])]
+        found = [
+            s for s in manifests.kind("Service") if matches(monitor["spec"]["selector"], s["metadata"]["labels"])
+        ]
         named = {port["name"] for service in found for port in service["spec"]["ports"]}
         for endpoint in monitor["spec"]["endpoints"]:
             if endpoint["port"] not in named:
-                yield f"{label(monitor)} scrapes the port {endpoint['port']}, which no Service of its has"
+                yield f"{label(monitor)} scrapes the port {endpoint['port']}, which no Service has"
     for kind in ("Pooler", "ScheduledBackup"):
         for resource in manifests.kind(kind):
             if resource["spec"]["cluster"]["name"] not in manifests.names("Cluster"):
@@ -173,7 +178,9 @@ def _addresses(manifests: Manifests) -> Iterator[tuple[str, str, str]]:
         return {key: base64.b64decode(value).decode() for key, value in data.items()}
 
     found = {secret["metadata"]["name"]: decoded(secret.get("data") or {}) for secret in manifests.kind("Secret")}
-    found |= {e["metadata"]["name"]: e["spec"]["target"]["template"]["data"] for e in manifests.kind("ExternalSecret")}
+    found |= {
+        e["metadata"]["name"]: e["spec"]["target"]["template"]["data"] for e in manifests.kind("ExternalSecret")
+    }
     for name, data in found.items():
         yield from ((name, key, value) for key, value in data.items() if key.endswith("_URL"))
 

@@ -1,4 +1,4 @@
-"""Whether the alerts can fire: their metrics are exposed under these names, their pages are written, promtool takes them."""
+"""Whether the alerts can fire: somebody exposes their metrics, each has its page, and promtool takes them."""
 
 import ast
 import re
@@ -23,7 +23,10 @@ _KINDS = {
     "create_up_down_counter": ("",),
 }
 _UNITS = {"s": "_seconds", "By": "_bytes"}
-OF_FASTAPI = {"http.server.request.duration": ("s", "create_histogram"), "http.server.active_requests": ("{request}", "create_up_down_counter")}
+OF_FASTAPI = {
+    "http.server.request.duration": ("s", "create_histogram"),
+    "http.server.active_requests": ("{request}", "create_up_down_counter"),
+}
 FOREIGN = {
     # kube-state-metrics
     "kube_deployment_spec_replicas",
@@ -39,7 +42,21 @@ FOREIGN = {
     "jetstream_stream_last_seq",
 }
 """What others expose that the alerts ask for."""
-_WORDS = {"and", "or", "unless", "bool", "offset", "by", "on", "without", "ignoring", "group_left", "group_right", "inf", "nan"}
+_WORDS = {
+    "and",
+    "or",
+    "unless",
+    "bool",
+    "offset",
+    "by",
+    "on",
+    "without",
+    "ignoring",
+    "group_left",
+    "group_right",
+    "inf",
+    "nan",
+}
 
 
 def exposed(name: str, unit: str, kind: str) -> set[str]:
@@ -83,7 +100,9 @@ def metrics_are_exposed(manifests: Manifests) -> Iterator[str]:
     recorded = {rule["record"] for _, rule in _rules(manifests) if "record" in rule}
     known = metrics_of_the_suite() | FOREIGN | recorded
     for name, rule in _rules(manifests):
-        yield from (f"{name} asks for {metric}, which nobody exposes" for metric in sorted(asked(rule["expr"]) - known))
+        yield from (
+            f"{name} asks for {metric}, which nobody exposes" for metric in sorted(asked(rule["expr"]) - known)
+        )
 
 
 def bounds_are_buckets(manifests: Manifests) -> Iterator[str]:
@@ -120,14 +139,18 @@ def promtool_takes_them(manifests: Manifests) -> Iterator[str]:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "rules.yaml"
         path.write_text(rule_file(manifests))
-        done = subprocess.run([program, "check", "rules", "--lint-fatal", str(path)], capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            [program, "check", "rules", "--lint-fatal", str(path)], capture_output=True, text=True, check=False
+        )
     if done.returncode:
         yield f"promtool: {' '.join((done.stdout + done.stderr).split())}"
 
 
 def rule_file(manifests: Manifests) -> str:
     """All rules as Prometheus reads them without its operator."""
-    return yaml.safe_dump({"groups": [group for rule in manifests.kind("PrometheusRule") for group in rule["spec"]["groups"]]})
+    return yaml.safe_dump(
+        {"groups": [group for rule in manifests.kind("PrometheusRule") for group in rule["spec"]["groups"]]}
+    )
 
 
 CHECKS = (metrics_are_exposed, bounds_are_buckets, alerts_have_pages, promtool_takes_them)

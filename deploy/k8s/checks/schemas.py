@@ -1,4 +1,4 @@
-"""Whether each resource is of its kind's form: Kubernetes' own by its published schemas, custom ones by `crds.yaml`."""
+"""Whether each resource is of its kind's form: Kubernetes' own by its schemas, custom ones by `crds.yaml`."""
 
 import json
 from collections.abc import Iterator
@@ -85,7 +85,7 @@ def custom_resources_are_valid(manifests: Manifests) -> Iterator[str]:
 def is_custom(resource: Resource) -> bool:
     """Whether a resource is of none of Kubernetes' own groups."""
     group = str(resource["apiVersion"]).rpartition("/")[0]
-    return "." in group and not group.endswith(".k8s.io") or group.startswith("gateway.")
+    return ("." in group and not group.endswith(".k8s.io")) or group.startswith("gateway.")
 
 
 class SchemasMissing(Exception):

@@ -1,4 +1,4 @@
-"""Whether each service is told what it needs, and nothing that it does not know; whether the database has room for all."""
+"""Whether each service is told what it needs and nothing that it does not know; whether the database has room."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -107,7 +107,8 @@ def connections(manifests: Manifests) -> dict[str, int]:
     """The database connections that each role may hold at once, during a rollout too."""
     models = _models()
     most = {
-        scaler["spec"]["scaleTargetRef"]["name"]: scaler["spec"].get("maxReplicas") or scaler["spec"]["maxReplicaCount"]
+        scaler["spec"]["scaleTargetRef"]["name"]: scaler["spec"].get("maxReplicas")
+        or scaler["spec"]["maxReplicaCount"]
         for kind in ("HorizontalPodAutoscaler", "ScaledObject")
         for scaler in manifests.kind(kind)
     }
@@ -134,7 +135,7 @@ def connections_fit(manifests: Manifests) -> Iterator[str]:
         parameters = pooler["spec"]["pgbouncer"]["parameters"]
         for service, number in asked.items():
             if number > int(parameters["default_pool_size"]):
-                yield f"Pooler {pooler['metadata']['name']} gives {service} fewer than the {number} connections it may hold"
+                yield f"Pooler {pooler['metadata']['name']} gives {service} fewer than {number} connections"
         if sum(asked.values()) > int(parameters["max_client_conn"]):
             yield f"Pooler {pooler['metadata']['name']} takes fewer than {sum(asked.values())} clients"
 

@@ -1,8 +1,14 @@
 from typing import Any
 
+import expansion
 from plumbline_analysis.settings import Settings
 from plumbline_common import migrate
 
 
 async def test_models_agree_with_what_was_migrated(engine: Any, settings: Settings) -> None:
     await migrate.check("plumbline_analysis", settings.database_url)
+
+
+async def test_the_release_before_works_on_the_newest_schema(postgres: Any) -> None:
+    schema = await expansion.schema_of_its_own(postgres)
+    assert await expansion.broken_by_the_newest_migration("plumbline_analysis", schema) == []
