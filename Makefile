@@ -4,12 +4,12 @@ UV := $(or $(shell command -v uv 2>/dev/null),.uv/bin/uv)
 RUN := .venv/bin/
 NAME ?=
 # Each suite is a process with servers of its own, two at a time, the longest first: much of their time is waiting.
-SUITES := tests/e2e services/analysis services/requirements services/search cli libs/stack libs/common tests/benches
+SUITES := tests/e2e services/analysis services/requirements services/search cli libs/stack libs/common tests/benches tests/k8s
 export UV_PYTHON_DOWNLOADS = never
 export UV_COMPILE_BYTECODE = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up check test strictdoc e2e bench specs migrate format
+.PHONY: help demo up check test k8s-check strictdoc e2e bench specs migrate format
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## (.*)/\1\t\2/' | \
@@ -44,6 +44,11 @@ test: .venv/.synced ## all tests, on real PostgreSQL, NATS and Envoy; coverage i
 
 suite-%:
 	@echo "== $(subst --,/,$*)"; $(RUN)python -m slipcover --json --out .coverage.$*.json -m pytest -q $(subst --,/,$*) $(ARGS)
+
+k8s-check: .venv/.synced ## deploy/k8s: both overlays against schemas, policy, references, flows, the gateway and the alerts
+	$(UV) sync --frozen --quiet --inexact --group k8s
+	PYTHONPATH=deploy/k8s $(RUN)python -m checks
+	$(RUN)pytest -q tests/k8s $(ARGS)
 
 strictdoc: .venv/.synced ## ReqIF exports, opened by StrictDoc in an environment of its own
 	PLUMBLINE_STRICTDOC="$(UV) tool run --quiet --from strictdoc==0.30.4 strictdoc" \
