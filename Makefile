@@ -9,7 +9,7 @@ export UV_PYTHON_DOWNLOADS = never
 export UV_COMPILE_BYTECODE = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up check test k8s-check strictdoc e2e bench specs migrate format
+.PHONY: help demo up check test k8s-check strictdoc e2e chaos bench specs migrate format
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## (.*)/\1\t\2/' | \
@@ -37,13 +37,14 @@ check: .venv/.synced ## ruff, mypy --strict, import-linter, drift of the generat
 	$(RUN)lint-imports --no-cache
 	$(RUN)python -m plumbline_common.specs --check
 
-test: .venv/.synced ## all tests, on real PostgreSQL, NATS and Envoy; coverage is printed
+test: .venv/.synced ## the tests that end within minutes, on real PostgreSQL, NATS and Envoy; coverage is printed
 	@rm -f .coverage*
 	@$(MAKE) --no-print-directory --keep-going -j2 $(if $(filter output-sync,$(.FEATURES)),--output-sync) $(addprefix suite-,$(subst /,--,$(SUITES)))
 	@$(RUN)python -m slipcover --merge .coverage.*.json --out .coverage.json
 
+suite-tests--e2e: ONLY = -m "not long and not chaos"
 suite-%:
-	@echo "== $(subst --,/,$*)"; $(RUN)python -m slipcover --json --out .coverage.$*.json -m pytest -q $(subst --,/,$*) $(ARGS)
+	@echo "== $(subst --,/,$*)"; $(RUN)python -m slipcover --json --out .coverage.$*.json -m pytest -q $(subst --,/,$*) $(ONLY) $(ARGS)
 
 k8s-check: .venv/.synced ## deploy/k8s: both overlays against schemas, policy, references, flows, the gateway and the alerts
 	$(UV) sync --frozen --quiet --inexact --group k8s
@@ -55,7 +56,10 @@ strictdoc: .venv/.synced ## ReqIF exports, opened by StrictDoc in an environment
 	  $(RUN)python -m pytest services/requirements/tests/interchange -k strictdoc
 
 e2e: .venv/.synced ## the journeys and the one trace, through the gateway only
-	$(RUN)pytest tests/e2e $(ARGS)
+	$(RUN)pytest tests/e2e -m "not chaos" $(ARGS)
+
+chaos: .venv/.synced ## processes are killed and stores wiped while the suite works
+	$(RUN)pytest tests/e2e -m chaos $(ARGS)
 
 bench: .venv/.synced ## the benches (NAME=crud, events, ingest, cardinality, analysis, jobs, watchdog, requirements, search, detection, streams, nab, vus, batch, logs), one JSON line a figure
 	@$(RUN)python benchmarks/run.py $(NAME)
@@ -63,7 +67,7 @@ bench: .venv/.synced ## the benches (NAME=crud, events, ingest, cardinality, ana
 specs: .venv/.synced ## write openapi.json and asyncapi.json of each service and of the gateway
 	$(RUN)python -m plumbline_common.specs
 
-migrate: .venv/.synced ## bring the schemas to the newest (PLUMBLINE_<NAME>_DATABASE_URL of each)
+migrate: .venv/.synced ## bring the schemas to the newest (PLUMBLINE_<NAME>_OWNER_DATABASE_URL of each)
 	for name in requirements search analysis; do $(RUN)python -m plumbline_common.migrate plumbline_$$name || exit 1; done
 
 format: .venv/.synced ## let ruff put the code in order

@@ -26,7 +26,6 @@ import asyncpg
 import harness
 import httpx
 import ingest
-from sqlalchemy import text
 from sqlalchemy.ext.asyncio import async_sessionmaker
 
 from plumbline_analysis.models import Base
@@ -36,6 +35,7 @@ from plumbline_analysis.watched import service as watched
 from plumbline_analysis.worker import Maintenance
 from plumbline_common import db
 from plumbline_common.schemas import RequirementSnapshot, utc
+from plumbline_stack.layout import owner
 
 DAYS = 30
 STEP = 10
@@ -160,7 +160,7 @@ async def history(servers: harness.Servers) -> None:
     analysis = Analysis(servers, past_limit_hours=24 * DAYS)
     until = datetime.now(UTC).replace(microsecond=0)
     start = until - timedelta(days=DAYS)
-    connection = await asyncpg.connect(servers.postgres.asyncpg_dsn("analysis"))
+    connection = await asyncpg.connect(servers.postgres.asyncpg_dsn(owner("analysis")))
     async with analysis.sessions() as (sessions, reading):
         await Maintenance(sessions, analysis.settings).once()
         harness.say(f"{DAYS} days of points")
@@ -293,7 +293,7 @@ async def latency(servers: harness.Servers) -> None:
     async with analysis.sessions() as (sessions, _), sessions.begin() as session:
         for table in reversed(Base.metadata.sorted_tables):
             if table.name != "outbox_producer":
-                await session.execute(text(f"TRUNCATE {table.name} CASCADE"))
+                await session.execute(table.delete())
         for index in range(REQUIREMENTS):
             await watched.keep(session, requirement(index, datetime.now(UTC)))
     connection = await asyncpg.connect(servers.postgres.asyncpg_dsn("analysis"))

@@ -24,6 +24,7 @@ from plumbline_search.embedding import encoder, model_store
 from plumbline_search.embedding.model_store import MODEL
 from plumbline_search.postings import merging
 from plumbline_search.text import analysis
+from plumbline_stack.layout import owner
 
 SERVICES, TEAMS = 100, 10
 QUESTIONS = 400
@@ -91,7 +92,7 @@ async def made(number: int) -> Corpus:
 
 async def filled(servers: harness.Servers, corpus: Corpus, *, hnsw: bool = True) -> None:
     """As the service writes them, by COPY: the embedding of so many texts alone takes half an hour."""
-    connection = await asyncpg.connect(servers.postgres.asyncpg_dsn("search"))
+    connection = await asyncpg.connect(servers.postgres.asyncpg_dsn(owner("search")))
     try:
         await connection.execute("DROP INDEX ix_search_passages_0_384")
         first = await connection.fetchval("SELECT nextval('search_versions')")
@@ -159,7 +160,7 @@ async def _copy(connection: asyncpg.Connection, corpus: Corpus, places: range, f
 
 async def merged(servers: harness.Servers) -> None:
     """Wait until the service has made runs of all that is fresh."""
-    connection = await asyncpg.connect(servers.postgres.asyncpg_dsn("search"))
+    connection = await asyncpg.connect(servers.postgres.asyncpg_dsn(owner("search")))
     began = time.monotonic()
     while (left := await connection.fetchval("SELECT count(*) FROM search_fresh")) >= 256:
         await asyncio.sleep(1)

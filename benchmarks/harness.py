@@ -176,7 +176,7 @@ async def migrate(servers: Servers, service: str) -> None:
         "-m",
         "plumbline_common.migrate",
         f"plumbline_{service}",
-        environment=servers.environment(service),
+        environment={f"PLUMBLINE_{service.upper()}_OWNER_DATABASE_URL": servers.postgres.owner_dsn(service)},
     )
 
 

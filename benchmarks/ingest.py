@@ -26,6 +26,7 @@ import httpx
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 
 from plumbline_analysis.sources import remote_write_wire
+from plumbline_stack.layout import owner
 
 BATCH = 5_000
 BATCHES = 40
@@ -256,7 +257,9 @@ async def main() -> None:
             )
         )
         pool = await stack.enter_async_context(
-            asyncpg.create_pool(servers.postgres.asyncpg_dsn("analysis"), min_size=IN_FLIGHT, max_size=IN_FLIGHT)
+            asyncpg.create_pool(
+                servers.postgres.asyncpg_dsn(owner("analysis")), min_size=IN_FLIGHT, max_size=IN_FLIGHT
+            )
         )
         async with pool.acquire() as connection:
             await tables(connection)

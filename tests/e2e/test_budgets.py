@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
+import pytest
 
 PATH = "/api/v1/requirements"
 ADJUSTMENTS = "/api/v1/adjustments"
@@ -27,6 +28,7 @@ SLO = {
 }
 
 
+@pytest.mark.long
 async def test_an_adjustment_reaches_the_verdict_and_whoever_listens(caller: Any, stranger: Any, until: Any) -> None:
     alice = caller("editor", subject="alice", teams=["platform"])
     rita = caller("reviewer", subject="rita")

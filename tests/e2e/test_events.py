@@ -129,6 +129,7 @@ async def deleted(admin: Any, until: Any) -> None:
     await until(gone, 20, "there is a stream to delete")
 
 
+@pytest.mark.chaos
 async def test_deleting_the_stream_while_writes_go_on_loses_nothing(caller: Any, stack: Any, until: Any) -> None:
     writers = Writers(caller("editor"))
     admin = await nats.connect(stack.nats_url("admin"))

@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
+import pytest
 
 PATH = "/api/v1/requirements"
 QUEUE = {
@@ -39,6 +40,7 @@ async def push(collector: httpx.AsyncClient, values: Iterable[tuple[datetime, fl
     assert answer.json()["rejected"] == []
 
 
+@pytest.mark.long
 async def test_a_label_is_told_and_found_and_a_bar_is_measured_before_it_is_applied(
     caller: Any, stranger: Any, until: Any
 ) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 import yaml
 from typer.testing import CliRunner
 
@@ -36,6 +37,7 @@ async def run(command: str, folder: Path, stack: Any, **environment: str) -> str
     return output
 
 
+@pytest.mark.long
 async def test_the_guide_leads_to_a_reviewed_active_requirement(caller: Any, stack: Any) -> None:
     admin: httpx.AsyncClient = caller("admin")
     environment = {"PLUMBLINE_FOLDER": str(stack.folder), "COLUMNS": "200"}
@@ -58,6 +60,7 @@ async def test_the_guide_leads_to_a_reviewed_active_requirement(caller: Any, sta
     ]
 
 
+@pytest.mark.long
 async def test_the_guide_keeps_slos_in_git(caller: Any, stack: Any, tmp_path: Path) -> None:
     (tmp_path / "examples").symlink_to(ROOT / "examples")
     told = [await run(line, tmp_path, stack) for line in lines(GUIDES / "slos-in-git.md")]
@@ -71,6 +74,7 @@ async def test_the_guide_keeps_slos_in_git(caller: Any, stack: Any, tmp_path: Pa
     assert 0.9995 in targets
 
 
+@pytest.mark.long
 async def test_the_commands_of_the_example_pipeline_run(caller: Any, stack: Any, tmp_path: Path) -> None:
     client: httpx.AsyncClient = caller("editor", teams=["payments"])
     environment = {

@@ -37,6 +37,7 @@ def call() -> bytes:
     return whole.SerializeToString()
 
 
+@pytest.mark.long
 async def test_lines_become_templates_and_what_is_new_is_an_anomaly(
     caller: Any, stack: Any, stranger: Any, until: Any
 ) -> None:

@@ -53,6 +53,7 @@ async def found(plumbline: Plumbline, query: str, *options: str) -> list[str]:
     return [hit["external_id"] for hit in json.loads(result.stdout)["items"]]
 
 
+@pytest.mark.long
 async def test_the_index_is_built_anew_while_all_is_found(plumbline: Plumbline, runbooks: Path) -> None:
     await plumbline("index", str(runbooks), "--prefix", "anew")
     built = await plumbline("reindex", "-o", "json")

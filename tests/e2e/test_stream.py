@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
+import pytest
 
 PATH = "/api/v1/requirements"
 STREAM = "/api/v1/events/stream"
@@ -79,6 +80,7 @@ async def test_a_change_reaches_who_watches(caller: Any, until: Any) -> None:
         assert event["data"]["requirement"]["title"] == "Streamed"
 
 
+@pytest.mark.chaos
 async def test_nothing_is_lost_or_doubled_when_the_service_is_killed(caller: Any, stack: Any, until: Any) -> None:
     editor = caller("editor")
     written: list[str] = []

@@ -8,6 +8,8 @@ from checks.manifests import Manifests, Workload
 RESERVED_CONNECTIONS = 20
 """Of `max_connections`: for superusers, replication, metrics and the operator."""
 _MIGRATION_CONNECTIONS = 2
+OWNER = "owner_database_url"
+"""What migrations are told: the address of the role that owns the schema."""
 
 
 def _models() -> dict[str, Any]:
@@ -51,7 +53,7 @@ def variables_are_known(manifests: Manifests) -> Iterator[str]:
     for workload in _of_the_suite(manifests):
         service = _service(workload)
         prefix = f"PLUMBLINE_{service.upper()}_"
-        fields = {name.upper() for name in models[service].model_fields}
+        fields = {name.upper() for name in models[service].model_fields} | {OWNER.upper()}
         for variable in _variables(manifests, workload):
             if not variable.startswith("PLUMBLINE_"):
                 continue
@@ -66,7 +68,7 @@ def needs_are_met(manifests: Manifests) -> Iterator[str]:
         given = _variables(manifests, workload)
         needed = {name for name, field in models[service].model_fields.items() if field.is_required()}
         if workload.resource["kind"] == "Job":
-            needed = {"database_url"}
+            needed = {OWNER}
         for name in sorted(needed):
             if f"PLUMBLINE_{service.upper()}_{name.upper()}" not in given:
                 yield f"{workload.label} is not told PLUMBLINE_{service.upper()}_{name.upper()}"

@@ -1,12 +1,16 @@
 import asyncio
 import contextlib
+import itertools
 from collections.abc import AsyncIterator
 
 import nats
 import pytest
 from nats.aio.client import Client
-from nats.js.errors import NotFoundError
+from nats.js import JetStreamContext
+from nats.js.api import AckPolicy, ConsumerConfig
+from nats.js.errors import BadRequestError, NotFoundError
 
+from plumbline_stack.layout import SERVICES
 from plumbline_stack.testing import RunningNats
 
 
@@ -23,6 +27,77 @@ async def connected(server: RunningNats, user: str) -> AsyncIterator[tuple[Clien
         yield client, refused
     finally:
         await client.close()
+
+
+TAKES = {"requirements": ("analysis",), "search": ("requirements", "analysis"), "analysis": ("requirements",)}
+
+
+@pytest.fixture
+async def streams(nats_server: RunningNats) -> None:
+    """Those of all producers, as each makes its own."""
+    for service in SERVICES:
+        async with connected(nats_server, service) as (client, refused):
+            for stream, subjects in ((service.upper(), f"plumbline.{service}.>"), ("DLQ", "plumbline.dlq.>")):
+                with contextlib.suppress(BadRequestError):  # it is there
+                    await client.jetstream().add_stream(name=stream, subjects=[subjects])
+            assert refused.empty()
+
+
+@pytest.mark.parametrize("service", SERVICES)
+async def test_a_service_does_all_of_its_work(nats_server: RunningNats, streams: None, service: str) -> None:
+    async with connected(nats_server, service) as (client, refused):
+        stream = client.jetstream()
+        sent = await stream.publish(f"plumbline.{service}.thing.made.v1", b"{}")
+        assert (await stream.get_msg(service.upper(), sent.seq)).data == b"{}"
+        assert (await stream.stream_info(service.upper())).state.messages
+        asked = await client.subscribe(f"plumbline.replay.{service}", queue="plumbline")
+        for producer in TAKES[service]:
+            async with connected(nats_server, producer) as (other, _):
+                await other.jetstream().publish(f"plumbline.{producer}.thing.made.v1", b"{}")
+                await other.publish(f"plumbline.{producer}.thing.made.v1", b"{}")
+            await consumed(stream, producer, service, f"plumbline.{producer}.>")
+            await client.publish(f"plumbline.replay.{producer}", b"{}")
+            await stream.publish(f"plumbline.dlq.{service}.{producer}.thing.made.v1", b"{}")
+        if service == "analysis":
+            await consumed(stream, service, "analysis-jobs", "plumbline.analysis.thing.made.v1")
+        await client.flush()
+        assert refused.empty()
+        await asked.unsubscribe()
+
+
+async def consumed(stream: JetStreamContext, producer: str, consumer: str, filter_subject: str) -> None:
+    config = ConsumerConfig(durable_name=consumer, filter_subject=filter_subject, ack_policy=AckPolicy.EXPLICIT)
+    await stream.add_consumer(producer.upper(), config)
+    assert (await stream.consumer_info(producer.upper(), consumer)).name == consumer
+    mine = await stream.pull_subscribe_bind(durable=consumer, stream=producer.upper())
+    [message] = await mine.fetch(1, timeout=5)
+    await message.ack_sync()
+
+
+@pytest.mark.parametrize(("service", "other"), list(itertools.permutations(SERVICES, 2)))
+async def test_a_service_is_refused_what_is_anothers(
+    nats_server: RunningNats, streams: None, service: str, other: str
+) -> None:
+    subjects = [
+        f"plumbline.{other}.thing.made.v1",
+        f"plumbline.dlq.{other}.thing",
+        f"$JS.API.STREAM.CREATE.{other.upper()}",
+        f"$JS.API.STREAM.DELETE.{other.upper()}",
+        f"$JS.API.STREAM.MSG.GET.{other.upper()}",
+        f"$JS.API.CONSUMER.CREATE.{other.upper()}.mine",
+        f"$JS.API.CONSUMER.DELETE.{other.upper()}.{service}",
+        f"_INBOX_{other}.abc",
+    ]
+    async with connected(nats_server, service) as (client, refused):
+        for subject in subjects:
+            await client.publish(subject, b"{}")
+        for subject in (listened := (f"plumbline.{other}.>", f"plumbline.replay.{other}", f"_INBOX_{other}.>")):
+            await client.subscribe(subject)
+        missing = {f'"{subject.lower()}"' for subject in (*subjects, *listened)}
+        async with asyncio.timeout(10):
+            while missing:
+                told = (await refused.get()).lower()
+                missing = {subject for subject in missing if subject not in told}
 
 
 @pytest.mark.parametrize(

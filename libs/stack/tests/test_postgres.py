@@ -1,6 +1,7 @@
 import asyncio
 import contextlib
 import tempfile
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import asyncpg
@@ -8,29 +9,110 @@ import pytest
 
 from plumbline_stack import ports, processes
 from plumbline_stack.credentials import Credentials
-from plumbline_stack.postgres import PostgresServer
+from plumbline_stack.layout import SERVICES, owner
+from plumbline_stack.postgres import ADMIN, PostgresServer
 
 
-async def test_each_service_has_a_schema_of_its_own(postgres: PostgresServer) -> None:
-    for role in ("requirements", "search", "analysis"):
-        connection = await asyncpg.connect(postgres.asyncpg_dsn(role))
-        try:
-            assert await connection.fetchval("SELECT current_schema()") == role
-            await connection.execute("CREATE TABLE probe (id int)")
-            await connection.execute("DROP TABLE probe")
-        finally:
-            await connection.close()
-
-
-async def test_a_service_cannot_use_the_schema_of_another(postgres: PostgresServer) -> None:
-    connection = await asyncpg.connect(postgres.asyncpg_dsn("search"))
+@contextlib.asynccontextmanager
+async def connected(postgres: PostgresServer, role: str) -> AsyncIterator[asyncpg.Connection]:
+    connection = await asyncpg.connect(postgres.asyncpg_dsn(role))
     try:
-        with pytest.raises(asyncpg.InsufficientPrivilegeError):
-            await connection.execute("CREATE TABLE requirements.probe (id int)")
-        with pytest.raises(asyncpg.InsufficientPrivilegeError):
-            await connection.execute("CREATE TABLE public.probe (id int)")
+        yield connection
     finally:
         await connection.close()
+
+
+@pytest.fixture
+async def probe(postgres: PostgresServer) -> AsyncIterator[None]:
+    """What a migration of search might make."""
+    async with connected(postgres, owner("search")) as connection:
+        await connection.execute(
+            "CREATE TABLE probe (id serial, word text);"
+            "CREATE FUNCTION shout(word text) RETURNS text LANGUAGE sql AS $$ SELECT upper(word) $$"
+        )
+        yield
+        await connection.execute("DROP TABLE probe; DROP FUNCTION shout")
+
+
+@pytest.mark.parametrize("service", SERVICES)
+async def test_each_service_has_a_schema_of_its_own_that_another_role_owns(
+    postgres: PostgresServer, service: str
+) -> None:
+    for role in (service, owner(service)):
+        async with connected(postgres, role) as connection:
+            assert await connection.fetchval("SELECT current_schema()") == service
+            owned = "SELECT nspowner::regrole::text FROM pg_namespace WHERE nspname = current_schema()"
+            assert await connection.fetchval(owned) == owner(service)
+
+
+async def test_a_service_reads_and_writes_rows_of_what_its_migrations_make(
+    postgres: PostgresServer, probe: None
+) -> None:
+    async with connected(postgres, "search") as connection:
+        await connection.execute("INSERT INTO probe (word) VALUES ('a'); UPDATE probe SET word = shout(word)")
+        assert await connection.fetchval("DELETE FROM probe RETURNING word") == "A"
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "CREATE TABLE mine (id int)",
+        "CREATE TEMP TABLE mine (id int)",
+        "CREATE FUNCTION mine() RETURNS int LANGUAGE sql AS 'SELECT 1'",
+        "CREATE SCHEMA mine",
+        "CREATE TABLE public.mine (id int)",
+        "CREATE TABLE requirements.mine (id int)",
+        "ALTER TABLE probe ADD COLUMN more int",
+        "ALTER TABLE probe DISABLE TRIGGER USER",
+        "CREATE INDEX ON probe (word)",
+        "TRUNCATE probe",
+        "DROP TABLE probe",
+        "DROP FUNCTION shout",
+        "ALTER SEQUENCE probe_id_seq RESTART",
+        "SET ROLE search_owner",
+        "CREATE ROLE mine",
+    ],
+)
+async def test_a_service_cannot_change_its_schema_or_make_another(
+    postgres: PostgresServer, probe: None, statement: str
+) -> None:
+    async with connected(postgres, "search") as connection:
+        with pytest.raises(asyncpg.InsufficientPrivilegeError):
+            await connection.execute(statement)
+
+
+@pytest.mark.parametrize("role", ["requirements", "analysis", "requirements_owner", "analysis_owner"])
+async def test_nobody_else_reads_it(postgres: PostgresServer, probe: None, role: str) -> None:
+    async with connected(postgres, role) as connection:
+        for statement in ("SELECT * FROM search.probe", "SELECT search.shout('a')"):
+            with pytest.raises(asyncpg.InsufficientPrivilegeError):
+                await connection.execute(statement)
+
+
+async def test_a_database_where_the_service_owned_its_tables_is_brought_to_this_state(
+    postgres: PostgresServer,
+) -> None:
+    """As the release before this one left it."""
+    async with connected(postgres, ADMIN) as admin:
+        await admin.execute(
+            "SET search_path = requirements, public;"
+            "ALTER SCHEMA requirements OWNER TO requirements; GRANT TEMPORARY ON DATABASE plumbline TO requirements;"
+            "SET ROLE requirements;"
+            "CREATE TABLE kept (id serial, day date) PARTITION BY RANGE (day);"
+            "CREATE TABLE kept_1 PARTITION OF kept FOR VALUES FROM ('2026-01-01') TO ('2026-01-02');"
+            "CREATE FUNCTION guard() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NEW; END $$;"
+            "CREATE TRIGGER guard BEFORE INSERT ON kept FOR EACH ROW EXECUTE FUNCTION guard();"
+            "INSERT INTO kept (day) VALUES ('2026-01-01')"
+        )
+    await postgres.initialise()
+    async with connected(postgres, "requirements") as connection:
+        await connection.execute("INSERT INTO kept (day) VALUES ('2026-01-01')")
+        assert [row["id"] for row in await connection.fetch("SELECT id FROM kept ORDER BY id")] == [1, 2]
+        for statement in ("DROP TABLE kept_1", "DROP FUNCTION guard CASCADE", "CREATE TEMP TABLE mine (id int)"):
+            with pytest.raises(asyncpg.InsufficientPrivilegeError):
+                await connection.execute(statement)
+    async with connected(postgres, owner("requirements")) as connection:
+        await connection.execute("DROP TABLE kept; DROP FUNCTION guard")
 
 
 async def test_a_password_is_asked_for(postgres: PostgresServer) -> None:

@@ -57,8 +57,8 @@ def settings(postgres: Any, nats_server: Any, issuer: Any) -> Settings:
 
 
 @pytest.fixture(scope="session")
-async def engine(settings: Settings) -> AsyncIterator[AsyncEngine]:
-    await migrate.upgrade("plumbline_analysis", settings.database_url)
+async def engine(postgres: Any, settings: Settings) -> AsyncIterator[AsyncEngine]:
+    await migrate.upgrade("plumbline_analysis", postgres.owner_dsn("analysis"))
     engine = db.create_engine(settings, "plumbline-analysis-tests")
     await Maintenance(async_sessionmaker(engine), settings).once()
     yield engine
@@ -312,6 +312,7 @@ def quick(settings: Settings) -> Settings:
             "evaluation_interval_seconds": World.step,
             "settle_seconds": 0.0,
             "lateness_seconds": 10.0,
+            "late_points_seconds": 10.0,
             "backfill_seconds": 600.0,
             "stale_seconds": 20.0,
             "short_floor_seconds": 6.0,

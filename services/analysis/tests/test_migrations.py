@@ -1,12 +1,11 @@
 from typing import Any
 
 import expansion
-from plumbline_analysis.settings import Settings
 from plumbline_common import migrate
 
 
-async def test_models_agree_with_what_was_migrated(engine: Any, settings: Settings) -> None:
-    await migrate.check("plumbline_analysis", settings.database_url)
+async def test_models_agree_with_what_was_migrated(engine: Any, postgres: Any) -> None:
+    await migrate.check("plumbline_analysis", postgres.owner_dsn("analysis"))
 
 
 async def test_the_release_before_works_on_the_newest_schema(postgres: Any) -> None:

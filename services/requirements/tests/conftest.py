@@ -6,6 +6,7 @@ import pytest
 from asgi_lifespan import LifespanManager
 from fastapi import FastAPI
 from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from plumbline_common import migrate
 from plumbline_requirements.main import create_app
@@ -15,7 +16,16 @@ Client = Callable[..., httpx.AsyncClient]
 
 
 @pytest.fixture(scope="session")
-async def app(postgres: Any, nats_server: Any, issuer: Any) -> AsyncIterator[FastAPI]:
+async def owner(postgres: Any) -> AsyncIterator[AsyncEngine]:
+    """As the role that owns the migrated schema."""
+    await migrate.upgrade("plumbline_requirements", postgres.owner_dsn("requirements"))
+    engine = create_async_engine(postgres.owner_dsn("requirements"))
+    yield engine
+    await engine.dispose()
+
+
+@pytest.fixture(scope="session")
+async def app(postgres: Any, nats_server: Any, issuer: Any, owner: AsyncEngine) -> AsyncIterator[FastAPI]:
     settings = Settings(
         environment="development",
         database_url=postgres.dsn("requirements"),
@@ -24,16 +34,15 @@ async def app(postgres: Any, nats_server: Any, issuer: Any) -> AsyncIterator[Fas
         jwt_issuer=issuer.issuer,
         jwt_audience=issuer.audience,
     )
-    await migrate.upgrade("plumbline_requirements", settings.database_url)
     app = create_app(settings)
     async with LifespanManager(app, startup_timeout=60, shutdown_timeout=60):
         yield app
 
 
 @pytest.fixture
-async def clean(app: FastAPI) -> None:
-    async with app.state.sessions.begin() as session:
-        await session.execute(
+async def clean(app: FastAPI, owner: AsyncEngine) -> None:
+    async with owner.begin() as connection:
+        await connection.execute(
             text(
                 "TRUNCATE requirement_count_deltas, requirement_counts, requirements, saved_views, exemptions,"
                 " budget_adjustments, baselines, baseline_items, links, openslo_objects"

@@ -11,7 +11,7 @@ import pytest_asyncio
 from asgi_lifespan import LifespanManager
 from fastapi import FastAPI
 from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 
 import indexed
 from plumbline_common import db, migrate, offload
@@ -44,24 +44,32 @@ def settings(postgres: Any, nats_server: Any, issuer: Any, model_cache: Path) ->
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def engine(settings: Settings) -> AsyncIterator[AsyncEngine]:
-    await migrate.upgrade("plumbline_search", settings.database_url)
+async def owner(postgres: Any) -> AsyncIterator[AsyncEngine]:
+    """As the role that owns the migrated schema."""
+    await migrate.upgrade("plumbline_search", postgres.owner_dsn("search"))
+    engine = create_async_engine(postgres.owner_dsn("search"))
+    yield engine
+    await engine.dispose()
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def engine(settings: Settings, owner: AsyncEngine) -> AsyncIterator[AsyncEngine]:
     engine = db.create_engine(settings, "plumbline-search-tests")
     yield engine
     await engine.dispose()
 
 
-async def _empty(engine: AsyncEngine) -> None:
+async def _empty(owner: AsyncEngine) -> None:
     tables = ", ".join(table.name for table in Base.metadata.sorted_tables)
-    async with engine.begin() as connection:
+    async with owner.begin() as connection:
         await connection.execute(text(f"TRUNCATE {tables}"))
         await indexed.begin_with_one(connection)
 
 
 @pytest_asyncio.fixture(loop_scope="session")
-async def sessions(engine: AsyncEngine) -> AsyncIterator[db.Sessions]:
+async def sessions(engine: AsyncEngine, owner: AsyncEngine) -> AsyncIterator[db.Sessions]:
     """Of a schema without rows."""
-    await _empty(engine)
+    await _empty(owner)
     yield async_sessionmaker(engine, expire_on_commit=False)
 
 
@@ -246,9 +254,9 @@ def received() -> Callable[..., Received[Any]]:
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
-async def app(settings: Settings, engine: AsyncEngine) -> AsyncIterator[FastAPI]:
+async def app(settings: Settings, owner: AsyncEngine) -> AsyncIterator[FastAPI]:
     """The whole service, running. Tests that use it share its tables: `sessions` would empty them under it."""
-    await _empty(engine)
+    await _empty(owner)
     app = create_app(settings)
     async with LifespanManager(app, startup_timeout=60, shutdown_timeout=60):
         yield app

@@ -1,13 +1,14 @@
+from typing import Any
+
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from indexed import Put, document
 from plumbline_common import migrate
-from plumbline_search.settings import Settings
 
 
-async def test_the_migrations_make_what_the_models_say(engine: AsyncEngine, settings: Settings) -> None:
-    await migrate.check("plumbline_search", settings.database_url)
+async def test_the_migrations_make_what_the_models_say(owner: AsyncEngine, postgres: Any) -> None:
+    await migrate.check("plumbline_search", postgres.owner_dsn("search"))
 
 
 async def test_a_change_of_state_alone_touches_no_index_of_vectors(put: Put, engine: AsyncEngine) -> None:

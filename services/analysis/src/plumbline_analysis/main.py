@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import AsyncIterator
+from datetime import timedelta
 
 from fastapi import FastAPI
 
@@ -51,7 +52,8 @@ TELEMETRY = (
 @contextlib.asynccontextmanager
 async def resources(app: FastAPI) -> AsyncIterator[None]:
     state = app.state
-    state.directory = Directory(Limits.of(state.settings))
+    # Half of the time until slices are judged is left for the clocks of processes to lie apart.
+    state.directory = Directory(Limits.of(state.settings), timedelta(seconds=state.settings.settle_seconds / 2))
     state.following = following = Following(state.read_sessions, state.settings.job_stream_limit)
     state.asker = Asker(state.settings)
     puller = Puller(state.sessions, state.read_sessions, state.settings, state.directory, state.asker)

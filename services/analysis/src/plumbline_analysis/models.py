@@ -260,6 +260,19 @@ class LateHour(Base):
     """Whether it only holds the point that follows a late one, and whose increase is another now."""
 
 
+class LateArrival(Base):
+    """Points of some signals that were stored when their slices may have been judged already.
+
+    Rows only ever come and go, so that whoever stores late points waits for nobody.
+    """
+
+    __tablename__ = "late_arrivals"
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
+    oldest: Mapped[datetime] = mapped_column(db.timestamp())
+    signals: Mapped[list[int]] = mapped_column(ARRAY(BigInteger))
+
+
 # --- Logs -------------------------------------------------------------------------------------------------
 
 

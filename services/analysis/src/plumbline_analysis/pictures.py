@@ -8,6 +8,9 @@ from html import escape
 from itertools import pairwise
 from typing import Literal
 
+import numpy as np
+import numpy.typing as npt
+
 Theme = Literal["light", "dark", "auto"]
 
 WIDTH, HEIGHT = 760, 300
@@ -91,12 +94,23 @@ class _Frame:
     high: float
 
     def x(self, time: datetime) -> float:
-        share = (time.timestamp() - self.start) / (self.end - self.start)
-        return round(_LEFT + min(max(share, 0.0), 1.0) * (WIDTH - _LEFT - _RIGHT), 1)
+        return self.xs([time])[0]
 
     def y(self, value: float) -> float:
-        share = (value - self.low) / (self.high - self.low)
-        return round(HEIGHT - _BOTTOM - min(max(share, 0.0), 1.0) * (HEIGHT - _TOP - _BOTTOM), 1)
+        return self.ys([value])[0]
+
+    def xs(self, times: Sequence[datetime]) -> list[float]:
+        share = (np.array([time.timestamp() for time in times]) - self.start) / (self.end - self.start)
+        return _rounded(_LEFT + np.clip(share, 0.0, 1.0) * (WIDTH - _LEFT - _RIGHT))
+
+    def ys(self, values: Sequence[float]) -> list[float]:
+        share = (np.array(values) - self.low) / (self.high - self.low)
+        return _rounded(HEIGHT - _BOTTOM - np.clip(share, 0.0, 1.0) * (HEIGHT - _TOP - _BOTTOM))
+
+
+def _rounded(places: npt.NDArray[np.float64]) -> list[float]:
+    found: list[float] = np.round(places, 1).tolist()
+    return found
 
 
 def draw(picture: Picture, theme: Theme = "auto") -> str:
@@ -215,7 +229,8 @@ def _runs(picture: Picture, known: Callable[[Point], bool]) -> list[list[Point]]
 
 def _path(frame: _Frame, run: Sequence[tuple[datetime, float]]) -> str:
     # A lone point is a line to itself: its round ends show it.
-    places = [f"{frame.x(time)} {frame.y(value)}" for time, value in run]
+    times, values = zip(*run, strict=True)
+    places = [f"{x} {y}" for x, y in zip(frame.xs(times), frame.ys(values), strict=True)]
     return "M" + "L".join(places if len(places) > 1 else places * 2)
 
 

@@ -37,8 +37,11 @@ class Settings(ServiceSettings):
     """How often requirements are evaluated, and the length of the slices that they are judged in."""
     settle_seconds: Annotated[float, Field(ge=0)] = 5
     """How long after its end a slice is first evaluated: the time that telemetry takes to arrive."""
+    late_points_seconds: Annotated[float, Field(ge=0)] = 3600
+    """Points that come this late still count: the slices they belong to are judged again."""
     lateness_seconds: Annotated[float, Field(ge=0)] = 60
-    """Slices this far back are evaluated again, so that late points still count."""
+    """Lines of logs that come this late still count; and the slices this far back are judged again by a process that
+    takes over the evaluation."""
     backfill_seconds: Annotated[float, Field(ge=0, le=30 * 86_400)] = 3600
     """How much stored history a new objective takes in, at most its own window."""
     stale_seconds: _Seconds = 300

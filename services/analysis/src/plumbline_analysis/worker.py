@@ -7,6 +7,7 @@ import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
 from uuid import UUID
 
 from opentelemetry.context import Context
@@ -23,13 +24,15 @@ from plumbline_analysis.notifications import repository as notifications
 from plumbline_analysis.objectives import gather, judge, lease, repository, service, surroundings
 from plumbline_analysis.objectives.gather import Work
 from plumbline_analysis.objectives.judge import Judged
-from plumbline_analysis.points import partitions
+from plumbline_analysis.points import arrivals, partitions
+from plumbline_analysis.points.arrivals import News
 from plumbline_analysis.roller import Roller
 from plumbline_analysis.rollups import rules as retention
 from plumbline_analysis.rollups import service as rollups
 from plumbline_analysis.settings import Settings
 from plumbline_analysis.templates import repository as templates
 from plumbline_common import db, offload, telemetry
+from plumbline_common.errors import Invalid
 from plumbline_common.events import Event
 from plumbline_common.idempotency import KEEP_HOURS
 
@@ -37,6 +40,8 @@ log = logging.getLogger(__name__)
 
 AT_ONCE = 50
 """So many requirements are evaluated in one transaction."""
+MOST_NOTES = 10_000
+"""So many notes of late points are kept for a requirement that can't be evaluated."""
 MAINTENANCE_SECONDS = 600.0
 _RETRY_SECONDS = 1.0
 _AHEAD = timedelta(days=2)
@@ -55,6 +60,13 @@ _failures = telemetry.meter.create_counter(
 )
 
 
+class Evaluated(NamedTuple):
+    """Whether history is left to take in, and whether all that there was to evaluate has been."""
+
+    behind: bool
+    whole: bool
+
+
 class Evaluator:
     """Evaluates every requirement in force. Any number of processes run one; the lease lets one of them work."""
 
@@ -70,6 +82,8 @@ class Evaluator:
         self._settings = settings
         self._clock = clock
         self.holder = db.new_id()
+        self._seen: dict[int, datetime] = {}
+        """Under which token what came until when was last taken in."""
         self._lease = max(5.0, 3.0 * settings.evaluation_interval_seconds)
 
     async def run(self) -> None:
@@ -80,7 +94,7 @@ class Evaluator:
             if not behind:
                 # On the clock: all processes agree on when a round is due, and slices end on the same grid.
                 settled = time.time() - self._settings.settle_seconds
-                await asyncio.sleep(interval - settled % interval + 0.01)
+                await asyncio.sleep(interval - settled % interval + 0.002)
 
     async def round(self) -> bool:
         """Evaluate what is due. Whether history is left to take in; False also while another process evaluates."""
@@ -88,43 +102,68 @@ class Evaluator:
             return False
         claimed = time.monotonic()
         async with self._read_sessions() as session:
+            # Before any point is read: what comes meanwhile is looked at by the next round.
+            unsettled = await arrivals.unsettled(session)
+            news = News(self._seen.get(token), await arrivals.notes(session))
             requirements = await repository.in_force(session)
             abandoned = await repository.abandoned(session)
         for id in abandoned:
             await self.retire(id, token)
-        behind = False
+        behind, whole = False, True
         for place in range(0, len(requirements), AT_ONCE):
             if time.monotonic() - claimed > self._lease / 3:
                 if await self.claim() != token:
                     return False
                 claimed = time.monotonic()
-            behind |= await self._attempt(requirements[place : place + AT_ONCE], token)
+            found = await self._attempt(requirements[place : place + AT_ONCE], token, news)
+            behind, whole = behind or found.behind, whole and found.whole
+        if whole:
+            self._seen = {token: unsettled}
+        if whole or len(news.notes) > MOST_NOTES:
+            await self._forget(news.notes)
         return behind
 
-    async def _attempt(self, requirements: Sequence[WatchedRequirement], token: int) -> bool:
+    async def _forget(self, notes: Sequence[int]) -> None:
+        if notes:
+            async with self._sessions.begin() as session:
+                await arrivals.forget(session, notes)
+
+    async def _attempt(
+        self, requirements: Sequence[WatchedRequirement], token: int, news: News, most: int | None = None
+    ) -> Evaluated:
         """Together they cost few statements; but one that can't be evaluated must not keep the others from it."""
         try:
-            return await self.evaluate(requirements, token)
-        except Exception:
-            if len(requirements) == 1:
-                log.exception("the evaluation of %s failed; the next round tries again", requirements[0].key)
-                _failures.add(1)
-                return False
-            log.warning("an evaluation failed; its requirements are evaluated one by one", exc_info=True)
-        return any([await self._attempt([each], token) for each in requirements])
+            return await self.evaluate(requirements, token, news, most)
+        except Exception as error:
+            if len(requirements) > 1:
+                log.warning("an evaluation failed; its requirements are evaluated one by one", exc_info=True)
+                alone = [await self._attempt([each], token, news, most) for each in requirements]
+                return Evaluated(any(each.behind for each in alone), all(each.whole for each in alone))
+            if isinstance(error, Invalid) and (shorter := (most or gather.MAX_SLICES) // 4):
+                log.warning("%s is evaluated in shorter parts: %s", requirements[0].key, error)
+                return await self._attempt(requirements, token, news, shorter)
+            log.exception("the evaluation of %s failed; the next round tries again", requirements[0].key)
+            _failures.add(1)
+            return Evaluated(behind=False, whole=False)
 
-    async def evaluate(self, requirements: Sequence[WatchedRequirement], token: int) -> bool:
-        """Evaluate some requirements in one transaction. Whether history of one is left to take in."""
+    async def evaluate(
+        self,
+        requirements: Sequence[WatchedRequirement],
+        token: int,
+        news: News = arrivals.UNKNOWN,
+        most: int | None = None,
+    ) -> Evaluated:
+        """Evaluate some requirements in one transaction, at most so many slices of each."""
         began = time.time_ns()
         async with self._read_sessions() as session:
-            works = await gather.gather(session, requirements, self._clock(), self._settings)
+            works = await gather.gather(session, requirements, self._clock(), self._settings, news, most)
         if not works:
-            return False
+            return Evaluated(behind=False, whole=True)
         judged = await offload.in_thread(_judge, works)
         around = await surroundings.gather(self._read_sessions, works, judged, self._settings)
         async with self._sessions.begin() as session:
             if not await lease.still_holds(session, self.holder, token):
-                return False
+                return Evaluated(behind=False, whole=False)
             unchanged = await repository.unchanged(session, [work.requirement for work in works])
             kept = [place for place, work in enumerate(works) if work.requirement.id in unchanged]
             works = [works[place] for place in kept]
@@ -134,7 +173,7 @@ class Evaluator:
                     with _trace(work.requirement, events, began):
                         await service.stage(session, events)
         _duration.record((time.time_ns() - began) / 1e9)
-        return any(work.behind for work in works)
+        return Evaluated(any(work.behind for work in works), len(works) == len(judged))
 
     async def retire(self, requirement_id: UUID, token: int) -> None:
         """Let go of a requirement that is no longer in force."""

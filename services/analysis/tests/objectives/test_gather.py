@@ -6,7 +6,9 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
+from plumbline_analysis import moments, worker
 from plumbline_analysis.objectives import gather
+from plumbline_analysis.points import arrivals, reading, resolution, service
 
 
 async def test_late_and_repeated_telemetry_is_counted_once(world: Any) -> None:
@@ -77,3 +79,95 @@ async def test_an_objective_that_is_gone_is_forgotten(world: Any) -> None:
         slices = (await session.execute(text("SELECT count(DISTINCT objective) FROM objective_slices"))).scalar_one()
     assert ([tuple(row) for row in left], slices) == ([("errors", 0)], 1)
     assert [each["slo"] for each in (await world.current() or {})["objectives"]] == ["errors"]
+
+
+async def looked_back(world: Any, monkeypatch: pytest.MonkeyPatch) -> int:
+    """How many slices that were judged before the next round judges again."""
+    found: list[int] = []
+    plan = gather._plan
+
+    def note(*args: Any) -> Any:
+        made = plan(*args)
+        done = min(gather.micros(row.evaluated_to) for row in made.continued)
+        found.extend((done - grid.start) // grid.step for grid in made.grids)
+        return made
+
+    with monkeypatch.context() as patch:
+        patch.setattr(gather, "_plan", note)
+        await world.evaluator.round()
+    return max(found)
+
+
+async def test_only_slices_that_late_points_came_for_are_judged_again(
+    world: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await world.keep(world.requirement(world.ratio_slo()))
+    await world.live(10)
+    world.now += timedelta(seconds=world.step)
+    assert await looked_back(world, monkeypatch) == 0
+    held = world.export(0.02, 0.5, 40)
+    world.now += 2 * timedelta(seconds=world.step)
+    await world.evaluator.round()
+    await world.send(held)
+    world.now += timedelta(seconds=world.step)
+    assert await looked_back(world, monkeypatch) == 3
+    assert await looked_back(world, monkeypatch) == 0
+    assert (await world.current() or {})["objectives"][0]["total"] == sum(
+        int(row.sum()) for row in world.counts.values()
+    )
+
+
+async def test_points_of_other_signals_have_nothing_judged_again(world: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    slo = world.ratio_slo()
+    for name in ("bad", "total"):
+        slo["indicator"]["ratioMetric"][name]["metricSource"]["spec"]["attributes"]["service.name"] = "bank"
+    await world.keep(world.requirement(slo))
+    await world.live(5)
+    held = world.export(0.02, 0.5, 40)
+    world.now += 2 * timedelta(seconds=world.step)
+    await world.evaluator.round()
+    await world.send(held)
+    assert await looked_back(world, monkeypatch) == 0
+
+
+async def test_who_takes_over_judges_the_last_slices_again(world: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    await world.keep(world.requirement(world.ratio_slo()))
+    await world.live(10)
+    await world.evaluator.release()
+    world.evaluator = worker.Evaluator(world.sessions, world.read_sessions, world.settings, lambda: world.now)
+    assert await looked_back(world, monkeypatch) == world.settings.lateness_seconds / world.step
+    assert await looked_back(world, monkeypatch) == 0
+
+
+async def test_what_an_open_transaction_held_back_is_counted(world: Any) -> None:
+    """Its points were timely when it stored them, and come in sight after their slices were judged."""
+    await world.keep(world.requirement(world.ratio_slo()))
+    world.directory.timely = timedelta(seconds=1)
+    world.now = moments.now()
+    await world.send(world.export(0.02, 0.5, 40))
+    before = sum(int(row.sum()) for row in world.counts.values())
+    world.now += timedelta(seconds=world.step)
+    await world.evaluator.round()
+    async with world.sessions.begin() as session:
+        world.now = moments.now()
+        held = resolution.resolve(world.export(0.02, 0.5, 40), world.directory)
+        await service.store(session, held, world.directory)
+        assert await arrivals.notes(session) == []
+        world.now += timedelta(seconds=3 * world.step)
+        await world.evaluator.round()
+    world.now += timedelta(seconds=world.step)
+    await world.evaluator.round()
+    total = sum(int(row.sum()) for row in world.counts.values()) - before
+    assert (await world.current() or {})["objectives"][0]["total"] == total
+
+
+async def test_what_is_too_much_at_once_is_judged_in_parts(world: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    await world.live(40, evaluate=False)
+    await world.keep(world.requirement(world.ratio_slo()))
+    monkeypatch.setattr(gather, "MAX_SLICES", 64)
+    monkeypatch.setattr(reading, "MAX_HISTOGRAMS", 100)
+    while await world.evaluator.round():
+        assert await world.current() is None
+    assert (await world.current() or {})["objectives"][0]["total"] == sum(
+        int(row.sum()) for row in world.counts.values()
+    )

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
 
 from plumbline_analysis.models import LOG_TABLES, POINT_TABLES
 from plumbline_analysis.points import partitions
@@ -89,3 +90,24 @@ async def test_logs_are_kept_for_days_of_their_own(sessions: db.Sessions, settin
     today = datetime.now(UTC).date()
     assert min(kept) >= today - timedelta(days=settings.log_retention_days)
     assert {today - timedelta(days=1), today, today + timedelta(days=1)} <= kept
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "SELECT make_partition('signals', 'signals_20200101', '2020-01-01', 1)",
+        "SELECT make_partition('pg_class', 'pg_class_20200101', '2020-01-01', 1)",
+        "SELECT make_partition('number_points', 'signals', '2020-01-01', 1)",
+        "SELECT drop_partition('signals')",
+        "SELECT drop_partition('number_points')",
+        "SELECT drop_partition('none')",
+        "DROP TABLE number_points",
+        "UPDATE alembic_version SET version_num = '0001'",
+    ],
+)
+async def test_the_service_has_partitions_made_and_dropped_and_nothing_else(
+    sessions: db.Sessions, statement: str
+) -> None:
+    with pytest.raises(DBAPIError, match=r"not a partition|not a table with partitions|exists|owner|permission"):
+        async with sessions.begin() as session:
+            await session.execute(text(statement))

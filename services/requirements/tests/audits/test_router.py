@@ -4,7 +4,8 @@ from typing import Any
 import httpx
 import pytest
 from sqlalchemy import text
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
 from lifecycle import PATH, created, patched
 from plumbline_common import audit
@@ -71,7 +72,7 @@ async def test_only_auditors_read_it(alice: httpx.AsyncClient) -> None:
 
 
 async def test_the_chain_holds_and_one_changed_byte_breaks_it(
-    alice: httpx.AsyncClient, auditor: httpx.AsyncClient, app: Any
+    alice: httpx.AsyncClient, auditor: httpx.AsyncClient, app: Any, owner: AsyncEngine
 ) -> None:
     ids = [(await created(alice, title=f"number {n}"))["id"] for n in range(5)]
     written = await auditor.put("/api/v1/policies/chain", json={"required_approvals": 3})
@@ -93,7 +94,7 @@ async def test_the_chain_holds_and_one_changed_byte_breaks_it(
             text("SELECT seq FROM audit_entries WHERE entity_id = :id ORDER BY seq LIMIT 1"), {"id": ids[2]}
         )
     for statement, reason in changes.items():
-        async with app.state.sessions() as session, session.begin() as transaction:
+        async with AsyncSession(owner) as session, session.begin() as transaction:
             for table in ("audit_entries", "requirement_revisions"):
                 await session.execute(text(f"ALTER TABLE {table} DISABLE TRIGGER USER"))
             values = {"seq": seq} if ":seq" in statement else {"id": ids[2]}
@@ -112,13 +113,16 @@ async def exported_inside(session: Any) -> list[dict[str, Any]]:
     return [json.loads(service._line(row)) for row in rows]
 
 
-async def test_entries_cannot_be_changed_or_deleted(alice: httpx.AsyncClient, app: Any) -> None:
+async def test_entries_cannot_be_changed_or_deleted(alice: httpx.AsyncClient, app: Any, owner: AsyncEngine) -> None:
     await created(alice)
-    for statement in (
-        "UPDATE audit_entries SET actor = 'mallory'",
-        "DELETE FROM audit_entries",
-        "TRUNCATE audit_entries",
-    ):
+    change, delete = "UPDATE audit_entries SET actor = 'mallory'", "DELETE FROM audit_entries"
+    truncate, disable = "TRUNCATE audit_entries", "ALTER TABLE audit_entries DISABLE TRIGGER USER"
+    for statement in (change, delete, truncate):
         with pytest.raises(IntegrityError, match="append-only"):
+            async with owner.begin() as connection:
+                await connection.execute(text(statement))
+    refusals = {change: "append-only", delete: "append-only", truncate: "permission", disable: "must be owner"}
+    for statement, refusal in refusals.items():
+        with pytest.raises(DBAPIError, match=refusal):
             async with app.state.sessions.begin() as session:
                 await session.execute(text(statement))

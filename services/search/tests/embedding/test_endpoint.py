@@ -163,8 +163,8 @@ def test_it_is_configured_by_the_environment(monkeypatch: pytest.MonkeyPatch, se
 
 class TestTheServiceWithAnEndpoint:
     @pytest.fixture
-    async def empty(self, engine: AsyncEngine) -> None:
-        async with engine.begin() as connection:
+    async def empty(self, owner: AsyncEngine) -> None:
+        async with owner.begin() as connection:
             for table in ("search_documents CASCADE", "search_fresh", "search_runs", "search_postings"):
                 await connection.execute(text(f"TRUNCATE {table}"))
             await indexed.begin_with_one(connection)

@@ -1,7 +1,7 @@
 """The reading part of an evaluation: what is new since the last one, for many requirements in a few statements."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
@@ -18,7 +18,8 @@ from plumbline_analysis.objectives.judge import Watch
 from plumbline_analysis.objectives.measure import Part, Unmeasured
 from plumbline_analysis.objectives.repository import Indicator
 from plumbline_analysis.objectives.rules import SECOND, Counts
-from plumbline_analysis.points import reading
+from plumbline_analysis.points import arrivals, reading
+from plumbline_analysis.points.arrivals import News
 from plumbline_analysis.series.derived import Points, SignalInfo
 from plumbline_analysis.series.slices import Grid
 from plumbline_analysis.settings import Settings
@@ -30,7 +31,8 @@ log = logging.getLogger(__name__)
 
 MAX_SLICES = 1_000
 """Older history is taken in over several evaluations."""
-_POINTS = 100_000
+_POINTS = 40_000
+"""So many points are expected at the most, one of each signal in each slice."""
 
 Tracked = Mapping[tuple[UUID, str, int], TrackedObjective]
 Matching = Mapping[tuple[str, str], list[SignalInfo]]
@@ -89,10 +91,36 @@ class Work:
     unmeasured: Sequence[Unmeasured]
 
 
+@dataclass(frozen=True)
+class Late:
+    """What has to be judged again: what came after `since`, all of late where that is not known, and the points of
+    signals from the oldest of them on (microseconds). `most` slices of each."""
+
+    since: datetime | None
+    oldest: Mapping[int, int]
+    most: int
+
+    def after(self, signals: Iterable[int], done: int, settings: Settings) -> int:
+        """After when an objective over these signals, judged up to `done`, has to be judged; microseconds."""
+        if self.since is None:
+            found = done - int(settings.lateness_seconds * SECOND)
+        else:
+            # What is not noted is younger than this when it is stored.
+            found = min(done, micros(self.since) - int(settings.settle_seconds * SECOND))
+        # A slice is open at its beginning and has its end.
+        found = min([found, *(self.oldest[signal] - 1 for signal in signals if signal in self.oldest)])
+        return max(found, done - int(settings.late_points_seconds * SECOND))
+
+
 async def gather(
-    session: AsyncSession, requirements: Sequence[WatchedRequirement], now: datetime, settings: Settings
+    session: AsyncSession,
+    requirements: Sequence[WatchedRequirement],
+    now: datetime,
+    settings: Settings,
+    news: News = arrivals.UNKNOWN,
+    most: int | None = None,
 ) -> list[Work]:
-    """What there is to judge of those requirements of which something is new."""
+    """What there is to judge of those requirements of which something is new, at most so many slices of each."""
     step = settings.evaluation_interval_seconds * SECOND
     until = (micros(now) - int(settings.settle_seconds * SECOND)) // step * step
     parts, unmeasured = _parts(requirements)
@@ -100,8 +128,10 @@ async def gather(
     known = await repository.indicators(session, list(parts))
     queries = [query for each in parts.values() for part in each for query in part.queries.values()]
     matching = await signals.matching(session, {looked_up(query) for query in queries})
+    matched = [signal for found in matching.values() for signal in found]
+    late = Late(news.since, await arrivals.oldest(session, news.notes, matched), most or MAX_SLICES)
     plans = {
-        id: [_plan(id, part, tracked, known, matching, until, settings) for part in each]
+        id: [_plan(id, part, tracked, known, matching, until, late, settings) for part in each]
         for id, each in parts.items()
     }
     silent = await _untold(session, [each for each in requirements if plans.get(each.id) == []])
@@ -186,14 +216,15 @@ def _plan(
     known: Mapping[bytes, Indicator],
     matching: Matching,
     until: int,
+    late: Late,
     settings: Settings,
 ) -> Plan:
     slo, seconds = part.slo, settings.evaluation_interval_seconds
     found = {role: matching[looked_up(query)] for role, query in part.queries.items()}
-    most = max(1, min(MAX_SLICES, _POINTS // max(1, sum(map(len, found.values())))))
+    most = max(1, min(late.most, _POINTS // max(1, sum(map(len, found.values())))))
     window = windows.longest(slo.time_window[0]).total_seconds()
     origin = until - int(min(window, settings.backfill_seconds)) * SECOND
-    late = int(settings.lateness_seconds * SECOND)
+    numbers = [signal.number for each in found.values() for signal in each]
 
     stored = [tracked.get((requirement_id, slo.name, part.first + index)) for index in range(len(slo.objectives))]
     continued = [
@@ -206,7 +237,8 @@ def _plan(
         if row is None:
             grids.append(_grid(origin, until, step, most))
         else:
-            grids.append(_grid(micros(row.evaluated_to), until, step, most, late))
+            done = micros(row.evaluated_to)
+            grids.append(_grid(done, until, step, most, late.after(numbers, done, settings)))
     identity = measure.indicator_identity(requirement_id, part)
     indicator = known.get(identity)
     detector = indicator.detector if indicator is not None else None
@@ -214,10 +246,12 @@ def _plan(
     return Plan(part, identity, indicator, stored, continued, grids, watched, found)
 
 
-def _grid(done: int, until: int, step: int, most: int, late: int = 0) -> Grid:
-    """Of what is not done at most so many slices, and again those of the last `late` microseconds that are."""
-    start = (done - late) // step * step
-    end = done // step * step + most * step
+def _grid(done: int, until: int, step: int, most: int, again: int | None = None) -> Grid:
+    """Of what is not done at most so many slices, and of what is, those after `again`, at most as many."""
+    start = done // step * step
+    end = start + most * step
+    if again is not None:
+        start = max(again // step * step, start - most * step)
     return Grid(start, step, max(0, (min(until, end) - start) // step))
 
 

@@ -7,6 +7,7 @@ Only what was read back as committed is remembered: what a transaction has inser
 from collections import OrderedDict
 from collections.abc import Hashable
 from dataclasses import dataclass, field
+from datetime import timedelta
 
 from plumbline_analysis.points import limits
 from plumbline_analysis.points.limits import Limits, Quota, Room
@@ -26,10 +27,14 @@ class _Group:
 
 
 class Directory:
-    """Two levels, so that a lookup hashes only the key of a point. Read by threads, written by the loop."""
+    """Two levels, so that a lookup hashes only the key of a point. Read by threads, written by the loop.
 
-    def __init__(self, bounds: Limits = limits.NONE) -> None:
+    `timely` is how old a point may be that is stored and still there when its slice is judged.
+    """
+
+    def __init__(self, bounds: Limits = limits.NONE, timely: timedelta = timedelta()) -> None:
         self.limits = bounds
+        self.timely = timely
         self.room = Room(bounds)
         self.quota = Quota(bounds)
         self._groups: OrderedDict[Hashable, _Group] = OrderedDict()

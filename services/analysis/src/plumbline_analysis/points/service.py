@@ -7,11 +7,12 @@ from dataclasses import dataclass
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from plumbline_analysis.points import late, pushed, repository, resolution
+from plumbline_analysis.points import arrivals, late, pushed, repository, resolution
 from plumbline_analysis.points.directory import Directory
 from plumbline_analysis.points.limits import QuotaSpent, Reason
 from plumbline_analysis.points.resolution import Resolved, Series
 from plumbline_analysis.points.schemas import PushedPoint, PushResponse, RejectedPoint
+from plumbline_analysis.series.slices import Int64
 from plumbline_analysis.settings import Settings
 from plumbline_analysis.sources import encoding
 from plumbline_analysis.sources.batch import Batch, Window
@@ -94,7 +95,7 @@ async def store(session: AsyncSession, found: Resolved, known: Directory) -> Bat
     size = found.batch.accepted
     if (numbers := await sized(size, resolution.number_rows, found)) is not None:
         await repository.copy_numbers(session, numbers)
-        await late.mark(session, numbers.signal, numbers.time)
+        await _note_late(session, numbers.signal, numbers.time, known)
     if (histograms := await sized(size, resolution.histogram_rows, found)) is not None:
         wanted = set(histograms.layouts)
         layouts = {layout: number for layout in wanted if (number := known.layout(layout)) is not None}
@@ -104,10 +105,15 @@ async def store(session: AsyncSession, found: Resolved, known: Directory) -> Bat
             for layout in there:
                 known.remember_layout(layout, made[layout])
         await repository.copy_histograms(session, histograms, layouts)
-        await late.mark(session, histograms.signal, histograms.time)
+        await _note_late(session, histograms.signal, histograms.time, known)
     _points.add(found.batch.accepted, {"plumbline.outcome": "accepted"})
     _points.add(found.batch.rejected, {"plumbline.outcome": "rejected"})
     return found.batch
+
+
+async def _note_late(session: AsyncSession, signal: Int64, time: Int64, known: Directory) -> None:
+    await late.mark(session, signal, time)
+    await arrivals.note(session, signal, time, known.timely)
 
 
 def _charge(found: Resolved, known: Directory) -> None:
