@@ -102,7 +102,8 @@ def _folder(version: str) -> Path:
 @cache
 def _definitions(version: str) -> Registry[Any]:
     definitions = json.loads((_folder(version) / "_definitions.json").read_bytes())
-    return Registry().with_resource("/api/_definitions.json", DRAFT202012.create_resource(definitions))
+    found: Registry[Any] = Registry()
+    return found.with_resource("/api/_definitions.json", DRAFT202012.create_resource(definitions))
 
 
 @cache
