@@ -1,8 +1,13 @@
 """The Gateway API's resources treat requests as `deploy/gateway/envoy.yaml` does. Read without kubectl."""
 
+import subprocess
+from pathlib import Path
+
 import pytest
 
 from checks import gateway
+from checks.manifests import FOLDER
+from plumbline_stack.gateway import program
 
 
 def test_both_gateways_treat_every_operation_alike() -> None:
@@ -38,3 +43,17 @@ def test_durations(duration: str, found: float) -> None:
 @pytest.mark.parametrize(("quantity", "found"), [("64Ki", 65536), ("8Mi", 8388608), (5, 5)])
 def test_quantities(quantity: str | int, found: int) -> None:
     assert gateway.size(quantity) == found
+
+
+def test_envoy_takes_the_configuration_of_the_documents(tmp_path: Path) -> None:
+    for name in ("docs.html", "openapi.json", "asyncapi.json"):
+        (tmp_path / name).write_bytes((gateway.GATEWAY / name).read_bytes())
+    text = (FOLDER / "base/documents-envoy.yaml").read_text()
+    (tmp_path / "envoy.yaml").write_text(text.replace("/srv/documents", str(tmp_path)))
+    done = subprocess.run(
+        [program(), "--mode", "validate", "--log-level", "error", "-c", tmp_path / "envoy.yaml"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
