@@ -267,7 +267,7 @@ class Resources:
                 seconds(passive["baseEjectionTime"]),
                 passive["maxEjectionPercent"],
             ],
-            "own answers": next(p["value"] for p in patched if p["path"] == "local_reply_config"),
+            "own answers": next(p["value"] for p in patched if p["path"].endswith("/local_reply_config")),
         }
 
 
