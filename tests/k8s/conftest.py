@@ -1,4 +1,4 @@
-import copy
+import pickle
 from collections.abc import Callable
 from functools import cache
 
@@ -8,8 +8,8 @@ from checks.manifests import KubectlMissing, Manifests
 
 
 @cache
-def _rendered(overlay: str) -> Manifests:
-    return Manifests.of(overlay)
+def _rendered(overlay: str) -> bytes:
+    return pickle.dumps(Manifests.of(overlay).resources)
 
 
 @pytest.fixture
@@ -18,9 +18,8 @@ def rendered() -> Callable[[str], Manifests]:
 
     def of(overlay: str) -> Manifests:
         try:
-            whole = _rendered(overlay)
+            return Manifests(pickle.loads(_rendered(overlay)), overlay)
         except KubectlMissing as missing:
             pytest.skip(str(missing))
-        return Manifests(copy.deepcopy(whole.resources), overlay)
 
     return of

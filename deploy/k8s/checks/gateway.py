@@ -5,12 +5,11 @@ import re
 import string
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from checks.manifests import FOLDER, Manifests, Resource
+from checks.manifests import FOLDER, Manifests, Resource, documents
 
 GATEWAY = FOLDER.parent / "gateway"
 _EXAMPLES = ("RATE_LIMIT_PER_SECOND", "MAX_REQUEST_BYTES", "ROUTE_TIMEOUT", "JWT_AUDIENCE")
@@ -43,6 +42,7 @@ class Treatment:
     traced: bool
 
 
+@cache
 def operations() -> list[tuple[str, str]]:
     """(method, path) of all that the suite offers, and of some that it does not."""
     document = json.loads((GATEWAY / "openapi.json").read_bytes())
@@ -76,7 +76,7 @@ class Template:
         values = dict.fromkeys(template.get_identifiers(), "1")
         values |= {"HEALTH_CHECKS": "[]", "JWKS_KIND": "local_jwks", "JWKS_SOURCE": "{}", "JWKS_TRANSPORT": "{}"}
         values |= {name: re.search(rf"\b{name} (\S+)", text)[1] for name in _EXAMPLES}  # type: ignore[index]
-        self.config = yaml.safe_load(template.substitute(values))
+        [self.config] = documents(template.substitute(values))
         [listener] = self.config["static_resources"]["listeners"]
         self.listener = listener
         self.manager = listener["filter_chains"][0]["filters"][0]["typed_config"]
@@ -184,7 +184,7 @@ class Resources:
         """Of the files as they stand, which no overlay changes but for names and numbers of pods."""
         files = ("gateway.yaml", "routes.yaml", "traffic.yaml", "replies.yaml")
         texts = [(FOLDER / "base" / name).read_text() for name in files]
-        return cls(Manifests(each for text in texts for each in yaml.safe_load_all(text)))
+        return cls(Manifests(each for text in texts for each in documents(text)))
 
     def route(self, method: str, path: str) -> tuple[str, Resource] | None:
         """The HTTPRoute and its rule: exact before expression before prefix, the longest, one with a method first."""
@@ -318,7 +318,8 @@ def documents_agree(manifests: Manifests) -> Iterator[str]:
     """The documents come with the headers that `envoy.yaml` gives them."""
     found = [config["data"] for config in manifests.kind("ConfigMap") if config.get("data")]
     [config] = [data["envoy.yaml"] for data in found if "envoy.yaml" in data]
-    [listener] = yaml.safe_load(config)["static_resources"]["listeners"]
+    [parsed] = documents(config)
+    [listener] = parsed["static_resources"]["listeners"]
     [host] = listener["filter_chains"][0]["filters"][0]["typed_config"]["route_config"]["virtual_hosts"]
     given = {route["match"].get("path"): route for route in host["routes"]}
     for route in Template().host["routes"]:

@@ -32,6 +32,11 @@ def kubectl() -> Path:
     return Path(found)
 
 
+def documents(text: str | bytes) -> Iterator[Any]:
+    """What a file of YAML holds, read by libyaml where it is."""
+    yield from yaml.load_all(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+
+
 @dataclass(frozen=True)
 class Workload:
     """What makes pods, with the one template of them."""
@@ -75,7 +80,7 @@ class Manifests:
             capture_output=True,
             env=os.environ | {"KUBECONFIG": os.devnull},
         )
-        return cls(yaml.load_all(done.stdout, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)), overlay)
+        return cls(documents(done.stdout), overlay)
 
     def kind(self, kind: str) -> list[Resource]:
         return [resource for resource in self.resources if resource["kind"] == kind]

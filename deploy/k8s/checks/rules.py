@@ -72,8 +72,10 @@ def metrics_of_the_suite() -> frozenset[str]:
     for name, (unit, kind) in OF_FASTAPI.items():
         found |= exposed(name, unit, kind)
     for source in _SOURCES:
-        for path in (ROOT / source).rglob("*.py"):
-            for node in ast.walk(ast.parse(path.read_bytes())):
+        for text in (path.read_bytes() for path in (ROOT / source).rglob("*.py")):
+            if not any(kind.encode() in text for kind in _KINDS):
+                continue
+            for node in ast.walk(ast.parse(text)):
                 if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in _KINDS:
                     words = [a.value for a in node.args if isinstance(a, ast.Constant) and isinstance(a.value, str)]
                     found |= exposed(words[0], words[1], node.func.attr)
