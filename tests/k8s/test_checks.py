@@ -330,6 +330,7 @@ BROKEN: list[tuple[Any, Callable[[Manifests], Any], str]] = [
         lambda m: config(m, "envoy.yaml").update({"envoy.yaml": _plain(m)}),
         "/docs: the headers",
     ),
+    (gateway.routes_are_small_enough, lambda m: route(m)["matches"].extend(route(m)["matches"] * 5), "is too large"),
     # --- alerts
     (
         rules.metrics_are_exposed,

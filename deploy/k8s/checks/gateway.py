@@ -329,4 +329,12 @@ def documents_agree(manifests: Manifests) -> Iterator[str]:
                 yield f"{path}: the headers of the document are not those of envoy.yaml"
 
 
-CHECKS = (gateways_agree, documents_agree)
+def routes_are_small_enough(manifests: Manifests) -> Iterator[str]:
+    """The Gateway API takes 16 rules a route, 64 matches a rule and 128 matches a route."""
+    for route in manifests.kind("HTTPRoute"):
+        matches = [len(rule["matches"]) for rule in route["spec"]["rules"]]
+        if len(matches) > 16 or max(matches) > 64 or sum(matches) > 128:
+            yield f"HTTPRoute {route['metadata']['name']} is too large: {len(matches)} rules of {matches} matches"
+
+
+CHECKS = (gateways_agree, documents_agree, routes_are_small_enough)
