@@ -7,12 +7,11 @@ import signal
 from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 from sqlalchemy.ext.asyncio import async_sessionmaker
 
 from plumbline_analysis.job_worker.worker import JobWorker
-from plumbline_analysis.jobs.kind import Kind
+from plumbline_analysis.jobs.kind import AnyKind
 from plumbline_analysis.settings import Settings
 from plumbline_common import bus, db, offload, telemetry, web
 from plumbline_common.watchdog import Watchdog
@@ -24,7 +23,7 @@ NAME = "plumbline-analysis-worker"
 
 async def serve(
     settings: Settings,
-    kinds: Mapping[str, Kind[Any, Any]],
+    kinds: Mapping[str, AnyKind],
     processes: int,
     health_file: Path | None = None,
     initializer: Callable[[], object] | None = None,
