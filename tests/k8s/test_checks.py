@@ -241,8 +241,10 @@ BROKEN: list[tuple[Any, Callable[[Manifests], Any], str]] = [
     ),
     (
         settings.needs_are_met,
-        lambda m: config(m, "PLUMBLINE_SEARCH_JWKS_URI").pop("PLUMBLINE_SEARCH_JWKS_URI"),
-        "JWKS_URI",
+        lambda m: m.one("ExternalSecret", "search")["spec"]["target"]["template"]["data"].pop(
+            "PLUMBLINE_SEARCH_NATS_URL"
+        ),
+        "Deployment search is not told PLUMBLINE_SEARCH_NATS_URL",
     ),
     (
         settings.values_are_taken,

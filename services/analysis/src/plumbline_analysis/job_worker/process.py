@@ -36,7 +36,7 @@ async def serve(
             await stack.enter_async_context(Watchdog(settings.watchdog_threshold))
         engine = db.create_engine(settings, NAME)
         stack.push_async_callback(engine.dispose)
-        broker = bus.Broker(settings.nats_url, NAME, settings.stream_replicas)
+        broker = bus.Broker(settings.nats_url, NAME, settings.stream_replicas, settings.nats_context)
         stack.push_async_callback(broker.close)
         await stack.enter_async_context(web.background("connection to nats", broker.stay_connected))
         pool = await stack.enter_async_context(offload.ProcessPool(processes, initializer))
