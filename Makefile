@@ -10,12 +10,12 @@ BUILD_FLAGS ?=
 NEVER_INSTALLED = sentence-transformers torch transformers huggingface-hub
 LABELS = --build-arg VERSION=$(VERSION) --build-arg REVISION=$(shell git rev-parse HEAD)
 # Each suite is a process with servers of its own, two at a time, the longest first: much of their time is waiting.
-SUITES := tests/e2e services/analysis services/requirements services/search cli libs/stack libs/common tests/benches
+SUITES := tests/e2e services/analysis services/requirements services/search cli libs/stack libs/common tests/benches tests/k8s
 export UV_PYTHON_DOWNLOADS = never
 export UV_COMPILE_BYTECODE = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up check test strictdoc e2e chaos bench specs migrate format images hadolint sbom secrets containers containers-run
+.PHONY: help demo up check test k8s-check strictdoc e2e chaos bench specs migrate format images hadolint sbom secrets containers containers-run
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## (.*)/\1\t\2/' | \
@@ -50,6 +50,11 @@ test: .venv/.synced ## the tests that end within minutes, on real PostgreSQL, NA
 
 suite-%:
 	@echo "== $(subst --,/,$*)"; $(RUN)python -m slipcover --json --out .coverage.$*.json -m pytest -q $(subst --,/,$*) -m "not long and not chaos" $(ARGS)
+
+k8s-check: .venv/.synced ## deploy/k8s: both overlays against schemas, policy, references, flows, the gateway and the alerts
+	$(UV) sync --frozen --quiet --inexact --group k8s
+	PYTHONPATH=deploy/k8s $(RUN)python -m checks
+	$(RUN)pytest -q tests/k8s $(ARGS)
 
 strictdoc: .venv/.synced ## ReqIF exports, opened by StrictDoc in an environment of its own
 	PLUMBLINE_STRICTDOC="$(UV) tool run --quiet --from strictdoc==0.30.4 strictdoc" \

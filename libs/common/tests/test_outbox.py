@@ -9,7 +9,7 @@ import pytest
 from nats.js.errors import NotFoundError
 from sqlalchemy import text
 
-from plumbline_common import bus, outbox
+from plumbline_common import bus, outbox, telemetry
 from plumbline_common.errors import TooLarge
 from plumbline_common.events import RequirementDeleted
 
@@ -192,3 +192,19 @@ async def test_what_has_passed_its_time_in_the_stream_is_not_published_again(
     await broker.js.delete_stream("REQUIREMENTS")
     await relay.reconcile()
     assert await relay.publish_next() == 2
+
+
+async def test_a_relay_that_no_longer_leads_tells_of_no_events_that_wait(
+    relay: Any, stage: Any, deleted: Any, until: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[float] = []
+    monkeypatch.setattr(telemetry.outbox_age, "set", lambda value, attributes: told.append(value))
+
+    async def nothing() -> int:
+        return 0
+
+    monkeypatch.setattr(relay, "publish_next", nothing)
+    await stage(deleted())
+    async with relaying(relay):
+        await until(lambda: told and told[-1] > 0)
+    assert told[-1] == 0

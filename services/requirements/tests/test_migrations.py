@@ -1,26 +1,19 @@
 import asyncio
 import json
 import os
-import secrets
 import sys
 from typing import Any
 
 import asyncpg
 import pytest
 
+import expansion
 from plumbline_common import db, migrate
 
 
 @pytest.fixture
 async def empty_schema(postgres: Any) -> str:
-    """The address of a role whose schema holds nothing."""
-    admin = await asyncpg.connect(postgres.asyncpg_dsn())
-    role = f"migrating_{secrets.token_hex(4)}"
-    await admin.execute(f"CREATE ROLE {role} LOGIN PASSWORD 'migrating'")
-    await admin.execute(f"GRANT CONNECT ON DATABASE plumbline TO {role}")
-    await admin.execute(f"CREATE SCHEMA AUTHORIZATION {role}")
-    await admin.close()
-    return f"postgresql+asyncpg://{role}:migrating@{postgres.dsn('requirements').split('@', 1)[1]}"
+    return await expansion.schema_of_its_own(postgres)
 
 
 async def migrated(url: str) -> int | None:
@@ -66,3 +59,7 @@ async def test_answers_that_are_kept_get_the_members_that_came_later(empty_schem
     await migrate.upgrade("plumbline_requirements", empty_schema)
     assert await connection.fetchval("SELECT document FROM requirements") == document
     await connection.close()
+
+
+async def test_the_release_before_works_on_the_newest_schema(empty_schema: str) -> None:
+    assert await expansion.broken_by_the_newest_migration("plumbline_requirements", empty_schema) == []

@@ -227,7 +227,11 @@ class Relay:
             while not await driver.fetchval(_LEAD):
                 check_listening(driver)
                 await asyncio.sleep(POLL_SECONDS)
-            await self._lead(driver)
+            try:
+                await self._lead(driver)
+            finally:
+                # What it said last would be said for as long as the process lives, though another leads.
+                self._tell(0, 0.0)
 
     async def _lead(self, driver: Any) -> None:
         loop = asyncio.get_running_loop()
@@ -409,5 +413,8 @@ class Relay:
                 )
             ).one()
         self._oldest = row[2] or 1
-        telemetry.outbox_backlog.set(int(row[0]), {"plumbline.producer": self._producer})
-        telemetry.outbox_age.set(float(row[1]), {"plumbline.producer": self._producer})
+        self._tell(int(row[0]), float(row[1]))
+
+    def _tell(self, waiting: int, age: float) -> None:
+        telemetry.outbox_backlog.set(waiting, {"plumbline.producer": self._producer})
+        telemetry.outbox_age.set(age, {"plumbline.producer": self._producer})
