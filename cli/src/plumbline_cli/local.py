@@ -150,7 +150,7 @@ def _run(config: StackConfig, work: Callable[[Stack], Awaitable[None]], progress
         raise typer.Exit(3) from None
     except (StackError, IncompleteCheckout, OSError) as error:
         progress.close()
-        console.print(f"[bold red]✗ the stack did not come up:[/] {escape(str(error))}")
+        console.print(f"[bold red]✗ the stack did not come up:[/] {escape(str(error))}", soft_wrap=True)
         raise typer.Exit(1) from None
     finally:
         progress.close()
