@@ -42,15 +42,15 @@ test: .venv/.synced ## the tests that end within minutes, on real PostgreSQL, NA
 	@$(MAKE) --no-print-directory --keep-going -j2 $(if $(filter output-sync,$(.FEATURES)),--output-sync) $(addprefix suite-,$(subst /,--,$(SUITES)))
 	@$(RUN)python -m slipcover --merge .coverage.*.json --out .coverage.json
 
-suite-tests--e2e: ONLY = -m "not long and not chaos"
 suite-%:
-	@echo "== $(subst --,/,$*)"; $(RUN)python -m slipcover --json --out .coverage.$*.json -m pytest -q $(subst --,/,$*) $(ONLY) $(ARGS)
+	@echo "== $(subst --,/,$*)"; $(RUN)python -m slipcover --json --out .coverage.$*.json -m pytest -q $(subst --,/,$*) -m "not long and not chaos" $(ARGS)
 
 strictdoc: .venv/.synced ## ReqIF exports, opened by StrictDoc in an environment of its own
 	PLUMBLINE_STRICTDOC="$(UV) tool run --quiet --from strictdoc==0.30.4 strictdoc" \
 	  $(RUN)python -m pytest services/requirements/tests/interchange -k strictdoc
 
-e2e: .venv/.synced ## the journeys and the one trace, through the gateway only
+e2e: .venv/.synced ## all journeys and the one trace, through the gateway only; the API beside its workers
+	$(RUN)pytest services -m long $(ARGS)
 	$(RUN)pytest tests/e2e -m "not chaos" $(ARGS)
 
 chaos: .venv/.synced ## processes are killed and stores wiped while the suite works

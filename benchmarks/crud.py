@@ -108,7 +108,7 @@ async def _gateway(servers: harness.Servers, ours: str, token: str) -> None:
         GatewayOptions(
             jwt_issuer=servers.issuer.issuer,
             jwt_audience=servers.issuer.audience,
-            jwks_path=servers.issuer.jwks_path,
+            jwks=servers.issuer.jwks_path,
             fault_secret="",
             traces_endpoint=nowhere,
             metrics_endpoint=nowhere,

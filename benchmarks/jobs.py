@@ -1,6 +1,6 @@
-"""Jobs: what a second worker adds, and what a backtest takes beside the bare engine.
+"""Jobs: what a second worker adds, what a backtest takes beside the bare engine, what a backfill does to the API.
 
-`python benchmarks/jobs.py [engine] [workers]`: these parts of it.
+`python benchmarks/jobs.py [engine] [workers] [api]`: these parts of it. api: `benchmarks/beside.py`.
 """
 
 import asyncio
@@ -12,8 +12,10 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import beside
 import harness
 import numpy as np
+import psutil
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import async_sessionmaker
 
@@ -106,16 +108,18 @@ async def against_one_worker() -> None:
         sessions = async_sessionmaker(engine)
         try:
             parameters = await prepare(sessions, settings)
-            rates = [await rate(servers, sessions, parameters, workers) for workers in (1, 2)]
+            (one, spent), (two, _) = [await rate(servers, sessions, parameters, workers) for workers in (1, 2)]
         finally:
             await engine.dispose()
-    one, two = rates
+    told = ", ".join(f"{name} {1000 * each:.0f}" for name, each in spent.items())
+    bound = min(2.0, (os.cpu_count() or 1) / (one * sum(spent.values())))
     harness.row(
         "jobs",
         "worker_scaling_2",
         two / one,
         "times",
-        against=f"one worker, {one:.2f} jobs/s; two {two:.2f}/s; {os.cpu_count()} CPUs, PostgreSQL on them too",
+        against=f"one worker, {one:.2f} jobs/s; two {two:.2f}/s; of {os.cpu_count()} CPUs a job of one worker takes"
+        f" ms: {told}; so {bound:.2f} times at the most",
         ratio=two / one,
         bar=1.7,
         ok=two / one >= 1.7,
@@ -139,8 +143,8 @@ async def prepare(sessions: db.Sessions, settings: Settings) -> BacktestParamete
 
 async def rate(
     servers: harness.Servers, sessions: db.Sessions, parameters: BacktestParameters, workers: int
-) -> float:
-    """Jobs a second that so many workers of one process each do."""
+) -> tuple[float, dict[str, float]]:
+    """Jobs a second that so many workers of one process each do, and the seconds of processors that a job takes."""
     async with contextlib.AsyncExitStack() as stack:
         for number in range(workers):
             health = servers.folder / f"{workers}-{number}.health"
@@ -157,7 +161,24 @@ async def rate(
             while not await asyncio.to_thread(Path.exists, health):
                 await asyncio.sleep(0.1)
         await performed(sessions, parameters, f"warm {workers}", 4 * workers)
-        return JOBS / await performed(sessions, parameters, f"{workers} workers", JOBS)
+        before = spent()
+        rate = JOBS / await performed(sessions, parameters, f"{workers} workers", JOBS)
+        return rate, {name: (seconds - before[name]) / JOBS for name, seconds in spent().items()}
+
+
+def spent() -> dict[str, float]:
+    """The seconds of processors that PostgreSQL, the workers and their processes have taken so far."""
+    found = {"PostgreSQL": 0.0, "worker": 0.0, "its process": 0.0}
+    for child in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            command, times = " ".join(child.cmdline()), child.cpu_times()
+            if child.name() == "postgres":
+                found["PostgreSQL"] += times.user + times.system
+            elif "plumbline_analysis.job_worker" in command:
+                found["worker"] += times.user + times.system
+            elif "multiprocessing" in command:
+                found["its process"] += times.user + times.system
+    return found
 
 
 async def performed(sessions: db.Sessions, parameters: BacktestParameters, name: str, jobs: int) -> float:
@@ -176,11 +197,13 @@ async def performed(sessions: db.Sessions, parameters: BacktestParameters, name:
 
 
 async def main() -> None:
-    asked = sys.argv[1:] or ["engine", "workers"]
+    asked = sys.argv[1:] or ["engine", "workers", "api"]
     if "engine" in asked:
         against_the_engine()
     if "workers" in asked:
         await against_one_worker()
+    if "api" in asked:
+        await beside.measure()
 
 
 if __name__ == "__main__":

@@ -6,7 +6,9 @@ from pathlib import Path
 from threading import Event
 from typing import Any, Literal
 
-from plumbline_analysis.jobs.kind import Kind, Report
+from sqlalchemy import text
+
+from plumbline_analysis.jobs.kind import Kind, Report, Step, Stepwise
 from plumbline_common.errors import NotFound
 from plumbline_common.schemas import Schema
 
@@ -50,4 +52,37 @@ def run(told: Told, report: Report) -> dict[str, Any]:
     raise ZeroDivisionError("secret")
 
 
-KINDS = {"told": Kind("told", Told, gather, run)}
+class Counted(Schema):
+    """So many steps. `reach` is written when the work of the third begins, `storing` when the second is being
+    stored: both then last for ever, where the file is not there already."""
+
+    steps: int
+    reach: str | None = None
+    storing: str | None = None
+
+
+async def gather_count(session: Any, counted: Counted, checkpoint: bytes | None, settings: Any) -> Any:
+    return counted, int(checkpoint or b"0")
+
+
+def count(inputs: tuple[Counted, int], report: Report) -> Step[Any]:
+    counted, done = inputs
+    if done == 2 and begins(counted.reach):
+        Event().wait()
+    is_last = done + 1 == counted.steps
+    result = {"steps": counted.steps} if is_last else None
+    return Step(inputs, (done + 1) / counted.steps, "counts", str(done + 1).encode(), result)
+
+
+async def store_count(session: Any, job: Any, found: tuple[Counted, int]) -> None:
+    """A second time it would fail."""
+    counted, done = found
+    await session.execute(text("INSERT INTO log_exports (digest) VALUES (:step)"), {"step": f"step {done}".encode()})
+    if done == 1 and begins(counted.storing):
+        await asyncio.Event().wait()
+
+
+KINDS = {
+    "told": Kind("told", Told, gather, run),
+    "counted": Stepwise("counted", Counted, gather_count, count, store_count),
+}

@@ -37,10 +37,10 @@ class Refused(Exception):
 class Gateway:
     """One caller. Every method raises `Refused` where the answer is a problem, `httpx.HTTPError` without one."""
 
-    def __init__(self, url: str, token: str, timeout: float = 15) -> None:
-        self._http = httpx.AsyncClient(
-            base_url=url, headers={"Authorization": f"Bearer {token}"}, timeout=timeout, trust_env=False
-        )
+    def __init__(self, url: str, token: str | httpx.Auth, timeout: float = 15) -> None:
+        known = {"Authorization": f"Bearer {token}"} if isinstance(token, str) else {}
+        auth = token if isinstance(token, httpx.Auth) else None
+        self._http = httpx.AsyncClient(base_url=url, headers=known, auth=auth, timeout=timeout, trust_env=False)
 
     async def __aenter__(self) -> Self:
         return self

@@ -17,7 +17,11 @@ from plumbline_cli import shell
 from plumbline_cli.client import Gateway
 from plumbline_cli.shell import Caller, Told, calling, console, errors
 
-app = typer.Typer(help="Work that takes long: backtests, what-ifs.", epilog=shell.EXIT_CODES, no_args_is_help=True)
+app = typer.Typer(
+    help="Work that takes long: backtests, backfills, retunes, what-ifs, log mining.",
+    epilog=shell.EXIT_CODES,
+    no_args_is_help=True,
+)
 
 PATH = "/api/v1/jobs"
 OVER = ("succeeded", "failed", "cancelled", "timed_out")

@@ -8,19 +8,23 @@ from array import array
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Annotated, Any, Literal
+from uuid import uuid4
 
 import typer
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
 from rich.table import Table
 from typer.core import TyperGroup
 
-from plumbline_cli import files, shell
+from plumbline_cli import draw, files, jobs, shell
 from plumbline_cli.shell import HERE, Caller, Code, Folder, calling, console, errors, fail, many, stack, telling
 
 if TYPE_CHECKING:
     from plumbline_analysis.logs.mining import Miner
 
 BATCH = 4096
+SHOWN = 30
+"""Templates, and changes, in a table; JSON and YAML have more."""
+PLACES = 24
 LONGEST_LINE = 16 * 2**20
 """Bytes of a line that are read; what comes after them up to the line's end is left out."""
 MESSAGES = ("body", "message", "msg")
@@ -84,16 +88,58 @@ def templates(
     console.print(f"[dim]{len(page['items'])} of {page['total']:,}[/]")
 
 
-@app.command()
+@app.command(epilog=shell.EXIT_CODES)
+@calling("operator")
 def mine(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="A log file, or - for standard input")],
-    out: Annotated[Path, typer.Option("--out", help="The CSV to write, or - for standard output")],
+    caller: Caller,
+    file: Annotated[Path | None, typer.Argument(metavar="[FILE]", help="A log file, or - for standard input")] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="The CSV to write, or - for standard output")] = None,
+    service: Annotated[str | None, typer.Option(help="Mine what this service has logged, on the server")] = None,
+    start: Annotated[
+        str | None, typer.Option("--from", help="RFC 3339; default: the first line that is kept")
+    ] = None,
+    end: Annotated[str | None, typer.Option("--to", help="RFC 3339; default: now")] = None,
+    output: shell.Format = "table",
 ) -> None:
     """Find the templates of a log file, without a server: CSV with line, template_id and template.
 
     A line is a message, or a JSON object with the message in body, message or msg. Each line is given the template
-    that it has after the last one.
+    that it has after the last one. With --service instead of FILE, a worker mines what the service has logged: its
+    templates with their lines over time, and what changed.
     """
+    if (file is None) == (service is None):
+        fail("name a FILE, or a --service", Code.USAGE)
+    if file is None:
+        given = {"service": service, "start": start, "end": end}
+        return _mine_service(caller, {name: value for name, value in given.items() if value is not None}, output)
+    if out is None:
+        fail("name the CSV to write by --out", Code.USAGE)
+    _mine_file(file, out)
+    return None
+
+
+def _mine_service(caller: Caller, body: dict[str, Any], output: shell.Output) -> None:
+    asked = caller.ask(lambda gateway: gateway.post("/api/v1/log-templates/mining", body, str(uuid4()))).json()
+    result = jobs.followed(caller, asked["id"])["result"]
+    if output != "table":
+        shell.write(result, output)
+        return
+    table = Table("lines", "over time", "template", box=None, pad_edge=False)
+    table.columns[0].justify = "right"
+    for each in result["templates"][:SHOWN]:
+        counts = draw.sparkline([{"value": count} for count in each["counts"]], PLACES)
+        table.add_row(f"{each['count']:,}", counts, shell.text(each["template"]))
+    console.print(table)
+    changes = Table("when", "what", box=None, pad_edge=False, title="changes", title_justify="left")
+    for each in result["changes"][:SHOWN]:
+        changes.add_row(shell.moment(each["start"]), shell.text(each["sentence"]))
+    if result["changes"]:
+        console.print(changes)
+    counted = f"{many(result['lines'], 'line')}, {many(result['templates_total'], 'template')}"
+    errors.print(f"{counted}, {many(result['changes_total'], 'change')}; --output json has more")
+
+
+def _mine_file(file: Path, out: Path) -> None:
     from plumbline_analysis.logs.mining import Miner
 
     if str(out) != "-" and not out.parent.is_dir():

@@ -1,6 +1,7 @@
 """The commands. What needs the embedded stack asks for the extra `plumbline-cli[stack]` where it is missing."""
 
 import asyncio
+import os
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -30,7 +31,8 @@ from plumbline_cli import (
     what_if,  # noqa: F401 - likewise
 )
 from plumbline_cli.client import Gateway
-from plumbline_cli.shell import HERE, Caller, Code, Folder, calling, console, fail, stack
+from plumbline_cli.credentials import ClientCredentials, ServiceAccount
+from plumbline_cli.shell import HERE, Caller, Code, Folder, calling, console, fail, stack, telling
 
 app = typer.Typer(
     name="plumbline",
@@ -112,6 +114,19 @@ def _catalog(file: Path) -> list[dict[str, Any]]:
 def status(folder: Folder = HERE) -> None:
     """What runs, where, since when."""
     stack().status(folder, console)
+
+
+@app.command()
+def login() -> None:
+    """Print an access token of the service account that PLUMBLINE_ISSUER, PLUMBLINE_CLIENT_ID and
+    PLUMBLINE_CLIENT_SECRET (or PLUMBLINE_CLIENT_SECRET_FILE) name, by its client credentials.
+
+    Commands that are told these get their tokens themselves.
+    """
+    with telling():
+        if (account := ServiceAccount.of(os.environ)) is None:
+            fail("PLUMBLINE_ISSUER is not set: give the issuer's URL, such as https://id.example.org/realms/sre")
+        print(asyncio.run(ClientCredentials(account).token()))  # noqa: T201 - for $(…), without colours
 
 
 @app.command()

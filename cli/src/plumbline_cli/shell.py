@@ -5,6 +5,7 @@ import contextlib
 import functools
 import inspect
 import json
+import os
 import re
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from rich.text import Text
 
 from plumbline_cli import diffs
 from plumbline_cli.client import Gateway, Refused
+from plumbline_cli.credentials import ClientCredentials, NoToken, ServiceAccount
 from plumbline_common.openslo.writing import dump
 
 console = Console()
@@ -33,7 +35,11 @@ Url = Annotated[
 ]
 Token = Annotated[
     str | None,
-    typer.Option("--token", envvar="PLUMBLINE_TOKEN", help="An access token; default: the local stack makes one"),
+    typer.Option(
+        "--token",
+        envvar="PLUMBLINE_TOKEN",
+        help="An access token; default: that of the service account, or the local stack makes one",
+    ),
 ]
 Roles = Annotated[list[str] | None, typer.Option("--role", help="In the local stack's token; repeatable")]
 Teams = Annotated[
@@ -113,6 +119,8 @@ def telling() -> Iterator[None]:
         yield
     except (Refused, Told) as error:
         fail(str(error), code_of(error))
+    except NoToken as error:
+        fail(str(error), Code.REFUSED)
     except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
         fail(f"not a URL: {error}", Code.USAGE)
     except httpx.HTTPError as error:
@@ -140,12 +148,15 @@ class Caller:
     """Seconds to wait for the gateway."""
 
     def gateway(self) -> Gateway:
-        url, token = self.url, self.token
+        url: str | None = self.url
+        token: str | ClientCredentials | None = self.token
+        if token is None and (account := ServiceAccount.of(os.environ)):
+            token = ClientCredentials(account)
         if url is None or token is None:
             local = stack()
-            url = url or local.gateway_url(self.folder)
-            token = token or local.token(self.folder, self.roles, self.teams, self.subject)
-        return Gateway(str(url), str(token), self.timeout)
+            url = url or str(local.gateway_url(self.folder))
+            token = token or str(local.token(self.folder, self.roles, self.teams, self.subject))
+        return Gateway(url, token, self.timeout)
 
     def ask(self, question: Callable[[Gateway], Awaitable[T]]) -> T:
         """The answer of the gateway, from where no event loop runs."""

@@ -1,4 +1,4 @@
-"""`plumbline signals`: the series that there are, and detectors tried on the stored history of one."""
+"""`plumbline signals`: the series, and stored history judged again: detectors, scores filled in, a bar proposed."""
 
 from typing import Annotated, Any
 from urllib.parse import quote
@@ -76,13 +76,100 @@ def backtest(
         "start": start, "end": end, "step_seconds": step, "aggregation": aggregation,
     }  # fmt: skip
     body = {name: value for name, value in given.items() if value is not None}
-    path = f"{PATH}/{quote(signal, safe='')}/backtests"
-    asked = caller.ask(lambda gateway: gateway.post(path, body, str(uuid4()))).json()
-    result = jobs.followed(caller, asked["id"])["result"]
+    result = _done(caller, f"{_path(signal)}/backtests", body)
     if output != "table":
         return shell.write(result, output)
     _show(Console(file=console.file, width=max(console.width, WIDEST)), result)
     return None
+
+
+@app.command(epilog=shell.EXIT_CODES)
+@calling("operator")
+def backfill(
+    caller: Caller,
+    signal: Annotated[str | None, typer.Argument(metavar="[SIGNAL]", help="The id of an indicator")] = None,
+    service: Annotated[str | None, typer.Option(help="All of this service that a detector watches")] = None,
+    start: Annotated[
+        str | None, typer.Option("--from", help="RFC 3339; default: the first point that is kept")
+    ] = None,
+    end: Annotated[str | None, typer.Option("--to", help="RFC 3339; default: where the detector has come to")] = None,
+    output: shell.Format = "table",
+) -> None:
+    """Judge stored history by the present detectors: scores where there are none, and anomalies that were not known.
+
+    These are marked, and nobody is called for them. What was judged before stays.
+    """
+    if (signal is None) == (service is None):
+        fail("name a SIGNAL, or a --service", Code.USAGE)
+    given = {"service": service, "start": start, "end": end}
+    body = {name: value for name, value in given.items() if value is not None}
+    path = f"{_path(signal)}/backfills" if signal else "/api/v1/services/backfills"
+    result = _done(caller, path, body)
+    if output != "table":
+        return shell.write(result, output)
+    table = Table()
+    for column in ("signal", "from", "to", "slices", "scored", "anomalies", "why not"):
+        table.add_column(column, justify="right" if column in ("slices", "scored", "anomalies") else "left")
+    for each in result["signals"]:
+        span = (shell.moment(each[name]) if each[name] else "–" for name in ("start", "end"))
+        counts = (f"{each[name]:,}" for name in ("slices", "scored", "anomalies"))
+        table.add_row(shell.text(each["signal_id"]), *span, *counts, shell.text(each["skipped"] or ""))
+    Console(file=console.file, width=max(console.width, WIDEST)).print(table)
+    return None
+
+
+@app.command(epilog=shell.EXIT_CODES)
+@calling("operator")
+def retune(
+    caller: Caller,
+    signal: Annotated[str, typer.Argument(metavar="SIGNAL", help="The id of an indicator")],
+    days: Annotated[int, typer.Option(min=1, max=35, help="Of history")] = 14,
+    apply: Annotated[bool, typer.Option("--apply", help="Set the bar that is proposed")] = False,
+    reason: Annotated[str | None, typer.Option(help="What the change is noted with")] = None,
+    output: shell.Format = "table",
+) -> None:
+    """Propose the bar that people's labels ask for, measured on history; nothing is set without --apply."""
+    body = {"days": days, "apply": apply} | ({"reason": reason} if reason else {})
+    result = _done(caller, f"{_path(signal)}/detector/retunes", body)
+    if output != "table":
+        return shell.write(result, output)
+    proposal, effect = result["proposal"], result["proposal"]["effect"]
+    table = Table(title=f"{shell.moment(effect['start'])} to {shell.moment(effect['end'])}", title_justify="left")
+    for column in ("", "bar", "alarms", "a week", "precision", "recall", "missed"):
+        table.add_column(column, justify="right" if column else "left")
+    for name in ("now", "then"):
+        raised, quality = effect[name], result[name] or {}
+        table.add_row(
+            name,
+            f"{raised['bar']:g}",
+            str(raised["alarms"]),
+            "–" if raised["a_week"] is None else f"{raised['a_week']:.1f}",
+            _percent(quality.get("precision")),
+            _percent(quality.get("recall")),
+            str(quality.get("missed", "–")),
+        )
+    console.print(table)
+    console.print(_outcome(signal, proposal, result["applied_revision"]), soft_wrap=True)
+    return None
+
+
+def _outcome(signal: str, proposal: dict[str, Any], applied: int | None) -> str:
+    if applied is not None:
+        return f"✓ the bar is {proposal['bar']:g} from now on, revision {applied}"
+    if proposal["bar"] == proposal["effect"]["now"]["bar"]:
+        return "the labels ask for no other bar"
+    return f"nothing was changed; plumbline signals retune {signal} --apply"
+
+
+def _path(signal: str) -> str:
+    return f"{PATH}/{quote(signal, safe='')}"
+
+
+def _done(caller: Caller, path: str, body: dict[str, Any]) -> dict[str, Any]:
+    """The result of the job that a POST asks for, followed to its end."""
+    asked = caller.ask(lambda gateway: gateway.post(path, body, str(uuid4()))).json()
+    result: dict[str, Any] = jobs.followed(caller, asked["id"])["result"]
+    return result
 
 
 def _detector(said: str) -> dict[str, Any]:

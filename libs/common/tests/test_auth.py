@@ -7,11 +7,12 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from plumbline_common.auth import Authenticator, UserInfo, require
 from plumbline_common.errors import Unauthenticated
+from plumbline_common.issuer import IssuerKeys
 
 
 @pytest.fixture
 def authenticator(issuer: Any) -> Authenticator:
-    return Authenticator(issuer.jwks_uri, issuer.issuer, issuer.audience)
+    return Authenticator(IssuerKeys(issuer.issuer, issuer.jwks_uri), issuer.audience)
 
 
 async def test_a_good_token_names_the_caller(authenticator: Authenticator, issuer: Any) -> None:

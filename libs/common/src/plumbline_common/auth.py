@@ -1,33 +1,24 @@
-"""Who is calling: a JWT verified against the issuer's JWKS, and what its roles allow."""
+"""Who is calling: a JWT verified against the issuer's keys, and what its roles allow."""
 
 import hashlib
-import json
-import logging
 import math
 import time
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, Final
-from urllib.parse import unquote, urlparse
+from typing import Any, Final, get_args
 
-import anyio
-import httpx
 import jwt
 from fastapi import Request
 from opentelemetry import trace
 
-from plumbline_common.errors import Forbidden, Unauthenticated, Unavailable
+from plumbline_common.errors import Forbidden, Unauthenticated
+from plumbline_common.issuer import IssuerKeys
+from plumbline_common.settings import Role
 
-log = logging.getLogger(__name__)
-
-ROLES: Final = ("viewer", "editor", "reviewer", "operator", "admin", "ingest")
-# The key decides which algorithm may be used with it; the token's own `alg` is never trusted.
-_ALGORITHMS = {"EC": "ES256", "RSA": "RS256"}
+ROLES: Final[tuple[str, ...]] = get_args(Role)
 _LEEWAY_SECONDS = 30
-_REFRESH_SECONDS = 300.0
-_RETRY_SECONDS = 5.0
+_CACHED_SECONDS = 300.0
 _CACHED_TOKENS = 2048
 _MAX_TOKEN_BYTES = 8192
 
@@ -50,36 +41,54 @@ class UserInfo:
         return "admin" in held or not held.isdisjoint(roles)
 
 
+@dataclass(frozen=True)
+class Claims:
+    """Where a token says what its bearer may do. A name with dots is a path (`realm_access.roles`), unless a claim
+    has just that name. With `role_names` only the issuer's names that stand there count, as what they stand for.
+    """
+
+    roles: str = "roles"
+    teams: str = "teams"
+    role_names: Mapping[str, Role] | None = None
+
+    def user(self, claims: Mapping[str, Any]) -> UserInfo:
+        """Raises `Unauthenticated` where a claim is of another kind."""
+        roles = _names(claims, self.roles)
+        if self.role_names is not None:
+            roles = [self.role_names[name] for name in roles if name in self.role_names]
+        return UserInfo(
+            subject=str(claims["sub"]),
+            roles=frozenset(roles),
+            teams=frozenset(_names(claims, self.teams)),
+            expires_at=float(claims["exp"]),
+        )
+
+
 class Authenticator:
     """Verifies tokens: signature, `iss`, `aud`, `exp`, `nbf`, with 30 s of clock skew."""
 
-    def __init__(self, jwks_uri: str, issuer: str, audience: str) -> None:
-        self._uri = jwks_uri
-        self._issuer = issuer
+    def __init__(self, keys: IssuerKeys, audience: str, claims: Claims | None = None) -> None:
+        self.keys = keys
         self._audience = audience
-        self._keys: dict[str, jwt.PyJWK] = {}
-        self._fetched_at = float("-inf")
-        self._lock = anyio.Lock()
+        self._mapping = claims or Claims()
         # Verification costs 0.1 ms; one caller sends the same token many times a second.
         self._verified: OrderedDict[bytes, tuple[float, UserInfo]] = OrderedDict()
+        self._verified_by = keys.version
 
     async def user(self, token: str) -> UserInfo:
         """The caller that `token` names. Raises `Unauthenticated` with the reason."""
         if len(token) > _MAX_TOKEN_BYTES:
             raise Unauthenticated("the token is too long")
+        if self._verified_by != self.keys.version:
+            self._verified.clear()  # a key may be gone
+            self._verified_by = self.keys.version
         digest = hashlib.sha256(token.encode(errors="replace")).digest()
         known = self._verified.get(digest)
         if known is not None and known[0] > time.time():
             self._verified.move_to_end(digest)
             return known[1]
-        claims = await self._claims(token)
-        user = UserInfo(
-            subject=str(claims["sub"]),
-            roles=frozenset(_names(claims, "roles")),
-            teams=frozenset(_names(claims, "teams")),
-            expires_at=float(claims["exp"]),
-        )
-        self._verified[digest] = (min(user.expires_at, time.time() + _REFRESH_SECONDS), user)
+        user = self._mapping.user(await self._claims(token))
+        self._verified[digest] = (min(user.expires_at, time.time() + _CACHED_SECONDS), user)
         if len(self._verified) > _CACHED_TOKENS:
             self._verified.popitem(last=False)
         return user
@@ -89,14 +98,14 @@ class Authenticator:
             header = jwt.get_unverified_header(token)
         except jwt.PyJWTError as error:
             raise Unauthenticated(f"the token is not a JWT: {error}") from None
-        key = await self._key(str(header.get("kid", "")))
+        key = await self.keys.key(str(header.get("kid", "")))
         try:
             claims: dict[str, Any] = jwt.decode(
                 token,
                 key,
-                algorithms=[_ALGORITHMS[str(key.key_type)]],
+                algorithms=[key.algorithm_name],
                 audience=self._audience,
-                issuer=self._issuer,
+                issuer=self.keys.issuer,
                 leeway=_LEEWAY_SECONDS,
                 options={"require": ["exp", "iss", "aud", "sub"]},
             )
@@ -104,44 +113,15 @@ class Authenticator:
             raise Unauthenticated(f"the token is not valid: {error}") from None
         return claims
 
-    async def _key(self, kid: str) -> jwt.PyJWK:
-        age = time.monotonic() - self._fetched_at
-        # An unknown key id may be a new key of the issuer; made-up ids must not make us hammer it.
-        if age > _REFRESH_SECONDS or (kid not in self._keys and age > _RETRY_SECONDS):
-            await self._refresh(age)
-        try:
-            return self._keys[kid]
-        except KeyError:
-            raise Unauthenticated("the token is signed with a key that the issuer does not publish") from None
 
-    async def _refresh(self, age: float) -> None:
-        async with self._lock:
-            if time.monotonic() - self._fetched_at < age:
-                return
-            try:
-                document = await self._load()
-                keys = [jwt.PyJWK(key) for key in document["keys"] if key.get("kty") in _ALGORITHMS]
-                self._keys = {str(key.key_id or ""): key for key in keys}
-            except (OSError, httpx.HTTPError, ValueError, KeyError, jwt.PyJWTError) as error:
-                log.error("the issuer's keys cannot be read from %s: %r", self._uri, error)
-                if not self._keys:
-                    raise Unavailable("the keys that verify tokens cannot be read now") from error
-            self._fetched_at = time.monotonic()
-
-    async def _load(self) -> Any:
-        parts = urlparse(self._uri)
-        if parts.scheme == "file":
-            return json.loads(await anyio.Path(Path(unquote(parts.path))).read_text())
-        async with httpx.AsyncClient(timeout=5) as client:
-            response = await client.get(self._uri)
-            response.raise_for_status()
-            return response.json()
-
-
-def _names(claims: dict[str, Any], claim: str) -> list[str]:
-    value = claims.get(claim, [])
+def _names(claims: Mapping[str, Any], path: str) -> list[str]:
+    value: Any = claims.get(path)
+    if value is None:
+        value = claims
+        for member in path.split("."):
+            value = value.get(member, []) if isinstance(value, dict) else value
     if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
-        raise Unauthenticated(f"the token's {claim} must be a list of strings")
+        raise Unauthenticated(f"the token's {path} must be a list of strings")
     return value
 
 

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import logging
+import ssl
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -125,8 +126,9 @@ class Subscription:
 class Broker:
     """The connection of one process. It connects in the background and for ever: NATS may be down at any time."""
 
-    def __init__(self, url: str, name: str, replicas: int = 1) -> None:
+    def __init__(self, url: str, name: str, replicas: int = 1, tls: ssl.SSLContext | None = None) -> None:
         self._url = url
+        self._tls = tls
         self._name = name
         # An inbox that no other user may listen to.
         self._inbox = f"_INBOX_{urlsplit(url).username or 'anyone'}"
@@ -174,6 +176,9 @@ class Broker:
                     self._url,
                     name=self._name,
                     inbox_prefix=self._inbox,
+                    tls=self._tls,
+                    # Else a server that does not ask for TLS would be told the password without it.
+                    tls_handshake_first=self._tls is not None,
                     max_reconnect_attempts=-1,
                     reconnect_time_wait=0.5,
                     connect_timeout=2,

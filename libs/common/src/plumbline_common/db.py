@@ -73,6 +73,7 @@ def create_engine(settings: ServiceSettings, application: str, **options: Any) -
         connect_args={
             "async_creator_fn": _connect,
             "timeout": 5,
+            **({"ssl": context} if (context := settings.database_context) else {}),
             "server_settings": {
                 "application_name": application,
                 "timezone": "UTC",

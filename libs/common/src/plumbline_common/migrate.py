@@ -6,7 +6,7 @@ run as the role that owns the schema; the service runs as another, which bears t
 
 import argparse
 import asyncio
-import os
+import ssl
 import sys
 from importlib.resources import files
 from pathlib import Path
@@ -17,6 +17,8 @@ from alembic.config import Config
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, MetaData, pool, text
 from sqlalchemy.ext.asyncio import create_async_engine
+
+from plumbline_common.settings import MigrationSettings
 
 # Any constant will do: it keeps two migrations of one database apart. ("plumb" in ASCII)
 _LOCK = 0x706C756D62
@@ -70,7 +72,7 @@ def run(metadata: MetaData) -> None:
         context.run_migrations()
 
 
-async def upgrade(package: str, url: str, *, to: str = "head") -> None:
+async def upgrade(package: str, url: str, *, to: str = "head", tls: ssl.SSLContext | None = None) -> None:
     """Bring the service's schema to `to`. Safe when several start at once: one does it, the others wait.
 
     Raises `PermissionError` where the role of `url` may not change the schema.
@@ -84,16 +86,16 @@ async def upgrade(package: str, url: str, *, to: str = "head") -> None:
         command.upgrade(config, to)
         connection.execute(_KEEP_REVISION)
 
-    await _locked(url, act, package)
+    await _locked(url, act, package, tls)
 
 
-async def check(package: str, url: str) -> None:
+async def check(package: str, url: str, *, tls: ssl.SSLContext | None = None) -> None:
     """Raise `alembic.util.CommandError` where the models say other than the migrated schema."""
-    await _locked(url, command.check, package)
+    await _locked(url, command.check, package, tls)
 
 
-async def _locked(url: str, act: Any, package: str) -> None:
-    engine = create_async_engine(url, poolclass=pool.NullPool)
+async def _locked(url: str, act: Any, package: str, tls: ssl.SSLContext | None) -> None:
+    engine = create_async_engine(url, poolclass=pool.NullPool, connect_args={"ssl": tls} if tls else {})
     config = _config(package)
 
     def with_connection(connection: Connection) -> None:
@@ -112,16 +114,17 @@ async def _locked(url: str, act: Any, package: str) -> None:
         await engine.dispose()
 
 
-def _url(package: str) -> str:
-    """That of the owner of the schema, or of the service where one role is both."""
-    variables = [f"{package.upper()}_{name}" for name in ("OWNER_DATABASE_URL", "DATABASE_URL")]
-    for variable in variables:
-        if url := os.environ.get(variable):
-            return url
-    sys.exit(
-        f"{variables[0]} is not set: give the address of the role that owns the schema, such as"
-        f" postgresql+asyncpg://{package.removeprefix('plumbline_')}_owner:password@host/plumbline"
-    )
+def _settings(package: str) -> MigrationSettings:
+    try:
+        settings = MigrationSettings(_env_prefix=f"{package.upper()}_")
+    except ValueError as error:
+        sys.exit(str(error))
+    if not (settings.owner_database_url or settings.database_url):
+        sys.exit(
+            f"{package.upper()}_OWNER_DATABASE_URL is not set: give the address of the owner of the schema, such as"
+            f" postgresql+asyncpg://{package.removeprefix('plumbline_')}_owner:password@host/plumbline"
+        )
+    return settings
 
 
 def main() -> None:
@@ -130,7 +133,8 @@ def main() -> None:
     parser.add_argument("--check", action="store_true", help="fail where models and migrations differ")
     parser.add_argument("--revision", metavar="MESSAGE", help="write a new migration from the difference")
     arguments = parser.parse_args()
-    url = _url(arguments.package)
+    settings = _settings(arguments.package)
+    url, tls = str(settings.owner_database_url or settings.database_url), settings.database_context
     if arguments.revision:
         number = f"{len(list(ScriptDirectory.from_config(_config(arguments.package)).walk_revisions())) + 1:04d}"
         asyncio.run(
@@ -138,13 +142,14 @@ def main() -> None:
                 url,
                 lambda config: command.revision(config, arguments.revision, autogenerate=True, rev_id=number),
                 arguments.package,
+                tls,
             )
         )
     elif arguments.check:
-        asyncio.run(check(arguments.package, url))
+        asyncio.run(check(arguments.package, url, tls=tls))
     else:
         try:
-            asyncio.run(upgrade(arguments.package, url))
+            asyncio.run(upgrade(arguments.package, url, tls=tls))
         except PermissionError as error:
             sys.exit(str(error))
 

@@ -661,6 +661,8 @@ class AnomalySnapshot(Schema):
     acknowledged_by: Given[str] = None
     label: Given[Label] = None
     """The latest of its labels."""
+    backfill_job_id: Given[UUID] = None
+    """Of the job that found it in stored history: then nobody was notified, and no incident has it."""
 
 
 class JobState(StrEnum):

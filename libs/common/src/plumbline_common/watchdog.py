@@ -1,8 +1,14 @@
-"""Reports what holds the event loop: a thread looks at the loop's stack while a heartbeat of the loop is overdue."""
+"""Reports what holds the event loop: a thread looks at the loop's stack while a heartbeat of the loop is overdue.
+
+Where the kernel tells how long the loop's thread waited for a processor (Linux, `schedstat`), that is taken off: a
+machine that is short of processors is nobody's block.
+"""
 
 import asyncio
+import contextlib
 import faulthandler
 import logging
+import os
 import re
 import sysconfig
 import tempfile
@@ -40,7 +46,7 @@ class Block:
 
 
 class Watchdog:
-    """`async with Watchdog(0.1):` reports any block over the threshold (s), each place once, its whole duration.
+    """`async with Watchdog(0.1):` reports any block over the threshold (s), each place once, and how long it was.
 
     Runs on the loop that enters it. Costs a wake-up of a thread and of the loop every third of the threshold: less
     than a busy loop's turns vary from run to run (`make bench NAME=watchdog`: 0.97 to 1.04 of those without it).
@@ -53,6 +59,8 @@ class Watchdog:
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="event-loop-watchdog", daemon=True)
         self._alive_at = 0.0
+        self._waited_at = 0.0
+        self._queue = _Queue()
         self._due: asyncio.TimerHandle | None = None
         self._reported: set[str] = set()
         self._dump = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115 - it is closed with the watchdog
@@ -61,6 +69,7 @@ class Watchdog:
     async def __aenter__(self) -> Self:
         self._loop = asyncio.get_running_loop()
         self._loop_thread = threading.get_ident()
+        self._queue.open(threading.get_native_id())
         self._alive_at = time.perf_counter()
         self._heartbeat()
         self._thread.start()
@@ -73,10 +82,12 @@ class Watchdog:
         await asyncio.to_thread(self._thread.join, 1)
         if not self._thread.is_alive():
             self._dump.close()
+            self._queue.close()
 
     def _heartbeat(self) -> None:
         now = time.perf_counter()
         telemetry.loop_lag.record(max(0.0, now - self._alive_at - self._beat))
+        self._waited_at = self._queue.waited()
         self._alive_at = now
         self._due = self._loop.call_later(self._beat, self._heartbeat)
 
@@ -90,12 +101,12 @@ class Watchdog:
     def _look(self, beat: float) -> None:
         """Sample the loop's stack until the heartbeat `beat` is followed by another."""
         places: Counter[tuple[str, str]] = Counter()
-        noted = False
+        noted, waited_at = False, self._waited_at
         while self._alive_at == beat and not self._stop.is_set():
             stack = self._stack()
             if stack and not _idle(stack[0]):
                 places[_place(stack)] += 1
-            seconds = time.perf_counter() - beat - self._beat
+            seconds = self._held(beat, waited_at)
             if places and seconds >= self._threshold and not noted:
                 # Now, while the span is still open: it may end with the block.
                 noted = True
@@ -103,10 +114,14 @@ class Watchdog:
             if places and seconds > 50 * self._threshold:
                 self._report(places, seconds)  # it may never end
             time.sleep(_SAMPLE_SECONDS)  # noqa: TID251 - this is a thread of its own
-        seconds = time.perf_counter() - beat - self._beat
+        seconds = self._held(beat, waited_at)
         if places and seconds >= self._threshold:
             telemetry.loop_blocks.add(1, {"code.location": places.most_common(1)[0][0][0]})
             self._report(places, seconds)
+
+    def _held(self, beat: float, waited_at: float) -> float:
+        """How long the heartbeat after `beat` is overdue, without what the loop's thread waited for a processor."""
+        return time.perf_counter() - beat - self._beat - (self._queue.waited() - waited_at)
 
     def _stack(self) -> list[_Line]:
         """The stack of the loop's thread, the innermost frame first.
@@ -150,6 +165,30 @@ class Watchdog:
             innermost,
             extra={"code.location": place, "code.innermost": innermost, "plumbline.block.duration": seconds},
         )
+
+
+class _Queue:
+    """How long a thread has waited for a processor since it began, as the kernel counts it."""
+
+    def __init__(self) -> None:
+        self._file: int | None = None
+
+    def open(self, thread: int) -> None:
+        """`thread` by the kernel's number."""
+        with contextlib.suppress(OSError):
+            self._file = os.open(f"/proc/self/task/{thread}/schedstat", os.O_RDONLY)
+
+    def waited(self) -> float:
+        """Seconds; 0 where the kernel does not tell. What it waits for just now is counted when it goes on."""
+        if self._file is None:
+            return 0.0
+        # "on the processor, waiting for it, times that it went on", the first two in nanoseconds
+        return int(os.pread(self._file, 64, 0).split()[1]) / 1e9
+
+    def close(self) -> None:
+        if self._file is not None:
+            os.close(self._file)
+            self._file = None
 
 
 def _idle(innermost: _Line) -> bool:

@@ -25,13 +25,19 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from plumbline_common import asyncapi, auth, bus, db, openapi, outbox, problems, telemetry
+from plumbline_common.issuer import IssuerKeys
 from plumbline_common.settings import ServiceSettings
 from plumbline_common.watchdog import Watchdog
 
 log = logging.getLogger(__name__)
 
 Check = Callable[[], Awaitable[None]]
-"""Raises with the reason where the service is not ready."""
+"""Raises with the reason where the service is not ready, `Degraded` where it answers all the same."""
+
+
+class Degraded(Exception):
+    """A dependency is away that no request needs: `/readyz` names it, and answers 200."""
+
 
 Skip = Annotated[int, Query(ge=0, le=2**31 - 1, description="How many to leave out")]
 Limit = Annotated[int, Query(ge=1, le=100, description="How many to answer at most")]
@@ -145,7 +151,9 @@ def create_app(
     app.state.settings = settings
     app.state.checks = {}
     app.state.body_limits = dict(body_limits or {})
-    app.state.authenticator = auth.Authenticator(settings.jwks_uri, settings.jwt_issuer, settings.jwt_audience)
+    claims = auth.Claims(settings.jwt_roles_claim, settings.jwt_teams_claim, settings.jwt_role_names)
+    keys = IssuerKeys(settings.jwt_issuer, settings.jwks_uri, settings.issuer_context)
+    app.state.authenticator = auth.Authenticator(keys, settings.jwt_audience, claims)
     problems.install(app)
     app.include_router(_health(f"plumbline_{name}"))
     for router in routers:
@@ -184,12 +192,14 @@ async def _start(
     app.state.kept_sessions = db.Kept(app.state.read_sessions, max(1, settings.database_pool_size // 4))
     stack.push_async_callback(app.state.kept_sessions.close)
     telemetry.observe_engine(engine, name, app.state.kept_sessions)
-    broker = bus.Broker(settings.nats_url, f"plumbline-{name}", settings.stream_replicas)
+    broker = bus.Broker(settings.nats_url, f"plumbline-{name}", settings.stream_replicas, settings.nats_context)
     app.state.checks |= {
         "database": lambda: _database_answers(app.state.read_sessions),
         "migrations": lambda: _migrated(app.state.read_sessions, f"plumbline_{name}"),
         "bus": lambda: _bus_connected(broker),
+        "issuer": app.state.authenticator.keys.check,
     }
+    await stack.enter_async_context(background("keys of the issuer", app.state.authenticator.keys.run))
     stack.push_async_callback(broker.close)
     await stack.enter_async_context(background("connection to nats", broker.stay_connected))
     relay = outbox.Relay(engine, broker, name)
@@ -261,7 +271,8 @@ async def _migrated(sessions: db.Sessions, package: str) -> None:
 
 async def _bus_connected(broker: bus.Broker) -> None:
     if not broker.is_connected:
-        raise RuntimeError("no connection to NATS; events wait in the outbox")
+        reason = "no connection to NATS; events wait in the outbox"
+        raise Degraded(reason) if broker.connections else RuntimeError(reason)
 
 
 def _health(package: str) -> APIRouter:
@@ -278,13 +289,16 @@ def _health(package: str) -> APIRouter:
                 await asyncio.wait_for(check(), 2)
             except Exception as error:
                 log.warning("not ready: %r", error)
+                if isinstance(error, Degraded):
+                    return "degraded"
                 return "timed out" if isinstance(error, TimeoutError) else type(error).__name__
             return "ok"
 
         checks: dict[str, Check] = request.app.state.checks
         found = dict(zip(checks, await asyncio.gather(*map(outcome, checks.values())), strict=True))
-        fine = bool(found) and all(value == "ok" for value in found.values())
-        return JSONResponse({"status": "ok" if fine else "not ready", "checks": found}, 200 if fine else 503)
+        values = set(found.values())
+        status = "ok" if values == {"ok"} else "degraded" if values == {"ok", "degraded"} else "not ready"
+        return JSONResponse({"status": status, "checks": found}, 503 if status == "not ready" else 200)
 
     return router
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import json
 import os
 import string
 from collections.abc import Mapping
@@ -19,7 +20,7 @@ from plumbline_stack.ports import HOST
 TEMPLATE = "gateway/envoy.yaml"
 _UNDER_WAY = "http.gateway.downstream_rq_active"
 _DRAIN_SECONDS = 3.0
-_RAW = "type.googleapis.com/envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer"
+_TRANSPORTS = "type.googleapis.com/envoy.extensions.transport_sockets"
 
 
 def program() -> Path:
@@ -31,12 +32,25 @@ def program() -> Path:
 
 
 @dataclass(frozen=True)
+class Tls:
+    """Files in PEM: whose certificates are believed, and what is shown in return where that is asked for."""
+
+    ca: Path
+    certificate: Path | None = None
+    key: Path | None = None
+
+
+@dataclass(frozen=True)
 class GatewayOptions:
-    """What may differ between stacks. Rates are requests a second, sizes bytes, durations Envoy's (`30s`)."""
+    """What may differ between stacks. Rates are requests a second, sizes bytes, durations Envoy's (`30s`).
+
+    `jwks` is a file, or the URL that the issuer's keys are fetched from, every `jwks_interval`. With `services_tls`
+    the services are spoken to by TLS.
+    """
 
     jwt_issuer: str
     jwt_audience: str
-    jwks_path: Path
+    jwks: Path | str
     fault_secret: str
     traces_endpoint: str
     metrics_endpoint: str
@@ -48,6 +62,9 @@ class GatewayOptions:
     route_timeout: str = "30s"
     cors_origins: str = r"http://(localhost|127[.]0[.]0[.]1)(:[0-9]+)?"
     concurrency: int = 2
+    jwks_interval: str = "60s"
+    services_host: str = HOST
+    services_tls: Tls | None = None
 
 
 class Gateway:
@@ -82,11 +99,8 @@ class Gateway:
             "HEALTH_CHECKS": "[]",
             "JWT_ISSUER": options.jwt_issuer,
             "JWT_AUDIENCE": options.jwt_audience,
-            "JWKS_KIND": "local_jwks",
-            "JWKS_SOURCE": f'{{filename: "{options.jwks_path.resolve()}"}}',
-            "JWKS_HOST": HOST,
-            "JWKS_PORT": 1,  # nothing asks for remote keys
-            "JWKS_TRANSPORT": f'{{name: raw_buffer, typed_config: {{"@type": {_RAW}}}}}',
+            **_keys(options),
+            "SERVICES_TRANSPORT": _transport(options.services_tls),
             "OTLP_HOST": traces.hostname,
             "OTLP_PORT": traces.port or 80,
             "OTLP_TRACES_PATH": traces.path,
@@ -103,7 +117,7 @@ class Gateway:
             "FAULT_SECRET": options.fault_secret,
         }
         for name, port in self._service_ports.items():
-            values |= {f"{name.upper()}_HOST": HOST, f"{name.upper()}_PORT": port}
+            values |= {f"{name.upper()}_HOST": options.services_host, f"{name.upper()}_PORT": port}
         return string.Template(template.read_text()).substitute(values)
 
     def command(self) -> processes.Command:
@@ -144,3 +158,42 @@ class Gateway:
             writer.close()
             with contextlib.suppress(OSError):
                 await writer.wait_closed()
+
+
+def _keys(options: GatewayOptions) -> dict[str, object]:
+    if isinstance(options.jwks, Path):
+        source: dict[str, object] = {"filename": str(options.jwks.resolve())}
+        nobody = {"JWKS_HOST": HOST, "JWKS_PORT": 1, "JWKS_TRANSPORT": _transport(None)}
+        return {"JWKS_KIND": "local_jwks", "JWKS_SOURCE": json.dumps(source)} | nobody
+    address = urlsplit(options.jwks)
+    source = {
+        "http_uri": {"uri": options.jwks, "cluster": "jwks", "timeout": "5s"},
+        "cache_duration": options.jwks_interval,
+        # In the background: while the issuer does not answer, the keys that are known go on.
+        "async_fetch": {"failed_refetch_duration": "1s"},
+    }
+    return {
+        "JWKS_KIND": "remote_jwks",
+        "JWKS_SOURCE": json.dumps(source),
+        "JWKS_HOST": address.hostname,
+        "JWKS_PORT": address.port or (443 if address.scheme == "https" else 80),
+        "JWKS_TRANSPORT": _transport(None),
+    }
+
+
+def _transport(tls: Tls | None) -> str:
+    """A transport socket in JSON, which is YAML."""
+    if tls is None:
+        return json.dumps({"name": "raw_buffer", "typed_config": {"@type": f"{_TRANSPORTS}.raw_buffer.v3.RawBuffer"}})
+    context: dict[str, object] = {"validation_context": {"trusted_ca": {"filename": str(tls.ca.resolve())}}}
+    if tls.certificate and tls.key:
+        files = {"certificate_chain": tls.certificate, "private_key": tls.key}
+        context["tls_certificates"] = [{name: {"filename": str(file.resolve())} for name, file in files.items()}]
+    typed = {
+        "@type": f"{_TRANSPORTS}.tls.v3.UpstreamTlsContext",
+        "common_tls_context": context,
+        # The name in a service's certificate is the host that it is reached by.
+        "auto_host_sni": True,
+        "auto_sni_san_validation": True,
+    }
+    return json.dumps({"name": "tls", "typed_config": typed})

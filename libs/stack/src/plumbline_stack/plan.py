@@ -45,7 +45,7 @@ class Plan:
         options = GatewayOptions(
             jwt_issuer=issuer.issuer,
             jwt_audience=issuer.audience,
-            jwks_path=issuer.jwks_path,
+            jwks=issuer.jwks_path,
             fault_secret=credentials.get("fault"),
             traces_endpoint=config.otlp_traces_endpoint or f"{collector}/v1/traces",
             metrics_endpoint=f"{collector}/v1/metrics",

@@ -8,6 +8,7 @@ from fastapi import FastAPI
 
 from plumbline_analysis import worker
 from plumbline_analysis.anomalies.router import router as anomalies
+from plumbline_analysis.backfills.router import router as backfills
 from plumbline_analysis.backtests.router import router as backtests
 from plumbline_analysis.consumer import CONSUMES, subscription
 from plumbline_analysis.deployments.router import router as deployments
@@ -19,6 +20,7 @@ from plumbline_analysis.incidents.router import router as incidents
 from plumbline_analysis.jobs.following import Following
 from plumbline_analysis.jobs.router import router as jobs
 from plumbline_analysis.lines.router import router as lines
+from plumbline_analysis.log_mining.router import router as log_mining
 from plumbline_analysis.notifications.router import router as notifications
 from plumbline_analysis.notifications.router import silences
 from plumbline_analysis.notifications.sending import Sender
@@ -30,6 +32,7 @@ from plumbline_analysis.points.router import router as points
 from plumbline_analysis.puller import Puller
 from plumbline_analysis.pulls.asking import Asker
 from plumbline_analysis.pulls.router import router as pulls
+from plumbline_analysis.retunes.router import router as retunes
 from plumbline_analysis.settings import Settings
 from plumbline_analysis.signals.router import router as signals
 from plumbline_analysis.templates.router import router as templates
@@ -86,8 +89,11 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             signals,
             groups,
             detectors,
+            backfills,
             backtests,
+            retunes,
             what_if,
+            log_mining,
             jobs,
             deployments,
             anomalies,

@@ -461,6 +461,8 @@ class Detector(Base):
     slo: Mapped[str] = mapped_column(Text)
     watching_since: Mapped[datetime] = mapped_column(db.timestamp())
     """From the history before it the detector only learns: what happened then is nobody's alarm now."""
+    backfilled_from: Mapped[datetime | None] = mapped_column(db.timestamp())
+    """From here on a backfill has judged the history before `watching_since`."""
     evaluated_to: Mapped[datetime] = mapped_column(db.timestamp())
     state: Mapped[bytes] = mapped_column(LargeBinary)
     alarm: Mapped[dict[str, Any]] = mapped_column(JSONB)
@@ -527,6 +529,8 @@ class Job(Base):
     deadline_at: Mapped[datetime] = mapped_column(db.timestamp())
     trace: Mapped[dict[str, str]] = mapped_column(JSONB)
     """Of the request: the worker's spans continue it."""
+    checkpoint: Mapped[bytes | None] = mapped_column(LargeBinary, deferred=True)
+    """Where the next step of the work goes on, for kinds that store what they find step by step."""
     created_at: Mapped[datetime] = mapped_column(db.timestamp())
     created_by: Mapped[str] = mapped_column(Text)
     started_at: Mapped[datetime | None] = mapped_column(db.timestamp())
@@ -603,7 +607,7 @@ class Anomaly(Base):
             "ix_anomalies_ungrouped",
             "onset",
             "id",
-            postgresql_where=sa.text("grouped_revision IS DISTINCT FROM revision"),
+            postgresql_where=sa.text("grouped_revision IS DISTINCT FROM revision AND backfill_job_id IS NULL"),
         ),
     )
 
@@ -638,6 +642,8 @@ class Anomaly(Base):
     incident_id: Mapped[UUID | None] = mapped_column(Uuid, index=True)
     grouped_revision: Mapped[int | None] = mapped_column(Integer)
     """The revision that its incident knows of. Where it is another one, the anomaly is to be grouped (again)."""
+    backfill_job_id: Mapped[UUID | None] = mapped_column(Uuid)
+    """The job that found it in history: nobody was told of it, and no incident has it."""
 
 
 class AnomalyLabel(Base):

@@ -13,7 +13,7 @@ import psutil
 import pytest
 from sqlalchemy import text
 
-from job_kinds import KINDS, Told, begins
+from job_kinds import KINDS, begins
 from plumbline_analysis.job_worker.worker import JobWorker
 from plumbline_analysis.jobs import repository, service
 from plumbline_analysis.models import Job
@@ -27,11 +27,11 @@ ALICE = UserInfo(subject="alice", roles=frozenset({"editor"}), teams=frozenset()
 class Inline:
     """In the place of a pool of processes: work that lasts is a task that waits, so nothing has to be killed."""
 
-    async def run_heard(self, heard: Callable[[Any], None], function: Any, run: Any, told: Told) -> Any:
+    async def run_heard(self, heard: Callable[[Any], None], function: Any, run: Any, told: Any) -> Any:
         def report(share: float, message: str) -> None:
             heard((share, message))
 
-        if begins(told.reach):
+        if begins(getattr(told, "reach", None)):
             report(0.5, "half way")
             await asyncio.Event().wait()
         return run(told, report)
@@ -45,9 +45,15 @@ class Jobs:
     ) -> None:
         self.sessions, self.reads, self.settings, self.processes = sessions, reads, settings, processes
 
-    async def request(self, deadline_seconds: int = 900, **told: Any) -> UUID:
+    async def request(self, deadline_seconds: int = 900, kind: str = "told", **told: Any) -> UUID:
         async with self.sessions.begin() as session:
-            return (await service.request(session, "told", told, ALICE, deadline_seconds, service="shop")).id
+            return (await service.request(session, kind, told, ALICE, deadline_seconds, service="shop")).id
+
+    async def counted(self) -> list[str]:
+        """The effects of steps, in their order."""
+        async with self.reads() as session:
+            rows = await session.scalars(text("SELECT digest FROM log_exports ORDER BY received_at, digest"))
+            return [bytes(each).decode() for each in rows]
 
     async def claim(self, worker: str = "one") -> Job:
         async with self.sessions.begin() as session:

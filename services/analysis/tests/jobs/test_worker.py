@@ -118,7 +118,8 @@ async def test_a_worker_that_was_thought_dead_writes_nothing(jobs: Any) -> None:
     assert (after.state, after.worker, after.progress, after.result) == ("running", "second", 0.0, None)
     for written in (True, False):
         async with jobs.sessions.begin() as session:
-            assert await service.succeed(session, Claim(id, second.token), {"answer": 42}) is written
+            ended = await service.succeed(session, Claim(id, second.token), {"answer": 42})
+            assert (ended is not None) is written
     assert (await jobs.one(id)).result == {"answer": 42}
     assert (await jobs.events()).count("completed") == 1
 
@@ -207,6 +208,44 @@ async def test_a_job_survives_the_end_of_its_worker_at_each_stage(jobs: Any, spa
     job = await jobs.one(id)
     assert (job.state, job.attempts, job.result) == ("succeeded", 3, {"answer": 42})
     assert (await jobs.events()).count("completed") == 1
+
+
+async def test_the_steps_of_a_job_have_their_effects_once_whenever_its_worker_is_killed(
+    jobs: Any, spawned: Any, tmp_path: Path
+) -> None:
+    """While a step is stored, while the next is worked at; each worker goes on after the last step that is stored."""
+    id = await jobs.request(
+        kind="counted", steps=4, storing=str(tmp_path / "storing"), reach=str(tmp_path / "working")
+    )
+    storing = await spawned.worker()
+    await reached(tmp_path / "storing")
+    await killed(storing, jobs, id)
+    assert await jobs.counted() == ["step 0"]
+    assert (await jobs.one(id)).progress == 0.25
+
+    working = await spawned.worker()
+    await reached(tmp_path / "working")
+    assert await jobs.counted() == ["step 0", "step 1"]
+    await killed(working, jobs, id)
+
+    await spawned.worker()
+    job = await jobs.until(id, "succeeded")
+    assert (job.result, job.attempts, job.token) == ({"steps": 4}, 1, 3)
+    assert await jobs.counted() == [f"step {number}" for number in range(4)]
+    assert (await jobs.events()).count("completed") == 1
+
+
+async def test_a_step_that_a_worker_lost_meanwhile_is_not_stored(jobs: Any) -> None:
+    id = await jobs.request(kind="counted", steps=2)
+    first = await jobs.claim("first")
+    await jobs.silence(id)
+    second = await jobs.claim("second")
+    async with jobs.sessions.begin() as session:
+        assert await service.keep(session, Claim(id, first.token), Progress(0.5, "late"), b"1") is None
+        assert await service.keep(session, Claim(id, second.token), Progress(0.5, "counts"), b"1") is not None
+    await jobs.worker().attempt(second)
+    assert (await jobs.one(id)).result == {"steps": 2}
+    assert await jobs.counted() == ["step 1"]
 
 
 async def killed(worker: psutil.Process, jobs: Any, id: UUID) -> None:

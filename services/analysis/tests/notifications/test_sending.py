@@ -21,7 +21,7 @@ NOWHERE = "postgresql+asyncpg://nobody@127.0.0.1/nothing"
 
 
 def sender_of(*allowed: str) -> Sender:
-    settings = Settings(database_url=NOWHERE, nats_url="", jwks_uri="", notification_allowed=allowed)
+    settings = Settings(database_url=NOWHERE, nats_url="", jwks_uri="file:///none", notification_allowed=allowed)
     return Sender(settings, total_seconds=0.3)
 
 

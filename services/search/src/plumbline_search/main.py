@@ -14,7 +14,7 @@ from plumbline_search.documents.router import BODY_LIMITS
 from plumbline_search.documents.router import router as documents
 from plumbline_search.embedding import models
 from plumbline_search.feedback.router import router as feedback
-from plumbline_search.indexes import repository as indexes
+from plumbline_search.indexes import serving
 from plumbline_search.indexes.serving import Serving
 from plumbline_search.passages import scoring as passages
 from plumbline_search.passages.memory import Memory
@@ -38,8 +38,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     @contextlib.asynccontextmanager
     async def resources(app: FastAPI) -> AsyncIterator[None]:
         state = app.state
-        async with state.sessions() as session:
-            there = await indexes.every(session)
+        there = await serving.found(state.sessions)
         needed = {index.model for index in there}
         for dimensions in {index.dimensions for index in there}:
             await offload.in_thread(passages.compile_all, dimensions)

@@ -29,8 +29,9 @@ async def page(
     sort: AnomalySort,
     skip: int,
     limit: int,
+    backfilled: bool | None = None,
 ) -> tuple[Sequence[Anomaly], int]:
-    """One page by onset, and how many there are in all."""
+    """One page by onset, and how many there are in all; those that a backfill found, or the others, where asked."""
     wanted: list[ColumnElement[bool]] = []
     if state is not None:
         wanted.append(Anomaly.state == state)
@@ -38,6 +39,8 @@ async def page(
         wanted.append(Anomaly.service == service)
     if requirement_id is not None:
         wanted.append(Anomaly.requirement_id == requirement_id)
+    if backfilled is not None:
+        wanted.append(Anomaly.backfill_job_id.is_not(None) if backfilled else Anomaly.backfill_job_id.is_(None))
     order = (Anomaly.onset.desc(), Anomaly.id.desc()) if sort is AnomalySort.NEWEST else (Anomaly.onset, Anomaly.id)
     total = (await session.execute(select(func.count()).select_from(Anomaly).where(*wanted))).scalar_one()
     rows = await session.execute(select(Anomaly).where(*wanted).order_by(*order).offset(skip).limit(limit))

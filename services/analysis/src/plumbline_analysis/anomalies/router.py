@@ -28,9 +28,12 @@ async def page(
     service_name: Annotated[Name | None, Query(alias="service", description="`service.name`")] = None,
     requirement_id: UUID | None = None,
     sort: AnomalySort = AnomalySort.NEWEST,
+    backfilled: Annotated[
+        bool | None, Query(description="Only what a backfill found in history, or only the rest")
+    ] = None,
 ) -> AnomalyPage:
     """Anomalies by their onset, the newest first unless asked otherwise."""
-    return await service.page(session, state, service_name, requirement_id, sort, skip, limit)
+    return await service.page(session, state, service_name, requirement_id, sort, skip, limit, backfilled)
 
 
 @router.get("/{id}", responses={200: {"headers": web.ETAG}})

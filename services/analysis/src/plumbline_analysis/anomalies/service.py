@@ -57,8 +57,9 @@ async def page(
     sort: AnomalySort,
     skip: int,
     limit: int,
+    backfilled: bool | None = None,
 ) -> AnomalyPage:
-    found, total = await repository.page(session, state, service, requirement_id, sort, skip, limit)
+    found, total = await repository.page(session, state, service, requirement_id, sort, skip, limit, backfilled)
     return AnomalyPage(items=[snapshot(anomaly) for anomaly in found], total=total)
 
 
@@ -110,6 +111,25 @@ async def open_one(
     session: AsyncSession, signal_id: UUID, subject: Subject, alarm: Alarm, surroundings: Surroundings
 ) -> tuple[Anomaly, AnomalyDetected]:
     """A new anomaly, and the event that tells of it; the caller stages it."""
+    anomaly = _new(signal_id, subject, alarm, surroundings)
+    session.add(anomaly)
+    await session.flush()
+    return anomaly, AnomalyDetected(anomaly=snapshot(anomaly))
+
+
+async def found_in_history(
+    session: AsyncSession, signal_id: UUID, subject: Subject, alarm: Alarm, job_id: UUID
+) -> AnomalyResolved:
+    """An anomaly that a backfill found, over as it is told. No incident takes it up, so nobody is called for it."""
+    anomaly = _new(signal_id, subject, alarm, Surroundings())
+    anomaly.backfill_job_id = job_id
+    resolved = end(anomaly, alarm.last)
+    session.add(anomaly)
+    await session.flush()
+    return resolved
+
+
+def _new(signal_id: UUID, subject: Subject, alarm: Alarm, surroundings: Surroundings) -> Anomaly:
     anomaly = Anomaly(
         id=db.new_id(),
         signal_id=signal_id,
@@ -126,9 +146,7 @@ async def open_one(
         revision=1,
     )
     _describe(anomaly, _peak(alarm), subject, surroundings)
-    session.add(anomaly)
-    await session.flush()
-    return anomaly, AnomalyDetected(anomaly=snapshot(anomaly))
+    return anomaly
 
 
 def worsen(anomaly: Anomaly, subject: Subject, alarm: Alarm) -> AnomalyUpdated | None:

@@ -30,6 +30,7 @@ class Found:
 
     signal: int
     identity: bytes
+    unit: str
     detector: Detector
     requirement: WatchedRequirement
     revision: int
@@ -40,7 +41,15 @@ async def find(session: AsyncSession, signal_id: UUID) -> Found:
     """Raises `NotFound` where no detector watches the signal."""
     row = (
         await session.execute(
-            select(Signal.number, Signal.identity, Detector, WatchedRequirement, _newest(), bar_of_signal())
+            select(
+                Signal.number,
+                Signal.identity,
+                Signal.unit,
+                Detector,
+                WatchedRequirement,
+                _newest(),
+                bar_of_signal(),
+            )
             .join(Detector, Detector.signal == Signal.number)
             .join(WatchedRequirement, WatchedRequirement.id == Detector.requirement_id)
             .where(Signal.id == signal_id)
@@ -94,8 +103,10 @@ _HISTORY = (
 )
 
 
-async def history(session: AsyncSession, signal: int, after: datetime, until: datetime, step: int) -> History:
-    """What the detector said in (after, until]. Raises `Invalid` where that is more than `MAX_POINTS`."""
+async def history(
+    session: AsyncSession, signal: int, after: datetime, until: datetime, step: int, most: int = MAX_POINTS
+) -> History:
+    """What the detector said in (after, until]. Raises `Invalid` where that is more than `most` points."""
     connection = await driver(session)
     days = [copy_format.read_detections(copy_format.EMPTY)]
     points = 0
@@ -106,8 +117,8 @@ async def history(session: AsyncSession, signal: int, after: datetime, until: da
         await connection.copy_from_query(_HISTORY, signal, after, end, output=data, format="binary")
         days.append(copy_format.read_detections(data.getvalue()))
         points += len(days[-1][0])
-        if points > MAX_POINTS:
-            raise Invalid(f"the history holds more than {MAX_POINTS} points: ask for fewer days")
+        if points > most:
+            raise Invalid(f"the history holds more than {most} points: ask for fewer days")
         after = end
     time, value, expected, lower, upper, score = (np.concatenate(column) for column in zip(*days, strict=True))
     return History(step, time, value, expected, lower, upper, score)

@@ -20,6 +20,9 @@ Bar = Annotated[float, Field(ge=LOWEST, le=HIGHEST), AfterValidator(_hundredths)
 Days = Annotated[int, Field(ge=1, le=35)]
 
 
+Reason = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=2000), Storable]
+
+
 class DetectorResponse(Schema):
     """What watches an indicator, and how strict it is."""
 
@@ -31,6 +34,8 @@ class DetectorResponse(Schema):
     bar: float
     """The score at which it alarms."""
     watching_since: AwareDatetime
+    backfilled_from: AwareDatetime | None
+    """From here on a backfill has judged what lies before `watching_since`."""
     evaluated_to: AwareDatetime
     true_positives: Annotated[int, Field(ge=0)]
     """Its anomalies by their latest label."""
@@ -76,7 +81,7 @@ class DetectorProposal(Schema):
 
 class DetectorRevisionContent(Schema):
     bar: Bar
-    reason: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=2000), Storable]
+    reason: Reason
     days: Days = DAYS
     """Of history that the effect is measured on."""
 

@@ -1,7 +1,7 @@
 """Detectors read, measured on their history, and set anew."""
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
@@ -25,6 +25,7 @@ from plumbline_analysis.detectors.schemas import (
 from plumbline_analysis.models import DetectorRevision
 from plumbline_analysis.moments import moment
 from plumbline_analysis.objectives import measure
+from plumbline_analysis.objectives.measure import Part
 from plumbline_analysis.objectives.rules import SECOND
 from plumbline_common import offload
 from plumbline_common.auth import UserInfo
@@ -40,6 +41,11 @@ class Outdated(Conflict):
     title = "The requirement watches something else by now"
 
 
+class Retuned(Conflict):
+    slug = "detector-retuned"
+    title = "Somebody else has set the bar meanwhile"
+
+
 async def one(session: AsyncSession, signal_id: UUID) -> DetectorResponse:
     found = await repository.find(session, signal_id)
     counts = await repository.label_counts(session, signal_id)
@@ -50,6 +56,7 @@ async def one(session: AsyncSession, signal_id: UUID) -> DetectorResponse:
         revision=found.revision,
         bar=found.bar,
         watching_since=found.detector.watching_since,
+        backfilled_from=found.detector.backfilled_from,
         evaluated_to=found.detector.evaluated_to,
         true_positives=counts.get(Label.TRUE_POSITIVE, 0),
         false_positives=counts.get(Label.FALSE_POSITIVE, 0),
@@ -60,43 +67,66 @@ async def propose(
     session: AsyncSession, signal_id: UUID, bar: float | None, days: int, step_seconds: int
 ) -> DetectorProposal:
     """What `bar`, or the one that the labels ask for, changes on the last days. Raises `Outdated` and `Invalid`."""
+    judged = await judged_history(session, signal_id, days, step_seconds, repository.MAX_POINTS)
+    return await offload.in_thread(proposal, judged, bar)
+
+
+@dataclass(frozen=True)
+class JudgedHistory:
+    """What a detector said from `start` to `end` and what people say of it; `config` and `revision` hold now."""
+
+    signal_id: UUID
+    revision: int
+    config: alarm.Config
+    start: datetime
+    end: datetime
+    history: History
+    labelled: Sequence[Labelled]
+
+
+async def judged_history(
+    session: AsyncSession, signal_id: UUID, days: int, step_seconds: int, most: int
+) -> JudgedHistory:
+    """Of the last days, as far as the detector watched them or a backfill judged them. Raises `Outdated`, and
+    `Invalid` where these are more than `most` points."""
     found = await repository.find(session, signal_id)
-    config = _config(found)
+    config = replace(measure.alarm_config(part_of(found)), bar=found.bar)
     end = found.detector.evaluated_to
-    start = min(max(end - timedelta(days=days), found.detector.watching_since), end)
-    history = await repository.history(session, found.signal, start, end, step_seconds * SECOND)
+    judged_from = found.detector.backfilled_from or found.detector.watching_since
+    start = min(max(end - timedelta(days=days), judged_from), end)
+    history = await repository.history(session, found.signal, start, end, step_seconds * SECOND, most)
     labelled = await repository.labelled(session, signal_id, start)
-    wanted, change = await offload.in_thread(_measure, history, config, bar, labelled)
+    return JudgedHistory(signal_id, found.revision, config, start, end, history, labelled)
+
+
+def proposal(judged: JudgedHistory, bar: float | None) -> DetectorProposal:
+    """What `bar`, or the one that the labels ask for, changes. CPU-bound, pure."""
+    config, span = judged.config, judged.end - judged.start
+    wanted = rules.propose(judged.history, config, judged.labelled) if bar is None else bar
+    change = rules.change(judged.history, config, wanted, judged.labelled)
     return DetectorProposal(
-        signal_id=signal_id,
-        revision=found.revision,
+        signal_id=judged.signal_id,
+        revision=judged.revision,
         bar=wanted,
         effect=DetectorEffect(
-            start=start,
-            end=end,
-            now=_alarms(config.bar, change.now, end - start),
-            then=_alarms(wanted, change.then, end - start),
+            start=judged.start,
+            end=judged.end,
+            now=_alarms(config.bar, change.now, span),
+            then=_alarms(wanted, change.then, span),
             kept=list(map(_labelled, change.kept)),
             lost=list(map(_labelled, change.lost)),
         ),
     )
 
 
-def _config(found: Found) -> alarm.Config:
-    """By what the detector alarms, as its SLO stands now."""
+def part_of(found: Found) -> Part:
+    """The part of the requirement's SLO that the detector watches, as it stands now. Raises `Outdated`."""
     for slo in found.requirement.slos:
         if slo["name"] == found.detector.slo:
             for part in measure.parts(Slo.model_validate(slo))[0]:
                 if measure.indicator_identity(found.requirement.id, part) == found.identity:
-                    return replace(measure.alarm_config(part), bar=found.bar)
+                    return part
     raise Outdated(f"the SLO {found.detector.slo} of {found.requirement.key} measures another indicator")
-
-
-def _measure(
-    history: History, config: alarm.Config, bar: float | None, labelled: Sequence[Labelled]
-) -> tuple[float, rules.Change]:
-    bar = rules.propose(history, config, labelled) if bar is None else bar
-    return bar, rules.change(history, config, bar, labelled)
 
 
 def _alarms(bar: float, alarms: int, span: timedelta) -> RaisedAlarms:
@@ -119,17 +149,33 @@ async def apply(
     newest = await repository.lock(session, found.signal)
     check_match(newest, if_match)
     check_match(newest, etag(measured.revision))
+    return await _set(session, found.signal, measured, content.reason, actor.subject)
+
+
+async def retune(session: AsyncSession, measured: DetectorProposal, reason: str, by: str) -> None:
+    """Set the bar that was proposed. Raises `Retuned` where somebody else has set it since."""
+    found = await repository.find(session, measured.signal_id)
+    newest = await repository.lock(session, found.signal)
+    if newest != measured.revision:
+        raise Retuned(f"its effect was measured against revision {measured.revision}, and it is at {newest} now")
+    await _set(session, found.signal, measured, reason, by)
+
+
+async def _set(
+    session: AsyncSession, signal: int, measured: DetectorProposal, reason: str, by: str
+) -> DetectorRevisionResponse:
+    """The caller holds the signal."""
     applied = DetectorRevisionResponse(
-        revision=newest + 1,
-        bar=content.bar,
-        reason=content.reason,
+        revision=measured.revision + 1,
+        bar=measured.bar,
+        reason=reason,
         effect=measured.effect,
         applied_at=datetime.now(UTC),
-        applied_by=actor.subject,
+        applied_by=by,
     )
     members = applied.model_dump(exclude={"effect"})
     effect = applied.effect.model_dump(mode="json")
-    await repository.save(session, DetectorRevision(signal=found.signal, effect=effect, **members))
+    await repository.save(session, DetectorRevision(signal=signal, effect=effect, **members))
     return applied
 
 

@@ -87,10 +87,11 @@ async def calm(session: AsyncSession, before: datetime) -> Sequence[Incident]:
 
 
 async def ungrouped(session: AsyncSession, most: int) -> Sequence[Anomaly]:
-    """The anomalies that came or changed since they were grouped, the earliest onset first, locked."""
+    """The anomalies that came or changed since they were grouped, the earliest onset first, locked. What a backfill
+    found is history, and nobody's incident."""
     rows = await session.scalars(
         select(Anomaly)
-        .where(Anomaly.grouped_revision.is_distinct_from(Anomaly.revision))
+        .where(Anomaly.grouped_revision.is_distinct_from(Anomaly.revision), Anomaly.backfill_job_id.is_(None))
         .order_by(Anomaly.onset, Anomaly.id)
         .limit(most)
         .with_for_update()

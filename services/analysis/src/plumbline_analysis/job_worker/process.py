@@ -7,12 +7,11 @@ import signal
 from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 from sqlalchemy.ext.asyncio import async_sessionmaker
 
 from plumbline_analysis.job_worker.worker import JobWorker
-from plumbline_analysis.jobs.kind import Kind
+from plumbline_analysis.jobs.kind import AnyKind
 from plumbline_analysis.settings import Settings
 from plumbline_common import bus, db, offload, telemetry, web
 from plumbline_common.watchdog import Watchdog
@@ -24,7 +23,7 @@ NAME = "plumbline-analysis-worker"
 
 async def serve(
     settings: Settings,
-    kinds: Mapping[str, Kind[Any, Any]],
+    kinds: Mapping[str, AnyKind],
     processes: int,
     health_file: Path | None = None,
     initializer: Callable[[], object] | None = None,
@@ -37,7 +36,7 @@ async def serve(
             await stack.enter_async_context(Watchdog(settings.watchdog_threshold))
         engine = db.create_engine(settings, NAME)
         stack.push_async_callback(engine.dispose)
-        broker = bus.Broker(settings.nats_url, NAME, settings.stream_replicas)
+        broker = bus.Broker(settings.nats_url, NAME, settings.stream_replicas, settings.nats_context)
         stack.push_async_callback(broker.close)
         await stack.enter_async_context(web.background("connection to nats", broker.stay_connected))
         pool = await stack.enter_async_context(offload.ProcessPool(processes, initializer))

@@ -21,7 +21,7 @@ from opentelemetry.trace import Span, StatusCode
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from plumbline_analysis.jobs import performing, repository, rules, service
-from plumbline_analysis.jobs.kind import Kind
+from plumbline_analysis.jobs.kind import AnyKind, Step, Stepwise
 from plumbline_analysis.jobs.repository import Claim
 from plumbline_analysis.jobs.rules import Progress
 from plumbline_analysis.models import Job
@@ -76,7 +76,12 @@ class Lost:
     """The job is another's, or over."""
 
 
-Outcome = Succeeded | Failed | LeftOff | HandedBack | Lost
+@dataclass(frozen=True)
+class Stored:
+    """The last step of the work has written the result."""
+
+
+Outcome = Succeeded | Failed | LeftOff | HandedBack | Lost | Stored
 
 
 @dataclass
@@ -84,7 +89,7 @@ class _Attempt:
     """What one worker does with one job. `progress` is what the process said last, `told` what is known of it."""
 
     job: Job
-    kind: Kind[Any, Any]
+    kind: AnyKind
     progress: Progress = field(default_factory=Progress)
     told: Progress = field(default_factory=Progress)
 
@@ -113,7 +118,7 @@ class JobWorker:
         pool: offload.ProcessPool,
         broker: bus.Broker,
         processes: int,
-        kinds: Mapping[str, Kind[Any, Any]],
+        kinds: Mapping[str, AnyKind],
         health_file: Path | None = None,
     ) -> None:
         self._sessions = sessions
@@ -225,6 +230,8 @@ class JobWorker:
     async def _work(self, attempt: _Attempt) -> Outcome:
         try:
             parameters = attempt.kind.parameters.model_validate(attempt.job.parameters)
+            if isinstance(attempt.kind, Stepwise):
+                return await self._steps(attempt, attempt.kind, parameters)
             async with self._read_sessions() as session:
                 inputs = await attempt.kind.gather(session, parameters, self._settings)
             return Succeeded(await self._pool.run_heard(attempt.heard, performing.perform, attempt.kind.run, inputs))
@@ -240,6 +247,36 @@ class JobWorker:
                 f"{type(error).__name__}; the worker's log has it under the trace {trace_id}"
             )
             return Failed(JobState.FAILED, rules.failure(unforeseen))
+
+    async def _steps(self, attempt: _Attempt, kind: Stepwise[Any, Any, Any], parameters: Any) -> Outcome:
+        """One step after the other, from where the last attempt came to. Each is stored before the next begins."""
+        async with self._read_sessions() as session:
+            checkpoint = await repository.checkpoint(session, attempt.job.id)
+        while True:
+            async with self._read_sessions() as session:
+                inputs = await kind.gather(session, parameters, checkpoint, self._settings)
+            step = await self._pool.run_heard(attempt.heard, performing.perform, kind.run, inputs)
+            attempt.heard((step.share, step.message))
+            if not await self._store(attempt, kind, step):
+                return Lost()
+            if step.result is not None:
+                return Stored()
+            checkpoint = step.checkpoint
+
+    async def _store(self, attempt: _Attempt, kind: Stepwise[Any, Any, Any], step: Step[Any]) -> bool:
+        """Write what a step found, with its checkpoint or the result. False where the job is this worker's no more.
+
+        It is not tried again: whether a transaction that failed at its commit was committed is only known to the
+        attempt that reads the checkpoint anew.
+        """
+        async with self._sessions.begin() as session:
+            if step.result is None:
+                job = await service.keep(session, attempt.claim, attempt.progress, step.checkpoint)
+            else:
+                job = await service.succeed(session, attempt.claim, step.result)
+            if job is not None:
+                await kind.store(session, job, step.found)
+            return job is not None
 
     async def _watch(self, attempt: _Attempt) -> None:
         """Say that the worker lives, and how far the job is, until it is lost."""
@@ -283,6 +320,8 @@ class JobWorker:
                 return "handed_back"
             case Lost():
                 return "lost"
+            case Stored():
+                return JobState.SUCCEEDED.value
 
     @contextlib.contextmanager
     def _span(self, job: Job) -> Any:

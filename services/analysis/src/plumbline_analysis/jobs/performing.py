@@ -1,13 +1,15 @@
 """What a process of a worker's pool does. It imports little: a process that was killed is soon replaced."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 from plumbline_common import offload
 
+T = TypeVar("T")
 
-def perform(run: Callable[[Any, Callable[[float, str], None]], dict[str, Any]], inputs: Any) -> dict[str, Any]:
-    """The result of a job's work; how far it is goes to the worker."""
+
+def perform(run: Callable[[Any, Callable[[float, str], None]], T], inputs: Any) -> T:
+    """What a job's work, or a step of it, comes to; how far it is goes to the worker."""
     return run(inputs, _report)
 
 

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, and_, delete, func, or_, select, text, update
+from sqlalchemy import ColumnElement, and_, case, delete, func, or_, select, text, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from plumbline_analysis.models import Job
@@ -102,7 +102,7 @@ async def claim(session: AsyncSession, worker: str, kinds: Collection[str]) -> J
                 token=Job.token + 1,
                 heartbeat_at=_CLOCK,
                 started_at=func.coalesce(Job.started_at, _CLOCK),
-                progress=0.0,
+                progress=case((Job.checkpoint.is_(None), 0.0), else_=Job.progress),
                 message="",
                 revision=Job.revision + 1,
             )
@@ -123,6 +123,11 @@ async def touch(session: AsyncSession, claim: Claim) -> bool:
     held = (Job.id == claim.id, Job.token == claim.token, Job.state == JobState.RUNNING)
     found = await session.execute(update(Job).where(*held).values(heartbeat_at=_CLOCK).returning(Job.id))
     return found.first() is not None
+
+
+async def checkpoint(session: AsyncSession, id: UUID) -> bytes | None:
+    """Where the next step of a job goes on; None where it has made none."""
+    return (await session.execute(select(Job.checkpoint).where(Job.id == id))).scalar_one_or_none()
 
 
 # --- What is left behind --------------------------------------------------------------------------------

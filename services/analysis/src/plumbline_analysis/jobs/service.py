@@ -99,6 +99,7 @@ async def _told(session: AsyncSession, job: Job, event: type[Any]) -> JobSnapsho
 def _end(job: Job, state: JobState, now: datetime, failure: JobFailure | None = None) -> None:
     job.state = state
     job.finished_at = now
+    job.checkpoint = None
     job.failure = None if failure is None else failure.model_dump()
     job.revision += 1
 
@@ -128,23 +129,34 @@ async def beat(session: AsyncSession, claim: Claim, progress: Progress, told: Pr
     return progress
 
 
-async def succeed(session: AsyncSession, claim: Claim, result: dict[str, Any]) -> bool:
-    """Write the result. False, and nothing is written, where the job is another's or over."""
+async def keep(session: AsyncSession, claim: Claim, progress: Progress, checkpoint: bytes) -> Job | None:
+    """Keep where the next step of a job goes on. None, and nothing is written, where it is another's or over.
+
+    A job that gets on is not the ruin of its workers: the attempts before do not count.
+    """
+    members = {"progress": progress.share, "message": progress.message, "checkpoint": checkpoint, "attempts": 1}
+    job = await repository.change(session, claim, **members)
+    if job is not None:
+        await repository.notify(session)
+    return job
+
+
+async def succeed(session: AsyncSession, claim: Claim, result: dict[str, Any]) -> Job | None:
+    """Write the result. None, and nothing is written, where the job is another's or over."""
     return await _ended(session, claim, JobState.SUCCEEDED, progress=1.0, message="", result=result)
 
 
-async def fail(session: AsyncSession, claim: Claim, state: JobState, failure: JobFailure) -> bool:
+async def fail(session: AsyncSession, claim: Claim, state: JobState, failure: JobFailure) -> Job | None:
     """End it as FAILED or TIMED_OUT, as `succeed` does."""
     return await _ended(session, claim, state, failure=failure.model_dump())
 
 
-async def _ended(session: AsyncSession, claim: Claim, state: JobState, **members: Any) -> bool:
+async def _ended(session: AsyncSession, claim: Claim, state: JobState, **members: Any) -> Job | None:
     finished = await repository.now(session)
-    job = await repository.change(session, claim, state=state, finished_at=finished, **members)
-    if job is None:
-        return False
-    await _told(session, job, _ENDS[state])
-    return True
+    job = await repository.change(session, claim, state=state, finished_at=finished, checkpoint=None, **members)
+    if job is not None:
+        await _told(session, job, _ENDS[state])
+    return job
 
 
 async def hand_back(session: AsyncSession, claim: Claim) -> None:

@@ -58,7 +58,10 @@ class Stream:
 
     def add(self, times: Sequence[int], lines: Sequence[str]) -> dict[int, tuple[int, int]]:
         """Mine lines and count them in their intervals. The templates that came, with their first and last time."""
-        ids = self.miner.add(lines)
+        return self.count(times, self.miner.add(lines), lines)
+
+    def count(self, times: Sequence[int], ids: Sequence[int], lines: Sequence[str]) -> dict[int, tuple[int, int]]:
+        """The same of lines that the miner has given ids."""
         seen: dict[int, tuple[int, int]] = {}
         counted: dict[int, list[int]] = {}
         for place, (id, time) in enumerate(zip(ids, times, strict=True)):

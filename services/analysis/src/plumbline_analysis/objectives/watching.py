@@ -12,11 +12,12 @@ from plumbline_analysis.anomalies import service as anomalies
 from plumbline_analysis.anomalies.service import Surroundings
 from plumbline_analysis.detection.alarm import Change
 from plumbline_analysis.detection.streams import Judgement
-from plumbline_analysis.models import Anomaly
+from plumbline_analysis.models import Anomaly, WatchedRequirement
 from plumbline_analysis.moments import moment
 from plumbline_analysis.objectives import measure, repository
 from plumbline_analysis.objectives.gather import SloWork, Work
 from plumbline_analysis.objectives.judge import Judged
+from plumbline_analysis.objectives.measure import Part
 from plumbline_analysis.points import late
 from plumbline_common.events import Event
 
@@ -110,20 +111,25 @@ async def _alarms(
 
 
 def _subject(work: Work, slo: SloWork) -> anomalies.Subject:
-    query = measure.subject(slo.plan.part)
     if slo.plan.indicator is not None:
         unit = slo.plan.indicator.unit
     elif slo.plan.part.is_ratio:
         unit = "1"
     else:
-        unit = "" if query.le is not None else slo.plan.matched[0].unit
+        unit = "" if measure.subject(slo.plan.part).le is not None else slo.plan.matched[0].unit
+    return subject(work.requirement, slo.plan.part, unit)
+
+
+def subject(requirement: WatchedRequirement, part: Part, unit: str) -> anomalies.Subject:
+    """What an anomaly of the indicator of a part of a requirement's SLO is about."""
+    query = measure.subject(part)
     return anomalies.Subject(
         metric=query.metric,
-        aggregation=measure.aggregation(slo.plan.part),
+        aggregation=measure.aggregation(part),
         unit=unit,
-        service=measure.service(slo.plan.part, work.requirement.service),
+        service=measure.service(part, requirement.service),
         attributes=query.attributes,
-        requirement_id=work.requirement.id,
-        requirement_revision=work.requirement.revision,
-        limit=measure.alarm_config(slo.plan.part).limit,
+        requirement_id=requirement.id,
+        requirement_revision=requirement.revision,
+        limit=measure.alarm_config(part).limit,
     )

@@ -16,6 +16,19 @@ HEARD_SECONDS = 1.0
 """After so long every process knows of a swap."""
 
 
+async def found(sessions: db.Sessions) -> Sequence[Index]:
+    """Which indexes there are. A database that is down is waited for: they say which models a process needs."""
+    while True:
+        try:
+            async with sessions() as session:
+                return await repository.every(session)
+        except Exception as error:
+            if not db.is_transient(error):
+                raise
+            log.warning("the start waits for the database: %s", error)
+            await asyncio.sleep(HEARD_SECONDS)
+
+
 class NoIndex(Unavailable):
     slug = "no-index"
     title = "There is no index yet, or this process cannot write it"

@@ -1,0 +1,1 @@
+"""Backfills: the stored history of signals judged by their present detectors, and kept."""
