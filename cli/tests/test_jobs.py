@@ -38,6 +38,12 @@ def frame(revision: int, **members: Any) -> str:
     return f"id: {revision}\nevent: {job['state']}\ndata: {json.dumps(job)}\n\n"
 
 
+SIGNAL: dict[str, Any] = {
+    "id": JOB["signal_id"], "service": "checkout", "metric": "http.server.request.duration", "unit": "s",
+    "kind": "histogram", "attributes": {"http.route": "/pay"},
+}  # fmt: skip
+
+
 @pytest.fixture
 def asked() -> list[Any]:
     """The bodies of POSTs, the queries of lists and the ids that streams resume from, in their order."""
@@ -77,6 +83,10 @@ def api(asked: list[Any], ends: dict[str, Any]) -> Starlette:
         asked.append(await request.json())
         return JSONResponse(JOB, 202)
 
+    async def signals(request: Request) -> Response:
+        asked.append(dict(request.query_params))
+        return JSONResponse({"items": [SIGNAL], "total": 2})
+
     one = f"{PATH}/{JOB['id']}"
     return Starlette(
         routes=[
@@ -84,6 +94,7 @@ def api(asked: list[Any], ends: dict[str, Any]) -> Starlette:
             Route(one, read),
             Route(f"{one}/cancel", cancel, methods=["POST"]),
             Route(f"{one}/events", events),
+            Route("/api/v1/signals", signals),
             Route(f"/api/v1/signals/{JOB['signal_id']}/backtests", backtest, methods=["POST"]),
         ]
     )
@@ -115,6 +126,15 @@ def test_a_job_that_fails_is_told_with_its_reason(shell: Any, ends: dict[str, An
     result = shell("jobs", "watch", JOB["id"])
     assert result.exit_code == 1
     assert "failed: There is no such thing: no signal 7" in result.stderr
+
+
+def test_signals_are_listed_with_the_ids_that_backtests_take(shell: Any, asked: list[Any]) -> None:
+    result = shell("signals", "list", "--service", "checkout", "--limit", "1")
+    assert result.exit_code == 0, result.output
+    for said in ("checkout", "http.server.request", "histogram", "http.route=/pay", "1 of 2"):
+        assert said in result.stdout
+    assert asked == [{"skip": "0", "limit": "1", "service": "checkout"}]
+    assert json.loads(shell("signals", "list", "-o", "json").stdout)["items"] == [SIGNAL]
 
 
 def test_detectors_are_tried_side_by_side(shell: Any, asked: list[Any]) -> None:

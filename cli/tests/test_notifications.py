@@ -16,6 +16,13 @@ TARGET = {
 }  # fmt: skip
 
 
+SILENCE = {
+    "id": "0199a0b0-0000-7000-8000-000000000011", "state": "active", "comment": "we move", "created_by": "alice",
+    "matchers": {"service": "shop", "team": None, "requirement_id": None, "severity": "warning"},
+    "starts_at": "2026-11-01T11:00:00Z", "ends_at": "2026-11-01T13:00:00.5Z",
+}  # fmt: skip
+
+
 @pytest.fixture
 def asked() -> list[Any]:
     """The bodies of POSTs."""
@@ -45,12 +52,22 @@ def api(asked: list[Any], came: dict[str, Any]) -> Starlette:
         asked.append(await request.json())
         return JSONResponse(asked[-1] | {"id": ID}, 201)
 
+    async def silences(request: Request) -> Response:
+        asked.append(dict(request.query_params))
+        return JSONResponse({"items": [SILENCE], "total": 1})
+
+    async def end(request: Request) -> Response:
+        asked.append(request.path_params["id"])
+        return Response(status_code=204)
+
     return Starlette(
         routes=[
             Route(PATH, page),
             Route(f"{PATH}/{ID}/deliveries", deliveries),
             Route(f"{PATH}/{ID}/test", test, methods=["POST"]),
             Route("/api/v1/silences", silence, methods=["POST"]),
+            Route("/api/v1/silences", silences),
+            Route("/api/v1/silences/{id}", end, methods=["DELETE"]),
         ]
     )
 
@@ -82,3 +99,13 @@ def test_a_silence_holds_for_a_while(shell: Any, asked: list[Any]) -> None:
     assert result.stdout.startswith("✓ silenced until ")
     wrong = shell("notifications", "silence", "we move", "--service", "shop", "--for", "soon")
     assert "not a duration such as 30m" in wrong.stderr
+
+
+def test_silences_are_listed_and_ended(shell: Any, asked: list[Any]) -> None:
+    result = shell("notifications", "silences", "--state", "active")
+    assert result.exit_code == 0, result.output
+    for said in ("active", "2026-11-01T13:00:00Z", "service=shop", "we move", "alice", "1 of 1"):
+        assert said in result.stdout
+    assert "team" not in result.stdout
+    assert shell("notifications", "unsilence", SILENCE["id"]).stdout == f"✓ ended: {SILENCE['id']}\n"
+    assert asked == [{"skip": "0", "limit": "50", "state": "active"}, SILENCE["id"]]

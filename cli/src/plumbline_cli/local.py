@@ -17,6 +17,7 @@ from rich.table import Table
 
 from plumbline_cli import demo as journey
 from plumbline_cli.client import Refused
+from plumbline_cli.shell import fail
 from plumbline_stack.config import StackConfig
 from plumbline_stack.doctor import examine
 from plumbline_stack.keys import Issuer
@@ -150,7 +151,7 @@ def _run(config: StackConfig, work: Callable[[Stack], Awaitable[None]], progress
         raise typer.Exit(3) from None
     except (StackError, IncompleteCheckout, OSError) as error:
         progress.close()
-        console.print(f"[bold red]✗ the stack did not come up:[/] {escape(str(error))}")
+        console.print(f"[bold red]✗ the stack did not come up:[/] {escape(str(error))}", soft_wrap=True)
         raise typer.Exit(1) from None
     finally:
         progress.close()
@@ -218,7 +219,10 @@ def _print_lines(console: Console, name: str, lines: Iterable[str]) -> None:
 
 
 def gateway_url(folder: Path) -> str:
-    return str(_state(folder, Console(stderr=True)).urls["gateway"])
+    state = read_state(place(folder))
+    if state is None or not state.running:
+        fail(f"no stack runs in {folder}: start one with plumbline up, or name a gateway with --url and --token")
+    return str(state.urls["gateway"])
 
 
 def token(folder: Path, roles: Sequence[str], teams: Sequence[str], subject: str) -> str:

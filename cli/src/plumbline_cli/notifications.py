@@ -4,6 +4,7 @@ import re
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Annotated, Any
+from urllib.parse import quote
 from uuid import uuid4
 
 import typer
@@ -29,6 +30,12 @@ class Severity(StrEnum):
     INFO = "info"
     WARNING = "warning"
     CRITICAL = "critical"
+
+
+class SilenceState(StrEnum):
+    PENDING = "pending"
+    ACTIVE = "active"
+    EXPIRED = "expired"
 
 
 @app.command("list", epilog=shell.EXIT_CODES)
@@ -108,6 +115,39 @@ def silence(
     said = f"✓ silenced until {shell.moment(made['ends_at'])} ({made['id']})"
     console.print(shell.text(said), soft_wrap=True)
     return None
+
+
+@app.command(epilog=shell.EXIT_CODES)
+@calling("viewer")
+def silences(
+    caller: Caller,
+    state: Annotated[SilenceState | None, typer.Option()] = None,
+    skip: shell.Skip = 0,
+    limit: shell.Limit = 50,
+    all: shell.All = False,
+    output: shell.Format = "table",
+) -> None:
+    """List silences: what nobody is told of, how long, and who said so."""
+    page = shell.pages(caller, SILENCES, skip, limit, all, state=state)
+    if output != "table":
+        return shell.write(page, output)
+    table = Table(caption=f"{len(page['items'])} of {page['total']}")
+    for column in ("state", "until", "what", "why", "by", "id"):
+        table.add_column(column, no_wrap=column in ("state", "until"), overflow="fold")
+    for item in page["items"]:
+        what = " ".join(f"{name}={value}" for name, value in item["matchers"].items() if value is not None)
+        said = (item["state"], shell.moment(item["ends_at"]), what, item["comment"], item["created_by"], item["id"])
+        table.add_row(*map(shell.text, said))
+    console.print(table)
+    return None
+
+
+@app.command(epilog=shell.EXIT_CODES)
+@calling("operator")
+def unsilence(caller: Caller, id: Annotated[str, typer.Argument(metavar="ID", help="As silences prints it")]) -> None:
+    """End a silence now. What goes on is told."""
+    caller.ask(lambda gateway: gateway.send("DELETE", f"{SILENCES}/{quote(id, safe='')}"))
+    console.print(shell.text(f"✓ ended: {id}"), soft_wrap=True)
 
 
 def _duration(text: str) -> timedelta:

@@ -121,10 +121,12 @@ def telling() -> Iterator[None]:
         fail(str(error), code_of(error))
     except NoToken as error:
         fail(str(error), Code.REFUSED)
-    except httpx.InvalidURL as error:
+    except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
         fail(f"not a URL: {error}", Code.USAGE)
     except httpx.HTTPError as error:
-        fail(f"the gateway does not answer ({error or type(error).__name__}); is the stack up? plumbline status")
+        url = error.request.url
+        where, why = f"{url.scheme}://{url.netloc.decode()}", str(error) or type(error).__name__
+        fail(f"{where} does not answer ({why}); is it up? plumbline status tells of a local stack")
     except KeyboardInterrupt:
         raise typer.Exit(130) from None
 

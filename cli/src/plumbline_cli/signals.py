@@ -1,4 +1,4 @@
-"""`plumbline signals`: stored history judged again: detectors tried, scores filled in, a bar proposed."""
+"""`plumbline signals`: the series, and stored history judged again: detectors, scores filled in, a bar proposed."""
 
 from typing import Annotated, Any
 from urllib.parse import quote
@@ -21,11 +21,37 @@ NUMBERS = ("bar", "min_absolute", "min_relative", "limit", "onset_points", "calm
 WORDS = ("name", "direction")
 
 
+@app.command("list", epilog=shell.EXIT_CODES)
+@calling("viewer")
+def list_(
+    caller: Caller,
+    service: Annotated[str | None, typer.Option(help="service.name")] = None,
+    metric: Annotated[str | None, typer.Option(help="The metric's whole name")] = None,
+    skip: shell.Skip = 0,
+    limit: shell.Limit = 50,
+    all: shell.All = False,
+    output: shell.Format = "table",
+) -> None:
+    """List signals, those seen first most recently at the top. An indicator is what an SLO makes of others."""
+    page = shell.pages(caller, PATH, skip, limit, all, service=service, metric=metric)
+    if output != "table":
+        return shell.write(page, output)
+    table = Table(caption=f"{len(page['items'])} of {page['total']}")
+    for column in ("service", "metric", "unit", "kind", "attributes", "id"):
+        table.add_column(column, overflow="fold")
+    for item in page["items"]:
+        attributes = " ".join(f"{name}={value}" for name, value in item["attributes"].items())
+        said = (item["service"] or "", item["metric"], item["unit"], item["kind"], attributes, item["id"])
+        table.add_row(*map(shell.text, said))
+    console.print(table)
+    return None
+
+
 @app.command(epilog=shell.EXIT_CODES)
 @calling("operator")
 def backtest(
     caller: Caller,
-    signal: Annotated[str, typer.Argument(metavar="SIGNAL", help="The signal's id")],
+    signal: Annotated[str, typer.Argument(metavar="SIGNAL", help="The signal's id, as list prints it")],
     detector: Annotated[
         list[str] | None,
         typer.Option(

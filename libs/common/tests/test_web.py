@@ -198,6 +198,30 @@ def test_a_route_without_an_authorization_decision_stops_the_start(settings: Any
         web.create_app("requirements", settings, routers=[open_router])
 
 
+def test_the_first_sentence_on_an_operation_is_its_summary(settings: Any) -> None:
+    router = APIRouter(dependencies=[Depends(auth.public)])
+
+    @router.get("/both")
+    async def both() -> None:
+        """Version 1.0 and
+        2.0. 400 means no.
+
+        It ends here."""
+
+    @router.get("/one")
+    async def one() -> None:
+        """One thing."""
+
+    @router.get("/none")
+    async def none() -> None: ...
+
+    paths = web.create_app("requirements", settings, routers=[router]).openapi()["paths"]
+    said = {path: (paths[path]["get"]["summary"], paths[path]["get"].get("description")) for path in paths}
+    assert said["/both"] == ("Version 1.0 and 2.0", "400 means no.\n\nIt ends here.")
+    assert said["/one"] == ("One thing", None)
+    assert said["/none"] == ("None", None)
+
+
 async def test_each_route_tells_its_roles(app: Any) -> None:
     found = openapi.routes(app)
     assert found[("POST", "/things")] == ("viewer",)

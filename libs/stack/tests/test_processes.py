@@ -1,4 +1,5 @@
 import asyncio
+import json
 import signal
 import sys
 from pathlib import Path
@@ -18,6 +19,16 @@ async def test_output_goes_to_the_log(tmp_path: Path) -> None:
     log = tmp_path / "log"
     assert await processes.run(python("import sys; print('out'); sys.exit('err')"), log, 20) == 1
     assert sorted(processes.tail(log).splitlines()) == ["err", "out"]
+
+
+def test_the_end_of_a_log_is_told_in_words(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    traceback = "Traceback (most recent call last):\n  File …\nTooSlow: try again\n"
+    records = [
+        {"level": "error", "logger": "uvicorn.error", "message": said} for said in (traceback, "it ends\nhere")
+    ]
+    log.write_text("x" * 100_000 + "\n" + "\n".join(map(json.dumps, records)) + '\nFATAL: no space\n{"level": 1}\n')
+    assert processes.tail(log) == 'error: TooSlow: try again\nerror: it ends\nFATAL: no space\n{"level": 1}'
 
 
 async def test_a_process_that_ends_is_not_ready(tmp_path: Path) -> None:

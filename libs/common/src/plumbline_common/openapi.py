@@ -1,5 +1,6 @@
 """The OpenAPI document: the bearer token, and problem+json as the answer of everything that fails."""
 
+import re
 from typing import Any
 
 from fastapi import FastAPI
@@ -7,6 +8,12 @@ from fastapi.openapi.utils import get_openapi
 from fastapi.routing import APIRoute, iter_route_contexts
 
 from plumbline_common.problems import MEDIA_TYPE, Problem
+
+_DESCRIPTION = """\
+An operation takes a bearer token; `x-plumbline-roles` names the roles, of which one is needed. Lists take `skip` and
+`limit` and answer `{items, total}`. What fails answers `application/problem+json` (RFC 9457) with a stable `type`,
+the member at fault as a JSON pointer, and the `trace_id`."""
+_SENTENCE = re.compile(r"(.+?)\.(?:\s+(?=[A-Z0-9`])|\s*\Z)(.*)", re.S)
 
 
 def roles_of(dependant: Any) -> tuple[str, ...] | None:
@@ -45,7 +52,7 @@ def install(app: FastAPI) -> None:
 
 
 def _document(app: FastAPI) -> dict[str, Any]:
-    document = get_openapi(title=app.title, version=app.version, routes=app.routes)
+    document = get_openapi(title=app.title, version=app.version, description=_DESCRIPTION, routes=app.routes)
     components = document.setdefault("components", {})
     schemas = components.setdefault("schemas", {})
     schemas.pop("HTTPValidationError", None)
@@ -63,6 +70,7 @@ def _document(app: FastAPI) -> dict[str, Any]:
     decisions = routes(app)
     for path, operations in document.get("paths", {}).items():
         for method, operation in operations.items():
+            _summarize(operation)
             operation["responses"].pop("422", None)
             operation["responses"]["default"] = {"$ref": "#/components/responses/Problem"}
             roles = decisions.get((method.upper(), path)) or ()
@@ -70,3 +78,13 @@ def _document(app: FastAPI) -> dict[str, Any]:
                 operation["security"] = [{"bearer": []}]
                 operation["x-plumbline-roles"] = sorted(roles)
     return document
+
+
+def _summarize(operation: dict[str, Any]) -> None:
+    """The first sentence of what an operation says of itself is its summary, the rest its description."""
+    if found := _SENTENCE.fullmatch(operation.get("description", "")):
+        first, rest = found.groups()
+        operation["summary"] = " ".join(first.split())
+        del operation["description"]
+        if rest:
+            operation["description"] = rest

@@ -70,7 +70,7 @@ class Child:
             await self._launch()
         except NotReady as error:
             self._report(self.spec.name, "failed", str(error))
-            raise NotReady(f"{self.spec.name}: {error}\n{processes.tail(self.log)}".rstrip()) from None
+            raise NotReady(f"{self.spec.name}: {error}\n{processes.tail(self.log)}\nall of it: {self.log}") from None
         self._report(self.spec.name, "ready", f"{time.monotonic() - began:.1f} s")
         self._watch = asyncio.create_task(self._keep_alive(), name=f"watch {self.spec.name}")
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import json
 import os
 import signal
 import sys
@@ -13,6 +14,7 @@ from pathlib import Path
 from plumbline_stack.accounts import Account
 
 _LAUNCH = Path(__file__).with_name("launch.py")
+_TAIL_BYTES = 65_536
 _POLL_SECONDS = 0.05
 
 
@@ -104,6 +106,18 @@ async def until_ready(process: Process, ready: Callable[[], Awaitable[bool]], de
 def tail(log: Path, lines: int = 8) -> str:
     """The last lines of a log, for a message about what went wrong."""
     with contextlib.suppress(OSError), log.open("rb") as file:
-        file.seek(max(0, log.stat().st_size - 8192))
-        return "\n".join(file.read().decode(errors="replace").splitlines()[-lines:])
+        cut = max(0, log.stat().st_size - _TAIL_BYTES)
+        file.seek(cut)
+        whole = file.read().decode(errors="replace").splitlines()[bool(cut) :]
+        return "\n".join(map(_told, whole[-lines:]))
     return ""
+
+
+def _told(line: str) -> str:
+    """Level and message of a JSON line, of a traceback what was raised; another line as it stands."""
+    try:
+        record = json.loads(line)
+        said = str(record["message"]).strip().splitlines()
+        return f"{record['level']}: {said[-1] if said[0].startswith('Traceback') else said[0]}"
+    except (ValueError, TypeError, LookupError):
+        return line

@@ -184,6 +184,15 @@ async def test_the_process_computes_what_the_encoder_computes(in_process: Embedd
     np.testing.assert_array_equal(await in_process.embed(texts), encoder.encode(texts))
 
 
+async def test_loading_the_model_may_take_longer_than_a_text(
+    model_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(embedder_module, "_TIMEOUT_SECONDS", 0.001)
+    async with embedder_module.in_processes(model_cache, processes=1) as embedder:
+        with pytest.raises(embedder_module.TooSlow):
+            await embedder.embed(["payments slow"])
+
+
 async def test_of_several_processes_one_is_for_queries(model_cache: Path, in_process: Embedder) -> None:
     before = set(multiprocessing.active_children())
     async with embedder_module.in_processes(model_cache, processes=2, batch=32) as embedder:

@@ -64,11 +64,11 @@ async def page(
     openapi_extra={"requestBody": {"content": {web.LINES: {"schema": {"type": "string"}}}, "required": True}},
 )
 async def bulk_lines(actor: Editor, request: Request) -> StreamingResponse:
-    """Any number of documents, a JSON object a line: `{"op": "put", "kind": "runbook", "external_id": "…",
-    "content": {…}}` or `{"op": "delete", "kind": …, "external_id": …}`; a result line for each as they are done.
+    """Any number of documents, a JSON object a line, with a result line for each as they are done.
 
-    The results begin when the whole body has come; a last line has their sums. What is there as it is given is not
-    touched, so the same request may be sent again.
+    A line is `{"op": "put", "kind": "runbook", "external_id": "…", "content": {…}}` or
+    `{"op": "delete", "kind": …, "external_id": …}`. The results begin when the whole body has come; a last line has
+    their sums. What is there as it is given is not touched, so the same request may be sent again.
     """
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != web.LINES:
         raise UnsupportedMedia(f"send {web.LINES}")

@@ -31,6 +31,8 @@ CHARACTERS = 2_000
 DOCUMENTS_WAITING = 500
 """Texts, some seconds of work."""
 _TIMEOUT_SECONDS = 30.0
+_LOADING_SECONDS = 300.0
+"""The first text of a process waits for the model, which may have to be built, and for whoever else computes."""
 
 
 class Urgency(IntEnum):
@@ -204,9 +206,11 @@ async def in_processes(
     wants it.
     """
     async with contextlib.AsyncExitStack() as stack:
+        pools: list[offload.ProcessPool] = []
 
         async def encoding(processes: int, initializer: Callable[[], None]) -> Encode:
             pool = await stack.enter_async_context(offload.ProcessPool(processes, initializer=initializer))
+            pools.append(pool)
 
             async def encode(texts: list[str]) -> Vectors:
                 try:
@@ -229,6 +233,5 @@ async def in_processes(
                 remembered=remembered,
             )
         )
-        for urgency in (Urgency.QUERY, Urgency.DOCUMENT):
-            await embedder.embed([f"warm {urgency}"], urgency=urgency)
+        await asyncio.gather(*(pool.run_within(_LOADING_SECONDS, encoder.encode, ["warm"]) for pool in pools))
         yield embedder
