@@ -7,6 +7,7 @@ in between (DNS rebinding) opens nothing.
 import asyncio
 import contextlib
 import ipaddress
+import re
 import socket
 from collections.abc import Sequence
 from typing import Any
@@ -19,6 +20,8 @@ _Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 # Where clouds hand out credentials, beside the link-local addresses: AWS over IPv6, Alibaba, Azure, Oracle.
 _METADATA = frozenset(map(ipaddress.ip_address, ("fd00:ec2::254", "100.100.100.200", "168.63.129.16", "192.0.0.192")))
+# The last part of a name is not a number alone: 300.0.0.1 is a mistaken address.
+_NAME = re.compile(r"(\*\.)?([a-z0-9_-]{1,63}\.)*[a-z0-9_-]*[a-z][a-z0-9_-]*")
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 
 
@@ -84,6 +87,16 @@ class Targets:
         labels = host.lower().rstrip(".").split(".")
         below = {f"*.{'.'.join(labels[place:])}" for place in range(1, len(labels))}
         return ".".join(labels) in self._names or not below.isdisjoint(self._names)
+
+
+def check_allowed(allowed: Sequence[str]) -> Sequence[str]:
+    """Raise `ValueError` where one of them is no name, address or network."""
+    for each in allowed:
+        if _network(each) is None and not _NAME.fullmatch(each.lower()):
+            raise ValueError(
+                f"{each!r} is no name such as *.example.org, no address and no network such as 10.0.0.0/8"
+            )
+    return allowed
 
 
 def _network(text: str) -> _Network | None:
