@@ -1,7 +1,6 @@
 """The signature of Standard Webhooks 1.0.0, symmetric: https://github.com/standard-webhooks/standard-webhooks"""
 
 import base64
-import binascii
 import hashlib
 import hmac
 
@@ -13,14 +12,17 @@ PREFIX = "whsec_"
 def key_of(secret: str) -> bytes:
     """`whsec_` and base64 of the key, as the specification has it; any other text is the key itself.
 
-    Raises `NoSecret` where what follows the prefix is no base64.
+    Raises `NoSecret` where what follows the prefix is no base64 of anything.
     """
     if not secret.startswith(PREFIX):
         return secret.encode()
     try:
-        return base64.b64decode(secret.removeprefix(PREFIX), validate=True)
-    except binascii.Error:
+        key = base64.b64decode(secret.removeprefix(PREFIX), validate=True)
+    except ValueError:
         raise NoSecret(f"what follows {PREFIX} in the secret is no base64") from None
+    if not key:
+        raise NoSecret(f"nothing follows {PREFIX} in the secret")
+    return key
 
 
 def sign(key: bytes, id: str, timestamp: int, body: bytes) -> str:
