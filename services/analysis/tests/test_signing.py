@@ -34,5 +34,8 @@ def test_the_signature_of_github_is_that_of_its_documentation() -> None:
 def test_a_key_may_be_plain_text_and_a_broken_one_is_told() -> None:
     assert signing.key_of("secret") == b"secret"
     assert signing.key_of("whsec_" + base64.b64encode(b"secret").decode()) == b"secret"
-    with pytest.raises(NoSecret, match="is no base64"):
-        signing.key_of("whsec_?")
+    for broken in ("whsec_?", "whsec_ä"):
+        with pytest.raises(NoSecret, match="is no base64"):
+            signing.key_of(broken)
+    with pytest.raises(NoSecret, match="nothing follows whsec_"):
+        signing.key_of("whsec_")

@@ -129,12 +129,19 @@ def _is_forbidden(address: IpAddress) -> bool:
     )
 
 
-class CheckedTransport(httpx.AsyncBaseTransport):
-    """Connects to addresses that were checked; the Host header and the name that TLS verifies stay the URL's."""
+_KEEP_NONE = httpx.Limits(max_connections=100, max_keepalive_connections=0)
 
-    def __init__(self, targets: Targets, **options: Any) -> None:
+
+class CheckedTransport(httpx.AsyncBaseTransport):
+    """Connects to addresses that were checked; the Host header and the name that TLS verifies stay the URL's.
+
+    Connections are known by their address alone, so none is kept: one whose certificate was verified for another name
+    of the same address would be used. Who asks one name only may give `limits` that keep some.
+    """
+
+    def __init__(self, targets: Targets, limits: httpx.Limits = _KEEP_NONE, **options: Any) -> None:
         self._targets = targets
-        self._inner = httpx.AsyncHTTPTransport(**options)
+        self._inner = httpx.AsyncHTTPTransport(limits=limits, **options)
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         host = request.url.host

@@ -5,7 +5,6 @@ https://docs.github.com/en/webhooks/using-webhooks/validating-webhook-deliveries
 """
 
 import base64
-import binascii
 import hashlib
 import hmac
 
@@ -19,14 +18,17 @@ _MOST = 10
 def key_of(secret: str) -> bytes:
     """`whsec_` and base64 of the key, as the specification has it; any other text is the key itself.
 
-    Raises `NoSecret` where what follows the prefix is no base64.
+    Raises `NoSecret` where what follows the prefix is no base64 of anything.
     """
     if not secret.startswith(PREFIX):
         return secret.encode()
     try:
-        return base64.b64decode(secret.removeprefix(PREFIX), validate=True)
-    except binascii.Error:
+        key = base64.b64decode(secret.removeprefix(PREFIX), validate=True)
+    except ValueError:
         raise NoSecret(f"what follows {PREFIX} in the secret is no base64") from None
+    if not key:
+        raise NoSecret(f"nothing follows {PREFIX} in the secret")
+    return key
 
 
 def sign(key: bytes, id: str, timestamp: int | str, body: bytes) -> str:
