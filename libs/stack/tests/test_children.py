@@ -57,13 +57,17 @@ def python(code: str) -> Command:
 async def test_a_child_that_keeps_dying_is_tried_again_more_and_more_slowly(
     tmp_path: Path, guard: Guard, reports: Reports
 ) -> None:
-    codes = iter([FOREVER, "raise SystemExit(3)", "raise SystemExit(3)", FOREVER])
+    codes = [FOREVER, "raise SystemExit(3)", "raise SystemExit(3)", FOREVER]
+    begun: list[str] = []
 
-    async def printed() -> bool:
-        await asyncio.sleep(0.2)
-        return True
+    def next_code() -> Command:
+        begun.append(codes[len(begun)])
+        return python(begun[-1])
 
-    spec = ChildSpec("probe", lambda: python(next(codes)), printed)
+    async def lives() -> bool:
+        return begun[-1] is FOREVER
+
+    spec = ChildSpec("probe", next_code, lives)
     child = child_of(spec, tmp_path, guard, reports)
     await child.start()
     assert child.state.pid is not None
