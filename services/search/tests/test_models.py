@@ -15,7 +15,8 @@ async def test_a_change_of_state_alone_touches_no_index_of_vectors(put: Put, eng
     """A heap-only tuple update of the passages: the HNSW index is not written."""
     await put(document(state="active"))
     counted = text(
-        "SELECT n_tup_upd, n_tup_hot_upd FROM pg_stat_xact_user_tables WHERE relname = 'search_passages_0'"
+        "SELECT n_tup_upd, n_tup_hot_upd FROM pg_stat_xact_user_tables"
+        " WHERE schemaname = current_schema() AND relname = 'search_passages_0'"
     )
     async with engine.connect() as connection:
         before = (await connection.execute(counted)).one()
