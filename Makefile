@@ -10,12 +10,14 @@ BUILD_FLAGS ?=
 NEVER_INSTALLED = sentence-transformers torch transformers huggingface-hub
 LABELS = --build-arg VERSION=$(VERSION) --build-arg REVISION=$(shell git rev-parse HEAD)
 # Each suite is a process with servers of its own, two at a time, the longest first: much of their time is waiting.
-SUITES := tests/e2e services/analysis services/requirements services/search cli libs/stack libs/common tests/benches tests/k8s
+SUITES := tests/e2e services/analysis services/requirements services/search cli libs/stack libs/common tests/benches \
+  tests/k8s tests/supply_chain
 export UV_PYTHON_DOWNLOADS = never
 export UV_COMPILE_BYTECODE = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up check test k8s-check strictdoc e2e chaos bench specs migrate format images hadolint sbom secrets containers containers-run
+.PHONY: help demo up check secret-scan licences audit test k8s-check strictdoc e2e chaos bench specs migrate format images \
+  hadolint sbom secrets containers containers-run
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## (.*)/\1\t\2/' | \
@@ -36,12 +38,27 @@ demo: .venv/.synced ## bring the suite up and show the main job on live telemetr
 up: .venv/.synced ## the same stack in the foreground; Ctrl-C stops it
 	@$(RUN)plumbline up
 
-check: .venv/.synced ## ruff, mypy --strict, import-linter, drift of the generated API documents
+check: .venv/.synced ## ruff, mypy --strict, import-linter, drift of the generated documents, a scan for secrets
 	$(RUN)ruff check .
 	$(RUN)ruff format --check .
 	$(RUN)mypy libs/*/src cli/src services/*/src
 	$(RUN)lint-imports --no-cache
 	$(RUN)python -m plumbline_common.specs --check
+	$(RUN)python .ci/scan_secrets.py
+
+secret-scan: .venv/.synced ## the scan for secrets alone; ACCEPT=1 tells that what it finds is no secret
+	$(RUN)python .ci/scan_secrets.py $(if $(ACCEPT),--accept)
+
+# What the lock says, by hash; our own packages are no one's.
+EXPORT = $(UV) export --frozen --quiet --all-packages --no-emit-workspace --no-annotate --no-header
+
+licences: .venv/.synced ## the licences of all that is shipped are on the list of .ci/licences.py
+	@$(EXPORT) --no-default-groups --output-file .venv/shipped.txt
+	$(RUN)python .ci/licences.py .venv/shipped.txt
+
+audit: .venv/.synced ## known weaknesses of all that is locked, by pip-audit, which asks PyPI
+	@$(EXPORT) --all-groups --output-file .venv/locked.txt
+	$(UV) tool run --quiet --from pip-audit==2.10.1 pip-audit --strict --disable-pip --require-hashes --requirement .venv/locked.txt
 
 test: .venv/.synced ## the tests that end within minutes, on real PostgreSQL, NATS and Envoy; coverage is printed
 	@rm -f .coverage*
@@ -70,7 +87,7 @@ chaos: .venv/.synced ## processes are killed and stores wiped while the suite wo
 bench: .venv/.synced ## the benches (NAME=crud, events, ingest, cardinality, analysis, jobs, watchdog, requirements, search, detection, streams, nab, vus, batch, logs), one JSON line a figure
 	@$(RUN)python benchmarks/run.py $(NAME)
 
-specs: .venv/.synced ## write openapi.json and asyncapi.json of each service and of the gateway
+specs: .venv/.synced ## write openapi.json and asyncapi.json of each service and of the gateway, and docs/configuration.md
 	$(RUN)python -m plumbline_common.specs
 
 migrate: .venv/.synced ## bring the schemas to the newest (PLUMBLINE_<NAME>_OWNER_DATABASE_URL of each)

@@ -128,15 +128,6 @@ def test_a_job_that_fails_is_told_with_its_reason(shell: Any, ends: dict[str, An
     assert "failed: There is no such thing: no signal 7" in result.stderr
 
 
-def test_signals_are_listed_with_the_ids_that_backtests_take(shell: Any, asked: list[Any]) -> None:
-    result = shell("signals", "list", "--service", "checkout", "--limit", "1")
-    assert result.exit_code == 0, result.output
-    for said in ("checkout", "http.server.request", "histogram", "http.route=/pay", "1 of 2"):
-        assert said in result.stdout
-    assert asked == [{"skip": "0", "limit": "1", "service": "checkout"}]
-    assert json.loads(shell("signals", "list", "-o", "json").stdout)["items"] == [SIGNAL]
-
-
 def test_detectors_are_tried_side_by_side(shell: Any, asked: list[Any]) -> None:
     result = shell(
         "signals", "backtest", JOB["signal_id"], "--detector", "name=strict,bar=0.8,direction=up",

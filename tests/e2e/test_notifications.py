@@ -63,6 +63,9 @@ async def test_a_verdict_reaches_a_webhook_signed(caller: Any, until: Any) -> No
         (alert,) = message.json["data"]["alerts"]
         assert (alert["event"], alert["status"]) == ("verdict.changed", "firing")
         assert alert["summary"].startswith(f"{made['key']} is VIOLATED: ")
+        # The link opens, at the gateway.
+        assert alert["url"].startswith(str(olga.base_url))
+        assert (await olga.get(alert["url"])).status_code == 200
         signed = f"{message.headers['webhook-id']}.{message.headers['webhook-timestamp']}.".encode() + message.body
         expected = base64.b64encode(hmac.digest(b"hook-of-e2e", signed, "sha256")).decode()
         assert message.headers["webhook-signature"] == f"v1,{expected}"

@@ -59,6 +59,12 @@ def traffic(manifests: Manifests, name: str = "reads") -> Any:
     return manifests.one("BackendTrafficPolicy", name)["spec"]
 
 
+def patch(manifests: Manifests, end: str) -> Any:
+    patches = manifests.one("EnvoyPatchPolicy", "edge")["spec"]["jsonPatches"]
+    operations = [each["operation"] for each in patches]
+    return next(o["value"] for o in operations if end in o.get("path", o.get("jsonPath")))
+
+
 STRAY = {
     "apiVersion": "networking.k8s.io/v1",
     "kind": "NetworkPolicy",
@@ -252,6 +258,11 @@ BROKEN: list[tuple[Any, Callable[[Manifests], Any], str]] = [
         "less than or equal to 5",
     ),
     (
+        settings.values_are_taken,
+        lambda m: container(m, "analysis")["volumeMounts"].pop(),
+        "Deployment analysis: 1 validation error for Settings secrets_folder",
+    ),
+    (
         settings.streams_have_their_replicas,
         lambda m: m.one("StatefulSet", "nats")["spec"].update(replicas=1),
         "on 1 NATS",
@@ -310,7 +321,7 @@ BROKEN: list[tuple[Any, Callable[[Manifests], Any], str]] = [
     ),
     (
         gateway.gateways_agree,
-        lambda m: m.one("SecurityPolicy", "documents")["spec"]["targetRefs"][0].update(name="search-reads"),
+        lambda m: m.one("SecurityPolicy", "open")["spec"]["targetRefs"][0].update(name="search-reads"),
         "GET /api/v1/search: token is True in envoy.yaml, False",
     ),
     (
@@ -322,10 +333,43 @@ BROKEN: list[tuple[Any, Callable[[Manifests], Any], str]] = [
     ),
     (
         gateway.gateways_agree,
-        lambda m: m.one("EnvoyPatchPolicy", "replies")["spec"]["jsonPatches"][0]["operation"]["value"][
-            "mappers"
-        ].pop(),
+        lambda m: m.one("EnvoyPatchPolicy", "edge")["spec"]["jsonPatches"][0]["operation"]["value"]["mappers"].pop(),
         "own answers",
+    ),
+    (
+        gateway.gateways_agree,
+        lambda m: patch(m, "jwt_authn")["typed_config"]["rate_limits"][0]["actions"].pop(),
+        "POST /v1/metrics: address_per_second is None in envoy.yaml, 200",
+    ),
+    (
+        gateway.gateways_agree,
+        lambda m: patch(m, "router")["typed_config"]["descriptors"][0]["token_bucket"].update(max_tokens=1),
+        "limit of one subject",
+    ),
+    (
+        gateway.gateways_agree,
+        lambda m: traffic(m, "deliveries").pop("requestBuffer"),
+        "deliveries: body is 262144 in envoy.yaml, None",
+    ),
+    (
+        gateway.gateways_agree,
+        lambda m: m.one("SecurityPolicy", "open")["spec"]["targetRefs"].pop(),
+        "deliveries: token is False in envoy.yaml, True",
+    ),
+    (
+        gateway.gateways_agree,
+        lambda m: m.one("ClientTrafficPolicy", "plumbline")["spec"]["headers"]["lateResponseHeaders"]["set"].pop(),
+        "headers of answers without patches",
+    ),
+    (
+        gateway.gateways_agree,
+        lambda m: patch(m, "early_header_mutation")[0]["typed_config"]["mutations"].pop(),
+        "headers that are not believed",
+    ),
+    (
+        gateway.gateways_agree,
+        lambda m: route(m)["filters"][0]["requestHeaderModifier"]["remove"].clear(),
+        "headers that services do not see",
     ),
     (
         gateway.documents_agree,

@@ -54,8 +54,9 @@ async def composed(folder: Path) -> AsyncIterator[Composed]:
         "ENVIRONMENT": "development",
         "STATS_INTERVAL": "2s",
         "METRIC_INTERVAL_MS": "2000",
-        "RATE_LIMIT_PER_SECOND": "2000",
-        "RATE_LIMIT_BURST": "4000",
+        # All calls come from one address, most with one subject.
+        **{f"{of}RATE_LIMIT_PER_SECOND": "2000" for of in ("", "SUBJECT_", "ADDRESS_")},
+        **{f"{of}RATE_LIMIT_BURST": "4000" for of in ("", "SUBJECT_", "ADDRESS_")},
     }
     try:
         await _compose(environment, "up", "--wait", "--no-build", "--wait-timeout", str(_START_SECONDS))

@@ -10,7 +10,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from plumbline_cli import shell
+from plumbline_cli import shell, watching
 from plumbline_cli.client import Gateway
 from plumbline_cli.shell import Caller, calling, console
 
@@ -57,14 +57,43 @@ def list_(
     page = shell.pages(caller, PATH, skip, limit, all, state=state, service=service, since=since, until=until)
     if output != "table":
         return shell.write(page, output)
+    console.print(_table(page))
+    return None
+
+
+@app.command(epilog=shell.EXIT_CODES)
+@calling("viewer")
+def watch(
+    caller: Caller,
+    state: Annotated[State | None, typer.Option()] = None,
+    service: Annotated[str | None, typer.Option(help="service.name")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=100, help="So many of the newest are looked at")] = 20,
+    every: watching.Every = 2,
+    output: watching.Format = "table",
+) -> None:
+    """Watch the newest incidents, until Ctrl-C."""
+    view = watching.View(
+        ask=lambda gateway: gateway.get(PATH, state=state, service=service, limit=limit),
+        picture=_table,
+        news=watching.Changes(),
+        line=_line,
+    )
+    watching.watch(caller, view, every, output)
+
+
+def _table(page: Mapping[str, Any]) -> Table:
     table = Table(caption=f"{len(page['items'])} of {page['total']}")
     for column in ("onset", "state", "severity", "what", "id"):
         table.add_column(column, no_wrap=column == "onset", overflow="fold")
     for item in page["items"]:
         said = (shell.text(item[name], _STYLES) for name in ("state", "severity", "title", "id"))
         table.add_row(shell.moment(item["onset"]), *said)
-    console.print(table)
-    return None
+    return table
+
+
+def _line(item: Mapping[str, Any]) -> Text:
+    said = (shell.moment(item["onset"]), item["state"], item["severity"], item["title"], item["id"])
+    return Text(" ").join(shell.text(each, _STYLES) for each in said)
 
 
 @app.command(epilog=shell.EXIT_CODES)

@@ -1,7 +1,6 @@
 """`plumbline notifications`: the webhooks that are told of what happens, and silences."""
 
-import re
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Annotated, Any
 from urllib.parse import quote
@@ -22,7 +21,6 @@ app = typer.Typer(
 
 PATH = "/api/v1/notification-targets"
 SILENCES = "/api/v1/silences"
-_UNITS = {"m": "minutes", "h": "hours", "d": "days"}
 _STYLES = {"disabled": "yellow"}
 
 
@@ -106,7 +104,7 @@ def silence(
     given = {"service": service, "team": of_team, "requirement_id": requirement, "severity": severity}
     body = {
         "matchers": {name: value for name, value in given.items() if value is not None},
-        "ends_at": (datetime.now(UTC) + _duration(for_)).isoformat(),
+        "ends_at": (datetime.now(UTC) + shell.duration(for_)).isoformat(),
         "comment": comment,
     }
     made: dict[str, Any] = caller.ask(lambda gateway: gateway.post(SILENCES, body, str(uuid4()))).json()
@@ -148,14 +146,6 @@ def unsilence(caller: Caller, id: Annotated[str, typer.Argument(metavar="ID", he
     """End a silence now. What goes on is told."""
     caller.ask(lambda gateway: gateway.send("DELETE", f"{SILENCES}/{quote(id, safe='')}"))
     console.print(shell.text(f"✓ ended: {id}"), soft_wrap=True)
-
-
-def _duration(text: str) -> timedelta:
-    """Raises `Told`."""
-    found = re.fullmatch(r"([1-9]\d{0,3})([mhd])", text)
-    if found is None:
-        raise Told(f"{text}: not a duration such as 30m, 2h or 1d", Code.USAGE)
-    return timedelta(**{_UNITS[found[2]]: int(found[1])})
 
 
 async def _counts(gateway: Gateway, targets: list[dict[str, Any]]) -> list[tuple[int, int]]:

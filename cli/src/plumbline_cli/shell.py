@@ -9,6 +9,7 @@ import os
 import re
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from enum import IntEnum
 from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn, TypeVar, get_type_hints
@@ -51,6 +52,7 @@ Skip = Annotated[int, typer.Option(min=0)]
 Limit = Annotated[int, typer.Option(min=1, max=100)]
 All = Annotated[bool, typer.Option("--all", help="All pages")]
 HERE = Path(".plumbline")
+_UNITS = {"m": "minutes", "h": "hours", "d": "days"}
 PAGE = 100
 """The longest page that the gateway gives."""
 
@@ -242,6 +244,14 @@ def text(value: Any, styles: Mapping[str, str] = {}) -> Text:
 
 def many(count: int, noun: str) -> str:
     return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
+def duration(said: str) -> timedelta:
+    """Raises `Told`."""
+    found = re.fullmatch(r"([1-9]\d{0,3})([mhd])", said)
+    if found is None:
+        raise Told(f"{said}: not a duration such as 30m, 2h or 1d", Code.USAGE)
+    return timedelta(**{_UNITS[found[2]]: int(found[1])})
 
 
 def moment(value: str) -> str:

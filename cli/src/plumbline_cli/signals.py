@@ -1,14 +1,19 @@
-"""`plumbline signals`: the series, and stored history judged again: detectors, scores filled in, a bar proposed."""
+"""`plumbline signals`: what is measured, as it goes, and stored history judged again: detectors, scores, a bar."""
 
+import asyncio
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 from urllib.parse import quote
 from uuid import uuid4
 
 import typer
-from rich.console import Console
+from rich.console import Console, Group
 from rich.table import Table
+from rich.text import Text
 
-from plumbline_cli import jobs, shell
+from plumbline_cli import draw, jobs, shell, watching
+from plumbline_cli.client import Gateway
 from plumbline_cli.shell import Caller, Code, calling, console, fail
 
 app = typer.Typer(help="Series and what watches them.", epilog=shell.EXIT_CODES, no_args_is_help=True)
@@ -19,6 +24,13 @@ SHOWN = 20
 WIDEST = 100
 NUMBERS = ("bar", "min_absolute", "min_relative", "limit", "onset_points", "calm_points")
 WORDS = ("name", "direction")
+AT_ONCE = 8
+"""Series that are asked for at the same time."""
+_NARROW = 24
+"""Places of a sparkline in a table."""
+_WIDE = 100
+Id = Annotated[str, typer.Argument(metavar="SIGNAL", help="The signal's id, as list prints it")]
+Last = Annotated[str, typer.Option("--last", metavar="DURATION", help="Up to now, such as 15m, 2h or 1d")]
 
 
 @app.command("list", epilog=shell.EXIT_CODES)
@@ -26,32 +38,154 @@ WORDS = ("name", "direction")
 def list_(
     caller: Caller,
     service: Annotated[str | None, typer.Option(help="service.name")] = None,
-    metric: Annotated[str | None, typer.Option(help="The metric's whole name")] = None,
+    metric: Annotated[str | None, typer.Option(help="OpenTelemetry's name of it")] = None,
+    last: Last = "1h",
     skip: shell.Skip = 0,
     limit: shell.Limit = 50,
     all: shell.All = False,
     output: shell.Format = "table",
 ) -> None:
-    """List signals, those seen first most recently at the top. An indicator is what an SLO makes of others."""
+    """List signals, the newest first, each with its latest values."""
+    span = shell.duration(last)
     page = shell.pages(caller, PATH, skip, limit, all, service=service, metric=metric)
     if output != "table":
         return shell.write(page, output)
+    series = caller.ask(lambda gateway: _several(gateway, page["items"], span))
     table = Table(caption=f"{len(page['items'])} of {page['total']}")
-    for column in ("service", "metric", "unit", "kind", "attributes", "id"):
-        table.add_column(column, overflow="fold")
-    for item in page["items"]:
-        attributes = " ".join(f"{name}={value}" for name, value in item["attributes"].items())
-        said = (item["service"] or "", item["metric"], item["unit"], item["kind"], attributes, item["id"])
-        table.add_row(*map(shell.text, said))
+    for column in ("service", "metric", f"last {last}", "now", "kind", "id"):
+        table.add_column(column, no_wrap=column.startswith("last"), overflow="fold")
+    for item, points in zip(page["items"], series, strict=True):
+        table.add_row(
+            shell.text(item["service"] or ""),
+            shell.text(_metric(item)),
+            draw.sparkline(points, _NARROW),
+            shell.text(_value(_latest(points).get("value"), item["unit"])),
+            shell.text(item["kind"]),
+            shell.text(item["id"]),
+        )
     console.print(table)
     return None
+
+
+@app.command(epilog=shell.EXIT_CODES)
+@calling("viewer")
+def show(caller: Caller, signal: Id, last: Last = "1h", output: shell.Format = "table") -> None:
+    """Show one signal: what it is, and how it went."""
+    span = shell.duration(last)
+    found = caller.ask(lambda gateway: _with_series(gateway, signal, span))
+    if output != "table":
+        return shell.write(found, output)
+    console.print(_picture(found, last))
+    return None
+
+
+@app.command(epilog=shell.EXIT_CODES)
+@calling("viewer")
+def watch(
+    caller: Caller, signal: Id, last: Last = "15m", every: watching.Every = 2, output: watching.Format = "table"
+) -> None:
+    """Watch a signal until Ctrl-C: as it went, or each new value in a line."""
+    span = shell.duration(last)
+    view = watching.View(
+        ask=lambda gateway: _with_series(gateway, signal, span),
+        picture=lambda found: _picture(found, last),
+        news=_NewPoints(),
+        line=_line,
+    )
+    watching.watch(caller, view, every, output)
+
+
+class _NewPoints:
+    """The news of a series: the slices that are over and were not told of."""
+
+    def __init__(self) -> None:
+        self._told: datetime | None = None
+
+    def __call__(self, found: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
+        series = found["series"]
+        # Its last slice may still go on.
+        over = datetime.fromisoformat(series["end"]) - timedelta(seconds=series["step_seconds"])
+        new = []
+        for point in series["points"]:
+            at = datetime.fromisoformat(point["time"])
+            if at <= over and (self._told is None or at > self._told):
+                new.append(point | {"unit": series["unit"]})
+                self._told = at
+        return new
+
+
+async def _with_series(gateway: Gateway, id: str, span: timedelta) -> dict[str, Any]:
+    """The signal, and `series` of it."""
+    signal: dict[str, Any] = await gateway.get(_path(id))
+    return signal | {"series": await _series(gateway, id, span)}
+
+
+async def _series(gateway: Gateway, id: str, span: timedelta, max_points: int | None = None) -> dict[str, Any]:
+    start = (datetime.now(UTC) - span).isoformat()
+    found: dict[str, Any] = await gateway.get(f"{_path(id)}/series", **{"from": start}, max_points=max_points)
+    return found
+
+
+async def _several(
+    gateway: Gateway, signals: Sequence[Mapping[str, Any]], span: timedelta
+) -> list[Sequence[Mapping[str, Any]]]:
+    """The points of each."""
+    turn = asyncio.Semaphore(AT_ONCE)
+
+    async def points(id: str) -> Sequence[Mapping[str, Any]]:
+        async with turn:
+            found: Sequence[Mapping[str, Any]] = (await _series(gateway, id, span, _NARROW))["points"]
+            return found
+
+    return await asyncio.gather(*(points(each["id"]) for each in signals))
+
+
+def _picture(found: Mapping[str, Any], last: str) -> Group:
+    series = found["series"]
+    values = [point["value"] for point in series["points"] if point["value"] is not None]
+    facts = [f"{series['aggregation']} of {series['step_seconds']:g} s, last {last}"]
+    if values:
+        facts += [f"{name} {_value(of(values), found['unit'])}" for name, of in (("min", min), ("max", max))]
+    lines = [
+        Text.assemble(shell.text(_metric(found)), (f" {shell.text(found['service'] or '')}", "bold")),
+        draw.sparkline(series["points"], min(_WIDE, console.width)),
+        shell.text(", ".join(facts)),
+    ]
+    if values:
+        lines.append(_line(_latest(series["points"]) | {"unit": found["unit"]}))
+    return Group(*lines)
+
+
+def _line(point: Mapping[str, Any]) -> Text:
+    """One value and, where a detector watches, its band and score."""
+    line = Text.assemble((shell.moment(point["time"]), "dim"), " ", _value(point["value"], point["unit"]))
+    if point.get("lower") is not None and point.get("upper") is not None:
+        line.append(f" in {point['lower']:.6g}…{point['upper']:.6g}")
+    if point.get("score") is not None:
+        line.append(f" score {point['score']:.2f}", style="bold red" if point["score"] >= 1 else "")
+    return line
+
+
+def _latest(points: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    return next((dict(point) for point in reversed(points) if point["value"] is not None), {})
+
+
+def _metric(signal: Mapping[str, Any]) -> str:
+    """Its metric, with the attributes of the point that tell it from others of the service."""
+    own = {name: value for name, value in signal["attributes"].items() if name not in signal["resource"]}
+    said = ", ".join(f"{name}={value}" for name, value in sorted(own.items()))
+    return f"{signal['metric']} {{{said}}}" if said else str(signal["metric"])
+
+
+def _value(value: float | None, unit: str) -> str:
+    return "–" if value is None else f"{value:.6g} {unit}".rstrip()
 
 
 @app.command(epilog=shell.EXIT_CODES)
 @calling("operator")
 def backtest(
     caller: Caller,
-    signal: Annotated[str, typer.Argument(metavar="SIGNAL", help="The signal's id, as list prints it")],
+    signal: Id,
     detector: Annotated[
         list[str] | None,
         typer.Option(

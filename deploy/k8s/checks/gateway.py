@@ -12,7 +12,13 @@ from typing import Any
 from checks.manifests import FOLDER, Manifests, Resource, documents
 
 GATEWAY = FOLDER.parent / "gateway"
-_EXAMPLES = ("RATE_LIMIT_PER_SECOND", "MAX_REQUEST_BYTES", "ROUTE_TIMEOUT", "JWT_AUDIENCE")
+_EXAMPLES = (
+    *(f"{of}RATE_LIMIT_{what}" for of in ("", "SUBJECT_", "ADDRESS_") for what in ("PER_SECOND", "BURST")),
+    *("TRUSTED_PROXIES", "MAX_REQUEST_BYTES", "MAX_HEADERS_KB", "ROUTE_TIMEOUT", "JWT_AUDIENCE"),
+    *("HEADERS_TIMEOUT", "REQUEST_TIMEOUT"),
+)
+REFUSALS = ("CONNECT", "TRACE", "Host")
+"""Routes of `envoy.yaml` that no HTTPRoute can stand for: docs/kubernetes.md tells what is answered there instead."""
 _ID = "01980000-0000-7000-8000-000000000000"
 _OTHERS = [
     ("GET", "/docs"),
@@ -24,6 +30,7 @@ _OTHERS = [
     ("POST", "/v1/traces"),
     ("POST", "/api/v1/write"),
     *[("GET", path) for path in ("/", "/healthz", "/readyz", "/metrics", "/api/v1", "/api/v1/none", "/v1/none")],
+    *[("GET", path) for path in ("/api/v1/requirementsx", "/api/v1/jobsx", "/docsx", "/api/v1/requirements;x")],
 ]
 
 
@@ -38,6 +45,8 @@ class Treatment:
     connections: int
     requests: int
     per_second: int
+    address_per_second: int | None
+    subject_per_second: int | None
     token: bool
     traced: bool
 
@@ -75,7 +84,7 @@ class Template:
         template = string.Template(text)
         values = dict.fromkeys(template.get_identifiers(), "1")
         values |= {"HEALTH_CHECKS": "[]", "JWKS_KIND": "local_jwks", "JWKS_SOURCE": "{}", "JWKS_TRANSPORT": "{}"}
-        values |= {name: re.search(rf"\b{name} (\S+)", text)[1] for name in _EXAMPLES}  # type: ignore[index]
+        values |= {name: re.search(rf"\b{name} ([^\s,]+)", text)[1] for name in _EXAMPLES}  # type: ignore[index]
         [self.config] = documents(template.substitute(values))
         [listener] = self.config["static_resources"]["listeners"]
         self.listener = listener
@@ -85,27 +94,20 @@ class Template:
         [self.host] = self.manager["route_config"]["virtual_hosts"]
         self.clusters = {cluster["name"]: cluster for cluster in self.config["static_resources"]["clusters"]}
 
-    def route(self, path: str) -> Resource | None:
+    def route(self, method: str, path: str) -> Resource | None:
         """The first that matches."""
-        for route in self.host["routes"]:
-            match = route["match"]
-            if "path" in match and path == match["path"]:
-                return dict(route)
-            if "prefix" in match and path.startswith(match["prefix"]):
-                return dict(route)
-            if "safe_regex" in match and re.fullmatch(match["safe_regex"]["regex"], path):
-                return dict(route)
-        return None
+        return next((dict(each) for each in self.host["routes"] if _matches(each["match"], method, path)), None)
 
     def treatment(self, method: str, path: str) -> Treatment | None:
-        if (route := self.route(path)) is None:
+        if (route := self.route(method, path)) is None:
             return None
         action = route.get("route") or {"cluster": "documents", "timeout": "30s"}
         own = route.get("typed_per_filter_config") or {}
         policy = self.host["retry_policy"] | action.get("retry_policy", {})
         methods = policy["retriable_request_headers"][0]["string_match"]["safe_regex"]["regex"]
         limit = own.get("envoy.filters.http.local_ratelimit") or self.filters["local_ratelimit"]
-        buffered = not own.get("envoy.filters.http.buffer", {}).get("disabled", False)
+        buffer = own.get("envoy.filters.http.buffer", {})
+        rule = next((r for r in self.filters["jwt_authn"]["rules"] if _matches(r["match"], method, path)), {})
         breaker = next(
             each
             for each in self.clusters["requirements"]["circuit_breakers"]["thresholds"]
@@ -115,19 +117,28 @@ class Template:
             service=action["cluster"],
             timeout=seconds(action["timeout"]),
             retried=policy["num_retries"] > 0 and re.fullmatch(methods, method) is not None,
-            body=self.filters["buffer"]["max_request_bytes"] if buffered else None,
+            body=None
+            if buffer.get("disabled")
+            else (buffer.get("buffer") or self.filters["buffer"])["max_request_bytes"],
             connections=breaker["max_connections"],
             requests=breaker["max_requests"],
             per_second=limit["token_bucket"]["tokens_per_fill"],
-            token=any(path.startswith(rule["match"]["prefix"]) for rule in self.filters["jwt_authn"]["rules"]),
+            address_per_second=self._of_one("address_ratelimit", own, path),
+            subject_per_second=self._of_one("subject_ratelimit", own, path) if "requires" in rule else None,
+            token="requires" in rule,
             traced=not path.startswith("/v1/"),
         )
+
+    def _of_one(self, name: str, own: Resource, path: str) -> int | None:
+        disabled = own.get(f"plumbline.{name}", {}).get("disabled", False)
+        return None if disabled else _per_second_of_one(self.filters[name], path)
 
     def facts(self) -> dict[str, Any]:
         """What holds for all requests."""
         manager, cors = self.manager, self.host["typed_per_filter_config"]["envoy.filters.http.cors"]
         common, http2 = manager["common_http_protocol_options"], manager["http2_protocol_options"]
-        retry, answers = self.host["retry_policy"], manager["route_config"]["response_headers_to_add"]
+        retry, routes = self.host["retry_policy"], manager["route_config"]
+        mutations = self.filters["header_mutation"]["mutations"]
         back_off = retry["retry_back_off"]
         cluster = self.clusters["requirements"]
         [upstream] = cluster["typed_extension_protocol_options"].values()
@@ -146,7 +157,28 @@ class Template:
             "buffer of a connection": self.listener["per_connection_buffer_limit_bytes"],
             "HTTP/2 streams": http2["max_concurrent_streams"],
             "HTTP/2 windows": [http2["initial_stream_window_size"], http2["initial_connection_window_size"]],
-            "headers of answers": {each["header"]["key"]: each["header"]["value"] for each in answers},
+            "headers of answers": mutations["response_mutations"],
+            "headers of answers without patches": {
+                each["append"]["header"]["key"]: each["append"]["header"]["value"]
+                for each in mutations["response_mutations"]
+                if each["append"]["append_action"] != "ADD_IF_ABSENT"
+            },
+            "headers of requests": [each["append"] for each in mutations["request_mutations"]]
+            + routes["request_headers_to_add"],
+            "headers that services do not see": {
+                each for each in routes["request_headers_to_remove"] if "fault" not in each
+            },
+            "headers that are not believed": [
+                each
+                for each in _early_mutations(manager)
+                if "fault" not in each.get("append", {}).get("header", {}).get("key", "")
+            ],
+            "headers at most": [manager["max_request_headers_kb"], common["max_headers_count"]],
+            "time for headers to arrive": seconds(manager["request_headers_timeout"]),
+            "trusted proxies": manager["xff_num_trusted_hops"],
+            "internal addresses": manager["internal_address_config"],
+            "limit of one address": _limit_of_one(self.filters["address_ratelimit"]),
+            "limit of one subject": _limit_of_one(self.filters["subject_ratelimit"]),
             "CORS methods": _words(cors["allow_methods"]),
             "CORS headers": _words(cors["allow_headers"]),
             "CORS exposed": _words(cors["expose_headers"]),
@@ -169,6 +201,58 @@ class Template:
         }
 
 
+def _matches(match: Resource, method: str, path: str) -> bool:
+    """Whether Envoy's RouteMatch takes a request to a well-formed host."""
+    known = {":method": method, ":authority": "plumbline.example.com"}
+    if not all(_holds(header, known) for header in match.get("headers") or []):
+        return False
+    if "path" in match:
+        return bool(path == match["path"])
+    if "prefix" in match:
+        return path.startswith(match["prefix"])
+    if "path_separated_prefix" in match:
+        return f"{path}/".startswith(f"{match['path_separated_prefix']}/")
+    return "safe_regex" in match and re.fullmatch(match["safe_regex"]["regex"], path) is not None
+
+
+def _holds(header: Resource, known: dict[str, str]) -> bool:
+    """Whether Envoy's HeaderMatcher does."""
+    wanted, value = header["string_match"], known[header["name"]]
+    found = value == wanted["exact"] if "exact" in wanted else re.fullmatch(wanted["safe_regex"]["regex"], value)
+    return bool(found) != header.get("invert_match", False)
+
+
+def _early_mutations(manager: Resource) -> list[Resource]:
+    [extension] = manager["early_header_mutation_extensions"]
+    return list(extension["typed_config"]["mutations"])
+
+
+def _exceptions(limiter: Resource) -> list[Resource]:
+    """The actions that keep requests out of a limit."""
+    [limit] = limiter["rate_limits"]
+    return [action["header_value_match"] for action in limit["actions"] if "header_value_match" in action]
+
+
+def _per_second_of_one(limiter: Resource, path: str) -> int | None:
+    for exception in _exceptions(limiter):
+        if any(_holds(header, {":path": path}) for header in exception["headers"]):
+            return None
+    [descriptor] = limiter["descriptors"]
+    return int(descriptor["token_bucket"]["tokens_per_fill"])
+
+
+def _limit_of_one(limiter: Resource) -> Resource:
+    """What is counted, and how much; but exceptions, which treatments tell, and where metadata keep the payload."""
+    keys = {exception["descriptor_key"] for exception in _exceptions(limiter)}
+    [limit], [descriptor] = limiter["rate_limits"], limiter["descriptors"]
+    [action] = [each for each in limit["actions"] if "header_value_match" not in each]
+    return limiter | {
+        "rate_limits": action["metadata"]["metadata_key"]["path"][1:] if "metadata" in action else action,
+        "descriptors": [each for each in descriptor["entries"] if each["key"] not in keys]
+        + [descriptor["token_bucket"]],
+    }
+
+
 def _words(text: str) -> list[str]:
     return [word.strip() for word in text.split(",")]
 
@@ -182,7 +266,7 @@ class Resources:
     @classmethod
     def of_base(cls) -> "Resources":
         """Of the files as they stand, which no overlay changes but for names and numbers of pods."""
-        files = ("gateway.yaml", "routes.yaml", "traffic.yaml", "replies.yaml")
+        files = ("gateway.yaml", "routes.yaml", "traffic.yaml", "edge.yaml")
         texts = [(FOLDER / "base" / name).read_text() for name in files]
         return cls(Manifests(each for text in texts for each in documents(text)))
 
@@ -208,10 +292,22 @@ class Resources:
                     found = policy["spec"]
         return found
 
+    def patched(self, name: str) -> Any:
+        """What patches say of that field of the connection manager, or of the filter of that name."""
+        for policy in self._manifests.kind("EnvoyPatchPolicy"):
+            for patch in policy["spec"]["jsonPatches"]:
+                path, value = patch["operation"].get("path", ""), patch["operation"]["value"]
+                if path.endswith(f"/{name}"):
+                    return value
+                if isinstance(value, dict) and value.get("name", "").rpartition(".")[2] == name:
+                    return value["typed_config"]
+        raise LookupError(f"no patch says {name}")
+
     def treatment(self, method: str, path: str) -> Treatment | None:
         if (found := self.route(method, path)) is None:
             return None
         name, rule = found
+        token = "jwt" in self.policy("SecurityPolicy", name)
         traffic = self.policy("BackendTrafficPolicy", name)
         limit = traffic["rateLimit"]["local"]["rules"][0]["limit"]
         fraction = ((traffic.get("telemetry") or {}).get("tracing") or {}).get("samplingFraction")
@@ -223,7 +319,9 @@ class Resources:
             connections=traffic["circuitBreaker"]["maxConnections"],
             requests=traffic["circuitBreaker"]["maxParallelRequests"],
             per_second=limit["requests"] if limit["unit"] == "Second" else 0,
-            token="jwt" in self.policy("SecurityPolicy", name),
+            address_per_second=_per_second_of_one(self.patched("address_ratelimit"), path),
+            subject_per_second=_per_second_of_one(self.patched("subject_ratelimit"), path) if token else None,
+            token=token,
             traced=fraction is None or fraction["numerator"] > 0,
         )
 
@@ -234,8 +332,8 @@ class Resources:
         retry, passive = traffic["retry"], traffic["healthCheck"]["passive"]
         [provider] = security["jwt"]["providers"]
         back_off, http2 = retry["perRetry"]["backOff"], client["http2"]
-        [policy] = self._manifests.kind("EnvoyPatchPolicy")
-        patched = [patch["operation"] for patch in policy["spec"]["jsonPatches"]]
+        mutations = self.patched("header_mutation")["mutations"]
+        forwarded = client.get("clientIPDetection", {}).get("xForwardedFor", {})
         return {
             "escaped slashes are refused": client["path"]["escapedSlashesAction"] == "RejectRequest",
             "slashes are merged": not client["path"]["disableMergeSlashes"],
@@ -248,7 +346,22 @@ class Resources:
             "buffer of a connection": size(client["connection"]["bufferLimit"]),
             "HTTP/2 streams": http2["maxConcurrentStreams"],
             "HTTP/2 windows": [size(http2[f"initial{each}WindowSize"]) for each in ("Stream", "Connection")],
-            "headers of answers": {each["name"]: each["value"] for each in headers["lateResponseHeaders"]["set"]},
+            "headers of answers": mutations["response_mutations"],
+            "headers of answers without patches": {
+                each["name"]: each["value"] for each in headers["lateResponseHeaders"]["set"]
+            },
+            "headers of requests": [each["append"] for each in mutations["request_mutations"] if "append" in each],
+            "headers that services do not see": self._removed()
+            | {each["remove"] for each in mutations["request_mutations"] if "remove" in each},
+            "headers that are not believed": _early_mutations(
+                {"early_header_mutation_extensions": self.patched("early_header_mutation_extensions")}
+            ),
+            "headers at most": [self.patched("max_request_headers_kb"), self.patched("max_headers_count")],
+            "time for headers to arrive": seconds(self.patched("request_headers_timeout")),
+            "trusted proxies": forwarded.get("numTrustedHops", 0),
+            "internal addresses": self.patched("internal_address_config"),
+            "limit of one address": _limit_of_one(self.patched("address_ratelimit")),
+            "limit of one subject": _limit_of_one(self.patched("subject_ratelimit")),
             "CORS methods": cors["allowMethods"],
             "CORS headers": cors["allowHeaders"],
             "CORS exposed": cors["exposeHeaders"],
@@ -267,8 +380,14 @@ class Resources:
                 seconds(passive["baseEjectionTime"]),
                 passive["maxEjectionPercent"],
             ],
-            "own answers": next(p["value"] for p in patched if p["path"].endswith("/local_reply_config")),
+            "own answers": self.patched("local_reply_config"),
         }
+
+    def _removed(self) -> set[str]:
+        """What every rule of every route takes from a request."""
+        rules = [rule for route in self._manifests.kind("HTTPRoute") for rule in route["spec"]["rules"]]
+        removed = [{name for f in rule["filters"] for name in f["requestHeaderModifier"]["remove"]} for rule in rules]
+        return set.intersection(*removed)
 
 
 def _rank(match: Resource, method: str, path: str) -> tuple[int, int, bool] | None:
@@ -304,9 +423,10 @@ def differences(template: Template, resources: Resources) -> Iterator[str]:
 
 def routes_that_nobody_asks_for(template: Template) -> Iterator[str]:
     """Routes of `envoy.yaml` that no known operation reaches, so that nothing compares them."""
-    reached = {route["name"] for method, path in operations() if (route := template.route(path)) is not None}
+    found = [template.route(method, path) for method, path in operations()]
+    reached = {route["name"] for route in found if route is not None}
     for route in template.host["routes"]:
-        if route["name"] not in reached:
+        if route["name"] not in reached and route["name"] not in REFUSALS:
             yield f"{route['name']} is reached by no operation"
 
 
@@ -323,7 +443,7 @@ def documents_agree(manifests: Manifests) -> Iterator[str]:
     [host] = listener["filter_chains"][0]["filters"][0]["typed_config"]["route_config"]["virtual_hosts"]
     given = {route["match"].get("path"): route for route in host["routes"]}
     for route in Template().host["routes"]:
-        if "direct_response" in route:
+        if route.get("direct_response", {}).get("status") == 200:
             path = route["match"]["path"]
             if given.get(path, {}).get("response_headers_to_add") != route["response_headers_to_add"]:
                 yield f"{path}: the headers of the document are not those of envoy.yaml"

@@ -75,15 +75,16 @@ def needs_are_met(manifests: Manifests) -> Iterator[str]:
 
 
 def values_are_taken(manifests: Manifests) -> Iterator[str]:
-    """The service itself reads what it is told."""
+    """The service itself reads what it is told. Folders that are mounted stand for one that is here."""
     models = _models()
     for workload in _of_the_suite(manifests):
         if workload.resource["kind"] == "Job":
             continue
         service = _service(workload)
         prefix = f"PLUMBLINE_{service.upper()}_"
+        mounted = {mount["mountPath"] for mount in workload.containers[0].get("volumeMounts") or []}
         given = {
-            name.removeprefix(prefix).lower(): value
+            name.removeprefix(prefix).lower(): "/" if value in mounted else value
             for name, value in _variables(manifests, workload).items()
             if name.startswith(prefix) and value is not None
         }

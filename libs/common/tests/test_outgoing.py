@@ -1,5 +1,7 @@
+import asyncio
 import re
 
+import httpx
 import pytest
 
 from plumbline_common import outgoing
@@ -69,3 +71,30 @@ async def test_a_name_is_judged_by_all_its_addresses(monkeypatch: pytest.MonkeyP
     ):
         with pytest.raises(kind, match=re.escape(said)):
             await targets_of(allowed).addresses(host, 9090)
+
+
+async def test_a_connection_to_one_name_is_not_used_for_another_of_the_same_address(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    connections = []
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connections.append(writer)
+        while await reader.readline():
+            while (await reader.readline()).strip():
+                pass
+            writer.write(b"HTTP/1.1 204 No Content\r\n\r\n")
+        writer.close()
+
+    monkeypatch.setattr(outgoing.Targets, "addresses", _local)
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    transport = outgoing.CheckedTransport(targets_of(["one.example", "two.example"]))
+    async with server, httpx.AsyncClient(transport=transport, trust_env=False) as http:
+        for name in ("one.example", "two.example"):
+            assert (await http.get(f"http://{name}:{port}/")).status_code == 204
+    assert len(connections) == 2, "what TLS verified for the one says nothing of the other"
+
+
+async def _local(self: object, host: str, port: int) -> list[str]:
+    return ["127.0.0.1"]

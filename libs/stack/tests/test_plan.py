@@ -25,6 +25,12 @@ def test_a_service_is_told_its_own_role_and_where_telemetry_goes(tmp_path: Path)
     assert not [name for name in env if name.startswith("PLUMBLINE_ANALYSIS")]
 
 
+def test_links_of_analysis_open_the_gateway(tmp_path: Path) -> None:
+    for spec in plan_of(tmp_path).services():
+        urls = [value for name, value in spec.command().env.items() if name.endswith("_EXTERNAL_URL")]
+        assert urls == (["http://127.0.0.1:8080"] if spec.name.startswith("analysis") else [])
+
+
 def test_a_service_may_only_report_telemetry_with_its_token(tmp_path: Path) -> None:
     command = plan_of(tmp_path).services()[0].command()
     name, _, value = unquote(command.env["OTEL_EXPORTER_OTLP_METRICS_HEADERS"]).partition("=")

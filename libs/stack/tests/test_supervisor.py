@@ -163,7 +163,7 @@ async def test_killing_the_supervisor_leaves_no_orphan_and_loses_nothing(
     config = new_config("killed")
     supervisor, state = await running_in_a_process(config)
     server = PostgresServer(config.folder, state.ports["postgres"], Credentials(config.folder / "secrets"))
-    connection = await asyncpg.connect(server.asyncpg_dsn("search"))
+    connection = await asyncpg.connect(server.asyncpg_dsn("search_owner"))
     await connection.execute("CREATE TABLE kept (n int); INSERT INTO kept VALUES (42)")
     children = family(supervisor.pid)
     supervisor.kill()
@@ -173,7 +173,7 @@ async def test_killing_the_supervisor_leaves_no_orphan_and_loses_nothing(
 
     supervisor, state = await running_in_a_process(config)
     try:
-        connection = await asyncpg.connect(server.asyncpg_dsn("search"))
+        connection = await asyncpg.connect(server.asyncpg_dsn("search_owner"))
         assert await connection.fetchval("SELECT n FROM kept") == 42
         await connection.close()
     finally:

@@ -15,10 +15,11 @@ from typing import Any
 from alembic import command, context
 from alembic.config import Config
 from alembic.script import ScriptDirectory
+from pydantic_settings import SettingsConfigDict
 from sqlalchemy import Connection, MetaData, pool, text
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from plumbline_common.settings import MigrationSettings
+from plumbline_common.settings import DATABASE_URL, MigrationSettings
 
 # Any constant will do: it keeps two migrations of one database apart. ("plumb" in ASCII)
 _LOCK = 0x706C756D62
@@ -115,15 +116,14 @@ async def _locked(url: str, act: Any, package: str, tls: ssl.SSLContext | None) 
 
 
 def _settings(package: str) -> MigrationSettings:
-    try:
-        settings = MigrationSettings(_env_prefix=f"{package.upper()}_")
-    except ValueError as error:
-        sys.exit(str(error))
+    class Settings(MigrationSettings):
+        model_config = SettingsConfigDict(env_prefix=f"{package.upper()}_")
+
+    settings = Settings.from_environment()
     if not (settings.owner_database_url or settings.database_url):
-        sys.exit(
-            f"{package.upper()}_OWNER_DATABASE_URL is not set: give the address of the owner of the schema, such as"
-            f" postgresql+asyncpg://{package.removeprefix('plumbline_')}_owner:password@host/plumbline"
-        )
+        variable = Settings.variable("owner_database_url")
+        example = DATABASE_URL.replace("role", f"{package.removeprefix('plumbline_')}_owner")
+        sys.exit(f"{variable} is not set; for example {variable}={example}")
     return settings
 
 

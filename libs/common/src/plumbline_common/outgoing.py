@@ -7,6 +7,7 @@ in between (DNS rebinding) opens nothing.
 import asyncio
 import contextlib
 import ipaddress
+import re
 import socket
 from collections.abc import Sequence
 from typing import Any
@@ -19,6 +20,8 @@ _Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 # Where clouds hand out credentials, beside the link-local addresses: AWS over IPv6, Alibaba, Azure, Oracle.
 _METADATA = frozenset(map(ipaddress.ip_address, ("fd00:ec2::254", "100.100.100.200", "168.63.129.16", "192.0.0.192")))
+# The last part of a name is not a number alone: 300.0.0.1 is a mistaken address.
+_NAME = re.compile(r"(\*\.)?([a-z0-9_-]{1,63}\.)*[a-z0-9_-]*[a-z][a-z0-9_-]*")
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 
 
@@ -86,6 +89,16 @@ class Targets:
         return ".".join(labels) in self._names or not below.isdisjoint(self._names)
 
 
+def check_allowed(allowed: Sequence[str]) -> Sequence[str]:
+    """Raise `ValueError` where one of them is no name, address or network."""
+    for each in allowed:
+        if _network(each) is None and not _NAME.fullmatch(each.lower()):
+            raise ValueError(
+                f"{each!r} is no name such as *.example.org, no address and no network such as 10.0.0.0/8"
+            )
+    return allowed
+
+
 def _network(text: str) -> _Network | None:
     try:
         return ipaddress.ip_network(text, strict=False)
@@ -116,12 +129,19 @@ def _is_forbidden(address: IpAddress) -> bool:
     )
 
 
-class CheckedTransport(httpx.AsyncBaseTransport):
-    """Connects to addresses that were checked; the Host header and the name that TLS verifies stay the URL's."""
+_KEEP_NONE = httpx.Limits(max_connections=100, max_keepalive_connections=0)
 
-    def __init__(self, targets: Targets, **options: Any) -> None:
+
+class CheckedTransport(httpx.AsyncBaseTransport):
+    """Connects to addresses that were checked; the Host header and the name that TLS verifies stay the URL's.
+
+    Connections are known by their address alone, so none is kept: one whose certificate was verified for another name
+    of the same address would be used. Who asks one name only may give `limits` that keep some.
+    """
+
+    def __init__(self, targets: Targets, limits: httpx.Limits = _KEEP_NONE, **options: Any) -> None:
         self._targets = targets
-        self._inner = httpx.AsyncHTTPTransport(**options)
+        self._inner = httpx.AsyncHTTPTransport(limits=limits, **options)
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         host = request.url.host

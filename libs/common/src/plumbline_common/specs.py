@@ -1,6 +1,7 @@
-"""The committed API documents: `python -m plumbline_common.specs [--check]`, from the root of the repository.
+"""The committed documents that code makes: `python -m plumbline_common.specs [--check]`, from the repository's root.
 
 Each service's openapi.json and asyncapi.json stand beside its pyproject.toml; the gateway serves both kinds joined.
+docs/configuration.md tells of the settings of all.
 """
 
 import argparse
@@ -10,6 +11,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from plumbline_common import configuration
+from plumbline_common.settings import ServiceSettings
+
 SERVICES = ("requirements", "search", "analysis")
 _PLACEHOLDERS = {
     "database_url": "postgresql+asyncpg://nobody@localhost/none",
@@ -18,9 +22,14 @@ _PLACEHOLDERS = {
 }
 
 
+def settings_of(service: str) -> type[ServiceSettings]:
+    settings: type[ServiceSettings] = importlib.import_module(f"plumbline_{service}.settings").Settings
+    return settings
+
+
 def documents(service: str) -> dict[str, dict[str, Any]]:
     """`openapi` and `asyncapi` of a service; nothing is connected to."""
-    settings = importlib.import_module(f"plumbline_{service}.settings").Settings(**_PLACEHOLDERS)
+    settings = settings_of(service).model_validate(_PLACEHOLDERS)
     app = importlib.import_module(f"plumbline_{service}.main").create_app(settings)
     return {"openapi": app.openapi(), "asyncapi": app.state.asyncapi}
 
@@ -61,9 +70,10 @@ def main() -> None:
     for kind in ("openapi", "asyncapi"):
         parts = [written[Path("services", service, f"{kind}.json")] for service in SERVICES]
         written[Path("deploy", "gateway", f"{kind}.json")] = joined("Plumbline", parts)
+    contents = {path: json.dumps(document, indent=2, ensure_ascii=False) + "\n" for path, document in written.items()}
+    contents[Path("docs", "configuration.md")] = configuration.page({name: settings_of(name) for name in SERVICES})
     drifted = []
-    for path, document in written.items():
-        content = json.dumps(document, indent=2, ensure_ascii=False) + "\n"
+    for path, content in contents.items():
         if not path.exists() or path.read_text() != content:
             drifted.append(str(path))
             if not check:

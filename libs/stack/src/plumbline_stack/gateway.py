@@ -46,6 +46,8 @@ class GatewayOptions:
 
     `jwks` is a file, or the URL that the issuer's keys are fetched from, every `jwks_interval`. With `services_tls`
     the services are spoken to by TLS.
+    Where a subject or an address has no rate of its own, it may use all of the gateway's. `trusted_proxies` are those
+    in front, whose last entries of x-forwarded-for are believed. `cors_origins` is a regular expression.
     """
 
     jwt_issuer: str
@@ -58,7 +60,15 @@ class GatewayOptions:
     environment: str = "development"
     rate_limit_per_second: int = 2000
     rate_limit_burst: int = 4000
+    subject_rate_limit_per_second: int | None = None
+    subject_rate_limit_burst: int | None = None
+    address_rate_limit_per_second: int | None = None
+    address_rate_limit_burst: int | None = None
+    trusted_proxies: int = 0
     max_request_bytes: int = 8 * 1024 * 1024
+    max_headers_kb: int = 32
+    headers_timeout: str = "10s"
+    request_timeout: str = "60s"
     route_timeout: str = "30s"
     cors_origins: str = r"http://(localhost|127[.]0[.]0[.]1)(:[0-9]+)?"
     concurrency: int = 2
@@ -111,7 +121,15 @@ class Gateway:
             "ENVIRONMENT": options.environment,
             "RATE_LIMIT_PER_SECOND": options.rate_limit_per_second,
             "RATE_LIMIT_BURST": options.rate_limit_burst,
+            "SUBJECT_RATE_LIMIT_PER_SECOND": options.subject_rate_limit_per_second or options.rate_limit_per_second,
+            "SUBJECT_RATE_LIMIT_BURST": options.subject_rate_limit_burst or options.rate_limit_burst,
+            "ADDRESS_RATE_LIMIT_PER_SECOND": options.address_rate_limit_per_second or options.rate_limit_per_second,
+            "ADDRESS_RATE_LIMIT_BURST": options.address_rate_limit_burst or options.rate_limit_burst,
+            "TRUSTED_PROXIES": options.trusted_proxies,
             "MAX_REQUEST_BYTES": options.max_request_bytes,
+            "MAX_HEADERS_KB": options.max_headers_kb,
+            "HEADERS_TIMEOUT": options.headers_timeout,
+            "REQUEST_TIMEOUT": options.request_timeout,
             "ROUTE_TIMEOUT": options.route_timeout,
             "CORS_ORIGINS": options.cors_origins,
             "FAULT_SECRET": options.fault_secret,

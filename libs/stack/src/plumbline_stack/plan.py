@@ -224,6 +224,8 @@ class Plan:
             "JWT_ISSUER": self.issuer.issuer,
             "JWT_AUDIENCE": self.issuer.audience,
         }
+        if name == "analysis":
+            own["EXTERNAL_URL"] = self.gateway.url
         return {
             "PYTHONUNBUFFERED": "1",
             "OTEL_SERVICE_NAME": f"plumbline-{process}",

@@ -11,6 +11,7 @@ from plumbline_analysis.anomalies.router import router as anomalies
 from plumbline_analysis.backfills.router import router as backfills
 from plumbline_analysis.backtests.router import router as backtests
 from plumbline_analysis.consumer import CONSUMES, subscription
+from plumbline_analysis.deployment_hooks.router import router as deployment_hooks
 from plumbline_analysis.deployments.router import router as deployments
 from plumbline_analysis.detectors.router import router as detectors
 from plumbline_analysis.graph.router import router as graph
@@ -33,7 +34,7 @@ from plumbline_analysis.puller import Puller
 from plumbline_analysis.pulls.asking import Asker
 from plumbline_analysis.pulls.router import router as pulls
 from plumbline_analysis.retunes.router import router as retunes
-from plumbline_analysis.settings import Settings
+from plumbline_analysis.settings import SECRETS, Settings
 from plumbline_analysis.signals.router import router as signals
 from plumbline_analysis.templates.router import router as templates
 from plumbline_analysis.uploads.router import BODY_LIMITS
@@ -41,6 +42,7 @@ from plumbline_analysis.uploads.router import router as uploads
 from plumbline_analysis.verdicts.router import router as verdicts
 from plumbline_analysis.what_if.router import router as what_if
 from plumbline_common import idempotency, offload, web
+from plumbline_common.secret_store import SecretStore
 
 TELEMETRY = (
     "/v1/metrics",
@@ -59,6 +61,7 @@ async def resources(app: FastAPI) -> AsyncIterator[None]:
     state.directory = Directory(Limits.of(state.settings), timedelta(seconds=state.settings.settle_seconds / 2))
     state.following = following = Following(state.read_sessions, state.settings.job_stream_limit)
     state.asker = Asker(state.settings)
+    state.secrets = SecretStore(state.settings.secrets_folder, SECRETS)
     puller = Puller(state.sessions, state.read_sessions, state.settings, state.directory, state.asker)
     state.learner = Learner()
     state.sender = await offload.in_thread(Sender, state.settings)
@@ -77,7 +80,7 @@ async def resources(app: FastAPI) -> AsyncIterator[None]:
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
-    settings = settings or Settings()
+    settings = settings or Settings.from_environment()
     return web.create_app(
         "analysis",
         settings,
@@ -96,6 +99,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             log_mining,
             jobs,
             deployments,
+            deployment_hooks,
             anomalies,
             incidents,
             notifications,

@@ -379,6 +379,24 @@ class Deployment(Base):
     recorded_by: Mapped[str] = mapped_column(Text)
 
 
+class DeploymentHook(Base):
+    """Where deployments of a service are told by webhook, signed by the secret of this name."""
+
+    __tablename__ = "deployment_hooks"
+    __table_args__ = (Index("ix_deployment_hooks_service_id", "service", "id"),)
+
+    id: Mapped[UUID] = mapped_column(Uuid, primary_key=True)
+    service: Mapped[str] = mapped_column(Text)
+    format: Mapped[str] = mapped_column(Text)
+    secret: Mapped[str] = mapped_column(Text)
+    environments: Mapped[list[str]] = mapped_column(JSONB)
+    github_event: Mapped[str] = mapped_column(Text)
+    created_at: Mapped[datetime] = mapped_column(db.timestamp())
+    created_by: Mapped[str] = mapped_column(Text)
+    last_delivery_at: Mapped[datetime | None] = mapped_column(db.timestamp())
+    last_outcome: Mapped[str | None] = mapped_column(Text)
+
+
 # --- What is watched --------------------------------------------------------------------------------------
 
 

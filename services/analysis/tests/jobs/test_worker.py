@@ -221,7 +221,8 @@ async def test_the_steps_of_a_job_have_their_effects_once_whenever_its_worker_is
     await reached(tmp_path / "storing")
     await killed(storing, jobs, id)
     assert await jobs.counted() == ["step 0"]
-    assert (await jobs.one(id)).progress == 0.25
+    # How far it is may be told a moment before that is stored.
+    assert (await jobs.one(id)).progress in (0.25, 0.5)
 
     working = await spawned.worker()
     await reached(tmp_path / "working")

@@ -18,7 +18,16 @@ from plumbline_analysis.notifier import LEASE, Notifier
 from plumbline_analysis.settings import Settings
 from plumbline_common import db, outbox
 from plumbline_common.auth import UserInfo
-from plumbline_common.events import Event, ObjectiveBurning, ObjectiveExhausted, ObjectiveRecovered
+from plumbline_common.events import (
+    Event,
+    IncidentClosed,
+    IncidentOpened,
+    IncidentUpdated,
+    ObjectiveBurning,
+    ObjectiveExhausted,
+    ObjectiveRecovered,
+)
+from plumbline_common.schemas import IncidentSnapshot
 from webhook_receiver import Receiver, answer
 
 SRE = UserInfo(subject="sre", roles=frozenset({"operator"}), teams=frozenset())
@@ -104,6 +113,12 @@ class Day:
     def recovered(self, id: UUID | None = None, objective: int = 0) -> ObjectiveRecovered:
         return ObjectiveRecovered(**self._about(id, objective))
 
+    def incident(self, **members: Any) -> IncidentSnapshot:
+        given: dict[str, Any] = {"id": UUID(int=9), "revision": 1, "state": "open", "severity": "critical"}
+        given |= {"title": "Latency rose", "services": ["shop"], "requirement_ids": [], "anomalies": []}
+        given |= {"onset": self.now, "opened_at": self.now, "quiet_since": None, "anomaly_count": 1}
+        return IncidentSnapshot.model_validate(given | {"origins": [], "comments": []} | members)
+
     def _about(self, id: UUID | None, objective: int) -> dict[str, Any]:
         given = {"requirement_id": id or self.orders, "requirement_revision": 1, "slo": "latency"}
         return given | {"objective": objective, "burn_rate": 15.0, "budget_remaining": 0.5, "at": self.now}
@@ -151,6 +166,23 @@ async def test_what_comes_within_the_wait_is_one_message_that_is_repeated_and_en
     await day.pass_time(300)
     await day.pass_time(86_400)
     assert [statuses(each) for each in receiver.messages[3:]] == [["resolved"]]
+
+
+async def test_an_incident_that_grows_graver_reaches_the_pager_and_a_word_after_its_end_nobody(
+    day: Day, receiver: Receiver
+) -> None:
+    await day.target("pager", "/pager", severities=["critical"], group_wait_seconds=0, group_interval_seconds=1)
+    await day.target("chat", "/chat", events=["incident.updated", "incident.closed"], group_wait_seconds=0)
+    warning, grave = day.incident(severity="warning"), day.incident()
+    await day.tell(IncidentOpened(incident=warning), IncidentUpdated(incident=grave, change="anomalies"))
+    await day.pass_time(1)
+    over = day.incident(state="resolved", resolved_at=day.now)
+    await day.tell(IncidentClosed(incident=over), IncidentUpdated(incident=over, change="commented"))
+    await day.pass_time(300)
+    await day.tell(IncidentUpdated(incident=over, change="commented"))
+    await day.pass_time(86_400)
+    for path in ("/pager", "/chat"):
+        assert [statuses(each) for each in receiver.of(path)] == [["firing"], ["resolved"]]
 
 
 async def test_groups_are_told_apart_and_targets_by_what_they_ask_for(day: Day, receiver: Receiver) -> None:

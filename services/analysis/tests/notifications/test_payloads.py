@@ -110,6 +110,12 @@ def test_an_incident_is_one_alert_from_its_opening_to_its_end() -> None:
     assert made(IncidentOpened(incident=incident(id=UUID(int=7)))).fingerprint != opened.fingerprint
 
 
+def test_a_comment_on_an_incident_that_is_over_lights_no_alert() -> None:
+    over = incident(state="resolved", resolved_at=AT, comments=[{"at": AT, "by": "sre", "text": "it was the cache"}])
+    said = made(IncidentUpdated(incident=over, change="commented"))
+    assert (said.event, said.firing, said.ends_at) == ("incident.updated", False, AT)
+
+
 def test_an_objective_burns_is_spent_and_recovers_under_one_fingerprint() -> None:
     page = BurnAlert(severity=AlertSeverity.PAGE, rate=14.4, long_seconds=3600, short_seconds=300)
     burning, paging, spent, over = (

@@ -84,6 +84,16 @@ def test_an_end_is_news_only_to_those_who_want_it() -> None:
     assert not rules.is_news(alert(event="incident.updated"), target())
 
 
+def test_an_incident_that_comes_to_fit_begins_then() -> None:
+    pager = target(severities=["critical"])
+    assert not rules.begins(alert(), pager)
+    graver = alert(event="incident.updated", severity=Severity.CRITICAL)
+    assert rules.begins(graver, pager)
+    assert not rules.begins(graver.model_copy(update={"firing": False}), pager)
+    assert not rules.begins(graver, target(events=["incident.closed"]))
+    assert not rules.begins(alert(event="verdict.changed"), target())
+
+
 # --- Grouping -------------------------------------------------------------------------------------------
 
 labels = st.dictionaries(st.sampled_from(["service", "team", "severity", "slo"]), st.text(max_size=5))

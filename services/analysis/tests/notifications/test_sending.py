@@ -9,7 +9,7 @@ from uuid import UUID
 import pytest
 
 import webhook_receiver
-from plumbline_analysis.notifications import signing
+from plumbline_analysis import signing
 from plumbline_analysis.notifications.schemas import TargetContent
 from plumbline_analysis.notifications.sending import Outcome, Sender
 from plumbline_analysis.settings import Settings
@@ -21,7 +21,9 @@ NOWHERE = "postgresql+asyncpg://nobody@127.0.0.1/nothing"
 
 
 def sender_of(*allowed: str) -> Sender:
-    settings = Settings(database_url=NOWHERE, nats_url="", jwks_uri="file:///none", notification_allowed=allowed)
+    settings = Settings(
+        database_url=NOWHERE, nats_url="nats://nowhere", jwks_uri="file:///nowhere", notification_allowed=allowed
+    )
     return Sender(settings, total_seconds=0.3)
 
 

@@ -71,7 +71,7 @@ async def resources(app: FastAPI) -> AsyncIterator[None]:
 def create_app(settings: Settings | None = None) -> FastAPI:
     return web.create_app(
         "requirements",
-        settings or Settings(),
+        settings or Settings.from_environment(),
         routers=[
             listing,
             bulk,

@@ -14,6 +14,7 @@ class Settings(ServiceSettings):
     stream_limit: Annotated[int, Field(ge=1)] = 500
     """Event streams that one process holds open at once."""
     stream_heartbeat_seconds: Annotated[float, Field(gt=0)] = 15.0
+    """The longest silence of a stream."""
     stream_send_timeout_seconds: Annotated[float, Field(gt=0)] = 20.0
     """A client that takes nothing for so long is cut off."""
     stream_tail: Annotated[int, Field(ge=1)] = 5000

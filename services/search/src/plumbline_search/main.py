@@ -31,7 +31,7 @@ from plumbline_search.settings import Settings
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
-    chosen = settings or Settings()
+    chosen = settings or Settings.from_environment()
     # There is a worker for each processor: threads of BLAS beside them would wait for each other, up to 30 ms.
     threadpoolctl.threadpool_limits(1, user_api="blas")
 

@@ -12,7 +12,7 @@ from plumbline_search.embedding.endpoint import EndpointSettings
 class Settings(ServiceSettings):
     model_config = SettingsConfigDict(env_prefix="PLUMBLINE_SEARCH_", env_nested_delimiter="__")
 
-    model_cache: Path = Field(default_factory=model_store.default_cache)
+    model_cache: Path = Field(default_factory=model_store.default_cache, examples=["~/.cache/plumbline"])
     """Where the encoder is kept after the first start built it: 56 MB."""
     embedding_processes: Annotated[int, Field(ge=1, le=64)] = 2
     """For each worker of the server. One embeds about 80 texts of 60 tokens a second, and takes 200 MB. Of several,
@@ -27,7 +27,7 @@ class Settings(ServiceSettings):
     """Of each worker, at most: 100,000 passages of 384 dimensions take 45 MB. Where they do not fit, searches ask
     pgvector's index instead, which is slower."""
     embedding_endpoint: EndpointSettings | None = None
-    """Embeds instead of the processes: `PLUMBLINE_SEARCH_EMBEDDING_ENDPOINT__URL`, `…__MODEL`, `…__DIMENSIONS`."""
+    """Embeds instead of the processes."""
     previous_embedding_endpoint: EndpointSettings | None = None
     """What was configured before: queries are embedded by it until the index of the new model is built."""
     indexing_concurrency: Annotated[int, Field(ge=1, le=256)] = 16

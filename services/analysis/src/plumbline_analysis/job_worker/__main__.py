@@ -20,7 +20,7 @@ def main() -> None:
     asked = parser.parse_args()
     if asked.processes < 1:
         parser.error("a worker has at least one process")
-    uvloop.run(serve(Settings(), KINDS, asked.processes, asked.health_file, prepare))
+    uvloop.run(serve(Settings.from_environment(), KINDS, asked.processes, asked.health_file, prepare))
 
 
 if __name__ == "__main__":

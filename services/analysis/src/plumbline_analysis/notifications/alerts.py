@@ -19,7 +19,7 @@ from plumbline_common.events import (
     ObjectiveRecovered,
     VerdictChanged,
 )
-from plumbline_common.schemas import AlertSeverity, IncidentSnapshot, Schema, Severity, VerdictState
+from plumbline_common.schemas import AlertSeverity, IncidentSnapshot, IncidentState, Schema, Severity, VerdictState
 
 EventName = Literal[
     "incident.opened",
@@ -122,7 +122,8 @@ def _of_incident(
     requirements: Mapping[UUID, Requirement],
 ) -> Alert:
     incident = event.incident
-    is_closed = isinstance(event, IncidentClosed)
+    # One that is over is still commented on, and its anomalies still change.
+    is_over = incident.state not in (IncidentState.OPEN, IncidentState.ACKNOWLEDGED)
     about = [requirements[id] for id in incident.requirement_ids if id in requirements]
     teams = sorted({each.owner_team for each in about if each.owner_team})
     service = incident.origins[0].service if incident.origins else None
@@ -136,12 +137,12 @@ def _of_incident(
     return Alert(
         fingerprint=fingerprint("incident", str(incident.id)),
         event=_name_of_incident(event),
-        firing=not is_closed,
+        firing=not is_over,
         severity=incident.severity,
         labels=_given(labels),
         annotations={"summary": incident.title, "description": _described(incident)},
         starts_at=incident.onset,
-        ends_at=(incident.resolved_at or at) if is_closed else None,
+        ends_at=(incident.resolved_at or at) if is_over else None,
         path=f"/api/v1/incidents/{incident.id}",
         services=incident.services,
         teams=teams,

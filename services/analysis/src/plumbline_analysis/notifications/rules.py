@@ -81,6 +81,13 @@ def is_news(alert: Alert, target: Wanted) -> bool:
     return alert.event in target.events and (alert.firing or target.send_resolved)
 
 
+def begins(alert: Alert, target: Wanted) -> bool:
+    """Whether a target that has not heard of the alert hears of it now. An incident may come to fit its filters only
+    after it was opened, when it grows graver or reaches another service: to this target, that is its opening."""
+    events = {"incident.opened", "incident.updated"} if alert.event == "incident.updated" else {alert.event}
+    return alert.firing and not events.isdisjoint(target.events) and is_routed(alert, target)
+
+
 # --- Grouping -------------------------------------------------------------------------------------------
 
 

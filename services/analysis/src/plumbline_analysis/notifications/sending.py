@@ -10,7 +10,7 @@ from uuid import UUID
 
 import httpx
 
-from plumbline_analysis.notifications import signing
+from plumbline_analysis import signing
 from plumbline_analysis.notifications.schemas import TargetContent
 from plumbline_analysis.settings import SECRETS, Settings
 from plumbline_common.outgoing import AddressRefused, CheckedTransport, NoAddress, Targets

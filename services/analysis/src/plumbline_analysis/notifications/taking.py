@@ -55,7 +55,7 @@ async def take(session: AsyncSession, told: Sequence[tuple[Event, datetime]], no
             row = known.get((id, alert.fingerprint))
             if row is not None and (row.firing or alert.firing):
                 _follow(row, alert, target, now)
-            elif row is None and alert.firing and rules.is_news(alert, target) and rules.is_routed(alert, target):
+            elif row is None and rules.begins(alert, target):
                 row = known[id, alert.fingerprint] = _begun(id, alert, target, now)
                 session.add(row)
             else:

@@ -1,7 +1,7 @@
 """Points read back: those of a range, and of each stream the last one before, from which its increase counts."""
 
 import io
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -24,6 +24,9 @@ from plumbline_common.errors import Invalid
 
 LOOKBACK = timedelta(hours=1)
 """How far before a range the point is looked for from which the first increase is counted."""
+GONE = timedelta(minutes=15)
+"""A bucket without a point in a range, and so long before it, is none of its histogram any more: the bounds were
+changed. One that is missing for less has not come yet."""
 MAX_POINTS = 500_000
 MAX_HISTOGRAMS = 50_000
 _ARRAYS_AT_ONCE = 4_000
@@ -169,7 +172,7 @@ async def _histograms(
             rows += await connection.fetch(_HISTOGRAMS_BEFORE, *of, after, after - lookback)
         if missing := {row[3] for row in rows} - layouts.keys():
             layouts |= await bucket_layouts(connection, list(missing))
-        found += [_point(row, layouts) for row in rows]
+        found += await sized(len(rows), _read, rows, layouts)
         if most is not None and len(found) >= most:
             break
     return found
@@ -201,14 +204,34 @@ async def _classic(
     for row in await session.execute(_FAMILIES, {"numbers": [each.number for each in buckets]}):
         bounds.setdefault(row.family, {})[row.number] = row.le
         sums[row.family] = row.sum
-    families = [each for family in bounds if (each := Family.of(bounds[family], sums[family])) is not None]
     totals = [
-        SignalInfo(each.sum, "", Kind.SUM, Temporality.CUMULATIVE, True) for each in families if each.sum is not None
+        SignalInfo(sum, "", Kind.SUM, Temporality.CUMULATIVE, True) for sum in set(sums.values()) if sum is not None
     ]
     signal, time, start, value = await _numbers(session, [*buckets, *totals], after, until, lookback, most)
     if most is not None and len(time) >= most:
         raise _too_many(most, "points")
+    silent = {each.number for each in buckets}.difference(np.unique(signal).tolist())
+    gone = silent - await _heard(session, silent, after - GONE, until)
+    families = []
+    for family, of_it in bounds.items():
+        kept = {number: le for number, le in of_it.items() if number not in gone}
+        if kept and (found := Family.of(kept, sums[family])) is not None:
+            families.append(found)
     return await sized(len(time), classic.joined, families, signal, time, start, value)
+
+
+_HEARD = (
+    "SELECT number FROM unnest($1::bigint[]) AS number WHERE EXISTS ("
+    "SELECT FROM number_points WHERE signal = number AND ts > $2::timestamptz AND ts <= $3::timestamptz)"
+)
+
+
+async def _heard(session: AsyncSession, signals: Collection[int], after: datetime, until: datetime) -> set[int]:
+    """Those that have a point in (after, until]."""
+    if not signals:
+        return set()
+    connection = await driver(session)
+    return {row[0] for row in await connection.fetch(_HEARD, list(signals), after, until)}
 
 
 def _too_many(most: int, what: str) -> Invalid:
@@ -220,6 +243,10 @@ async def bucket_layouts(connection: Any, ids: list[int]) -> dict[int, Layout]:
         "SELECT id, bounds, scale, zero_threshold FROM bucket_layouts WHERE id = ANY($1::int[])", ids
     )
     return {row[0]: Layout(tuple(row[1]), row[2], row[3]) for row in rows}
+
+
+def _read(rows: Sequence[Any], layouts: dict[int, Layout]) -> list[Point]:
+    return [_point(row, layouts) for row in rows]
 
 
 def _point(row: Any, layouts: dict[int, Layout]) -> Point:

@@ -126,7 +126,8 @@ class Prometheus:
     async def _client(self) -> httpx.AsyncClient:
         if self._http is None:
             ca = self._spec.tls_ca and await self._secrets.read(self._spec.tls_ca)
-            transport = CheckedTransport(self._targets, verify=await _trusting(self._spec.url, ca))
+            trusting = await _trusting(self._spec.url, ca)
+            transport = CheckedTransport(self._targets, limits=httpx.Limits(), verify=trusting)
             timeout = httpx.Timeout(
                 self._spec.timeout_seconds, connect=min(_CONNECT_SECONDS, self._spec.timeout_seconds)
             )

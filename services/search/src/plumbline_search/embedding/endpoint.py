@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import httpx
 import numpy as np
 from circuitbreaker import CircuitBreaker, CircuitBreakerError
-from pydantic import AfterValidator, AnyHttpUrl, BaseModel, Field
+from pydantic import AfterValidator, AnyHttpUrl, BaseModel, ConfigDict, Field
 from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt, wait_exponential_jitter
 
 from plumbline_common.errors import Unavailable
@@ -35,13 +35,20 @@ def _indexed(dimensions: int) -> int:
 
 
 class EndpointSettings(BaseModel):
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
     url: AnyHttpUrl
     """Up to `/v1`: `/embeddings` is added."""
     model: Annotated[str, Field(min_length=1, max_length=200)]
+    """As the endpoint calls it."""
     dimensions: Annotated[int, AfterValidator(_indexed)]
+    """Of its vectors."""
     api_key_file: Path | None = None
+    """Holds the bearer token."""
     timeout_seconds: Annotated[float, Field(gt=0, le=600)] = 10.0
+    """Of one attempt."""
     attempts: Annotated[int, Field(ge=1, le=10)] = 3
+    """Of one request."""
     batch: Annotated[int, Field(ge=1, le=2048)] = 32
     """Texts of one request."""
     requests: Annotated[int, Field(ge=1, le=64)] = 4

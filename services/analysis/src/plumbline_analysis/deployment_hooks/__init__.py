@@ -1,0 +1,1 @@
+"""Deployment hooks: where whoever deploys tells of it by a signed webhook, without a token."""
