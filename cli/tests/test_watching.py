@@ -4,7 +4,7 @@ import io
 import json
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -66,6 +66,14 @@ def api(answers: Answers) -> Starlette:
         return Response(status_code=said) if isinstance(said, int) else JSONResponse(said)
 
     return Starlette(routes=[Route("/{path:path}", answer)])
+
+
+@pytest.fixture(autouse=True)
+def interruptible() -> Iterator[None]:
+    """Also where whoever began the tests lets them ignore the signal, as a shell does in the background."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture(autouse=True)
