@@ -33,7 +33,7 @@ def is_made_up(name: str, secret: PotentialSecret) -> bool:
 
 def main() -> None:
     arguments = [each for each in sys.argv[1:] if each != "--accept"]
-    known = baseline.load(baseline.load_from_file(str(BASELINE)), str(BASELINE))
+    known = baseline.load(baseline.load_from_file(str(BASELINE)), BASELINE.name)
     if not arguments:
         os.chdir(ROOT)
     scanned = SecretsCollection()
