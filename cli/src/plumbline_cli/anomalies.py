@@ -8,7 +8,6 @@ from uuid import uuid4
 
 import typer
 from rich.table import Table
-from rich.text import Text
 
 from plumbline_cli import shell, watching
 from plumbline_cli.shell import Caller, calling, console
@@ -66,13 +65,7 @@ def watch(
     output: watching.Format = "table",
 ) -> None:
     """Watch the newest anomalies, until Ctrl-C."""
-    view = watching.View(
-        ask=lambda gateway: gateway.get(PATH, state=state, service=service, limit=limit),
-        picture=_table,
-        news=watching.Changes(),
-        line=_line,
-    )
-    watching.watch(caller, view, every, output)
+    watching.newest(caller, PATH, _table, _STYLES, every, output, state=state, service=service, limit=limit)
 
 
 def _table(page: Mapping[str, Any]) -> Table:
@@ -83,11 +76,6 @@ def _table(page: Mapping[str, Any]) -> Table:
         said = (shell.text(item[name], _STYLES) for name in ("state", "severity", "title", "id"))
         table.add_row(shell.moment(item["onset"]), *said)
     return table
-
-
-def _line(item: Mapping[str, Any]) -> Text:
-    said = (shell.moment(item["onset"]), item["state"], item["severity"], item["title"], item["id"])
-    return Text(" ").join(shell.text(each, _STYLES) for each in said)
 
 
 @app.command(epilog=shell.EXIT_CODES)

@@ -75,6 +75,25 @@ def watch(caller: Caller, view: View, every: float, output: Output) -> None:
             asyncio.run(_told(caller, view, every, output))
 
 
+def newest(
+    caller: Caller,
+    path: str,
+    picture: Callable[[Answer], RenderableType],
+    styles: Mapping[str, str],
+    every: float,
+    output: Output,
+    **asked: Any,
+) -> None:
+    """As `watch`, the newest things at `path` that began some time: anomalies, incidents."""
+
+    def line(item: Item) -> Text:
+        said = (shell.moment(item["onset"]), item["state"], item["severity"], item["title"], item["id"])
+        return Text(" ").join(shell.text(each, styles) for each in said)
+
+    view = View(ask=lambda gateway: gateway.get(path, **asked), picture=picture, news=Changes(), line=line)
+    watch(caller, view, every, output)
+
+
 async def _redrawn(caller: Caller, view: View, every: float, live: Live) -> None:
     picture: RenderableType = ""
     while True:
