@@ -16,7 +16,7 @@ export UV_PYTHON_DOWNLOADS = never
 export UV_COMPILE_BYTECODE = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up check secret-scan licences audit test k8s-check strictdoc e2e chaos bench specs migrate format images \
+.PHONY: help demo up check secret-scan licences audit test k8s-check strictdoc e2e explore chaos bench specs migrate format images \
   hadolint sbom secrets containers containers-run
 
 help: ## list the targets
@@ -80,6 +80,9 @@ strictdoc: .venv/.synced ## ReqIF exports, opened by StrictDoc in an environment
 e2e: .venv/.synced ## all journeys and the one trace, through the gateway only (TARGET=compose: on the images)
 	PLUMBLINE_E2E_TARGET=$(TARGET) $(RUN)pytest tests/e2e -m "not chaos" $(ARGS)
 	$(if $(TARGET),,$(RUN)pytest services -m long $(ARGS))
+
+explore: .venv/.synced ## the rules, kernels and APIs that hypothesis tests, on many examples that no run had before
+	PLUMBLINE_HYPOTHESIS=explore $(RUN)pytest -q -m hypothesis $(ARGS)
 
 chaos: .venv/.synced ## processes are killed and stores wiped while the suite works
 	$(RUN)pytest tests/e2e -m chaos $(ARGS)

@@ -3,7 +3,7 @@ from typing import Any
 from xml.etree import ElementTree
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from plumbline_analysis.pictures import HEIGHT, WIDTH, Mark, Picture, Point, Span, draw
@@ -99,6 +99,9 @@ def test_without_data_there_are_axes_and_it_says_so() -> None:
     seconds=st.floats(0.001, 86_400 * 400),
     limit=st.none() | st.floats(-1e12, 1e12),
 )
+@example(values=[5e-324], band=0.0, seconds=60.0, limit=None)
+@example(values=[2e6, 1e-302], band=3.0, seconds=0.001, limit=None)
+@example(values=[0.0, 1e-302], band=1e6, seconds=60.0, limit=None)
 def test_any_series_gives_a_picture_within_its_bounds(
     values: list[float | None], band: float, seconds: float, limit: float | None
 ) -> None:

@@ -18,6 +18,7 @@ _LEFT, _RIGHT, _TOP, _BOTTOM = 72, 16, 48, 32
 _TICKS = 6
 _GAP = 2.5
 """After so many steps without a point the line is broken."""
+_TINY = 1e-290  # below it, shares of a range are no longer exact
 _BAND_MOST = 0.6
 """The band may make the picture taller by so much of what the values need: a wide one is cut."""
 _LIMIT_MOST = 4.0
@@ -104,8 +105,8 @@ class _Frame:
         return _rounded(_LEFT + np.clip(share, 0.0, 1.0) * (WIDTH - _LEFT - _RIGHT))
 
     def ys(self, values: Sequence[float]) -> list[float]:
-        share = (np.array(values) - self.low) / (self.high - self.low)
-        return _rounded(HEIGHT - _BOTTOM - np.clip(share, 0.0, 1.0) * (HEIGHT - _TOP - _BOTTOM))
+        share = (np.clip(values, self.low, self.high) - self.low) / (self.high - self.low)
+        return _rounded(HEIGHT - _BOTTOM - share * (HEIGHT - _TOP - _BOTTOM))
 
 
 def _rounded(places: npt.NDArray[np.float64]) -> list[float]:
@@ -178,8 +179,10 @@ def _frame(picture: Picture) -> _Frame:
     low, high = max(min([low, *bounds]), low - room), min(max([high, *bounds]), high + room)
     if 0 <= low < 0.4 * high:
         low = 0.0
-    if high - low <= 1e-12 * max(abs(low), abs(high)):
-        low, high = low - (abs(low) or 1.0), high + (abs(high) or 1.0)
+    size = max(abs(low), abs(high))
+    if high - low <= max(1e-12 * size, _TINY):
+        room = size if size > _TINY else 1.0
+        low, high = low - room, high + room
     return _Frame(start, max(end, start + 1e-3), low, high + 0.05 * (high - low))
 
 
