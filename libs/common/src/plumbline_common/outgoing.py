@@ -15,6 +15,8 @@ from typing import Any
 import httpcore  # noqa: F401 - here, not when the first client is made on the loop
 import httpx
 
+from plumbline_common import admission
+
 IpAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 _Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -144,6 +146,7 @@ class CheckedTransport(httpx.AsyncBaseTransport):
         self._inner = httpx.AsyncHTTPTransport(limits=limits, **options)
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        admission.leave()
         host = request.url.host
         port = request.url.port or (443 if request.url.scheme == "https" else 80)
         request.extensions = {**request.extensions, "sni_hostname": host}

@@ -68,6 +68,9 @@ loop_lag = meter.create_histogram("plumbline.event_loop.lag", "s", "How late the
 loop_blocks = meter.create_counter(
     "plumbline.event_loop.blocks", "{block}", "Blocks of the event loop over the watchdog's threshold, by place"
 )
+shed_requests = meter.create_counter(
+    "plumbline.requests.shed", "{request}", "Requests that were sent away because too many came"
+)
 open_streams = meter.create_up_down_counter("plumbline.streams", "{stream}", "Event streams that are open")
 
 span_of: WeakKeyDictionary[asyncio.Task[Any], trace.Span] = WeakKeyDictionary()

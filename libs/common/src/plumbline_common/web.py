@@ -24,7 +24,8 @@ from starlette.responses import HTMLResponse, JSONResponse
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from plumbline_common import asyncapi, auth, bus, db, openapi, outbox, problems, telemetry
+from plumbline_common import admission, asyncapi, auth, bus, db, openapi, outbox, problems, telemetry
+from plumbline_common.admission import Admission
 from plumbline_common.issuer import IssuerKeys
 from plumbline_common.settings import ServiceSettings
 from plumbline_common.watchdog import Watchdog
@@ -75,6 +76,7 @@ async def spooled(request: Request) -> IO[bytes]:
 
     A client that does not read while it writes would wait for an answer's reader, and that for the client.
     """
+    admission.leave()
     spool = tempfile.SpooledTemporaryFile(IN_MEMORY)  # noqa: SIM115 - the caller closes it
     try:
         async for chunk in request.stream():
@@ -159,6 +161,9 @@ def create_app(
     for router in routers:
         app.include_router(router)
     _documents(app, asyncapi.document(name, version, consumes))
+    app.add_middleware(
+        Admission, most=settings.concurrent_requests, always=("/healthz", "/readyz"), refuse=_overloaded
+    )
     app.add_middleware(Edge, body_limit=settings.body_limit_bytes)
     openapi.install(app)
     return app
@@ -330,6 +335,19 @@ def _documents(app: FastAPI, events: dict[str, Any]) -> None:
 
 
 # --- The edge of every request --------------------------------------------------------------------------
+
+
+def _overloaded(scope: Scope) -> ASGIApp:
+    telemetry.shed_requests.add(1)
+    return problems.problem(
+        429,
+        "overloaded",
+        "More requests come than can be answered",
+        request=Request(scope),
+        detail="nothing was done; try again later",
+        headers={"Retry-After": "1"},
+    )
+
 
 _REQUEST_ID = re.compile(rb"[\w.:-]{1,128}")
 

@@ -34,7 +34,8 @@ class StackConfig:
     `workers` are uvicorn's processes per service, `job_processes` those of the worker of jobs. `otlp_interval` is the
     seconds between two exports of metrics. `nats_sync_interval` is Go's duration, or `always`. `otlp_traces_endpoint`
     sends the traces of the services and the gateway elsewhere than to the collector (a full URL). `extra_env` is
-    added to the environment of the services. `rate_limit_per_second` and `rate_limit_burst` are the gateway's.
+    added to the environment of the services. `niceness` is theirs, under the gateway's: where processors are few, it
+    can refuse in time what is too much. `rate_limit_per_second` and `rate_limit_burst` are the gateway's.
     `durable=False` turns PostgreSQL's fsync off. `anew` empties the folder before the start. `service_argv`
     replaces the services' own programs, and `migrate=False` leaves their migrations out.
     """
@@ -55,6 +56,7 @@ class StackConfig:
     services: tuple[str, ...] = SERVICES
     service_argv: ServiceArgv | None = None
     migrate: bool = True
+    niceness: int = 0
 
     def __post_init__(self) -> None:
         unknown = set(self.ports) - set(DEFAULT_PORTS)

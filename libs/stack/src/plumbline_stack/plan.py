@@ -53,6 +53,9 @@ class Plan:
             environment=config.environment,
             rate_limit_per_second=config.rate_limit_per_second,
             rate_limit_burst=config.rate_limit_burst,
+            # As many as the processes of a service work on, and a few more, which wait there or here for a moment.
+            concurrent_requests=20 * config.workers,
+            waiting_requests=8 * config.workers,
         )
         service_ports = {name: ports[name] for name in ("requirements", "search", "analysis")}
         return cls(
@@ -128,7 +131,13 @@ class Plan:
             return await answers(f"{url}/healthz")
 
         return ChildSpec(
-            "collector", lambda: Command(argv), ready, port=port, url=url, stop_deadline=8, start_deadline=60
+            "collector",
+            lambda: Command(argv, niceness=self.config.niceness),
+            ready,
+            port=port,
+            url=url,
+            stop_deadline=8,
+            start_deadline=60,
         )
 
     def migrations(self) -> dict[str, Command]:
@@ -158,7 +167,12 @@ class Plan:
 
         def command() -> Command:
             argv = self.config.service_argv or _uvicorn
-            return Command(argv(name, port, self.config.workers), self._environment(name), cwd=self.folder)
+            return Command(
+                argv(name, port, self.config.workers),
+                self._environment(name),
+                cwd=self.folder,
+                niceness=self.config.niceness,
+            )
 
         return ChildSpec(
             name,
@@ -184,7 +198,9 @@ class Plan:
 
         return ChildSpec(
             WORKER,
-            lambda: Command(argv, self._environment("analysis", WORKER), cwd=self.folder),
+            lambda: Command(
+                argv, self._environment("analysis", WORKER), cwd=self.folder, niceness=self.config.niceness
+            ),
             ready,
             prepare=prepare,
             start_deadline=120,

@@ -24,13 +24,14 @@ class NotReady(Exception):
 
 @dataclass(frozen=True)
 class Command:
-    """What to run. `argv[0]` is an absolute path; `env` is added to our own environment."""
+    """What to run. `argv[0]` is an absolute path; `env` is added to our own environment, `niceness` to our own."""
 
     argv: Sequence[str]
     env: Mapping[str, str] = field(default_factory=dict)
     cwd: Path | None = None
     stop_signal: signal.Signals = signal.SIGTERM
     account: Account | None = None
+    niceness: int = 0
 
 
 async def start(command: Command, log: Path) -> Process:
@@ -38,6 +39,7 @@ async def start(command: Command, log: Path) -> Process:
     account = command.account
     launcher = [sys.executable, "-I", "-S", str(_LAUNCH), str(os.getpid()), str(int(command.stop_signal))]
     launcher += [str(account.uid), str(account.gid)] if account else ["-1", "-1"]
+    launcher.append(str(command.niceness))
     # Appended, so that truncating the file while it is written leaves no hole.
     with log.open("ab") as output:
         return await asyncio.create_subprocess_exec(

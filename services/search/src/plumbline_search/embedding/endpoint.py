@@ -17,6 +17,7 @@ from circuitbreaker import CircuitBreaker, CircuitBreakerError
 from pydantic import AfterValidator, AnyHttpUrl, BaseModel, ConfigDict, Field
 from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt, wait_exponential_jitter
 
+from plumbline_common import admission
 from plumbline_common.errors import Unavailable
 from plumbline_search.embedding.embedder import Refused
 from plumbline_search.embedding.encoder import Vectors
@@ -110,6 +111,7 @@ class Endpoint:
         raise AssertionError("unreachable")
 
     async def _asked(self, texts: list[str]) -> Vectors:
+        admission.leave()
         # httpx's own deadlines are for each read: an answer that trickles in would have none.
         try:
             async with asyncio.timeout(self._settings.timeout_seconds):
