@@ -87,7 +87,7 @@ explore: .venv/.synced ## the rules, kernels and APIs that hypothesis tests, on 
 chaos: .venv/.synced ## processes are killed and stores wiped while the suite works
 	$(RUN)pytest tests/e2e -m chaos $(ARGS)
 
-bench: .venv/.synced ## the benches (NAME=crud, events, ingest, cardinality, analysis, jobs, watchdog, requirements, search, detection, streams, nab, vus, batch, logs), one JSON line a figure
+bench: .venv/.synced ## the benches (NAME=crud, events, ingest, cardinality, analysis, jobs, watchdog, overload, requirements, search, detection, streams, nab, vus, batch, logs), one JSON line a figure
 	@$(RUN)python benchmarks/run.py $(NAME)
 
 specs: .venv/.synced ## write openapi.json and asyncapi.json of each service and of the gateway, and docs/configuration.md

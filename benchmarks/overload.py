@@ -298,6 +298,9 @@ async def measure() -> None:
             ports={each: ports.choose() for each in DEFAULT_PORTS},
             otlp_interval=15,
             niceness=5,
+            traced_percent=1,
+            concurrent_requests=6,
+            waiting_requests=3,
         )
         harness.say("the stack starts")
         async with Stack(config) as stack:

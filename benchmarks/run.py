@@ -22,6 +22,7 @@ BENCHES = (
     "analysis",
     "jobs",
     "watchdog",
+    "overload",
     *DETECTION,
     "requirements",
     "search",

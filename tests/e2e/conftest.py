@@ -152,7 +152,13 @@ else:
             durable=False,
             ports={name: ports.choose() for name in DEFAULT_PORTS},
             otlp_traces_endpoint=receiver.endpoint,
+            concurrent_requests=512,
+            waiting_requests=512,
             extra_env={
+                # However busy the machine, none is refused.
+                "PLUMBLINE_REQUIREMENTS_CONCURRENT_REQUESTS": "1000",
+                "PLUMBLINE_SEARCH_CONCURRENT_REQUESTS": "1000",
+                "PLUMBLINE_ANALYSIS_CONCURRENT_REQUESTS": "1000",
                 "PLUMBLINE_ANALYSIS_EVALUATION_INTERVAL_SECONDS": "2",
                 "PLUMBLINE_ANALYSIS_INCIDENT_INTERVAL_SECONDS": "1",
                 "PLUMBLINE_ANALYSIS_LOG_INTERVAL_SECONDS": "2",

@@ -56,6 +56,7 @@ async def composed(folder: Path) -> AsyncIterator[Composed]:
         "METRIC_INTERVAL_MS": "2000",
         # All calls come from one address, most with one subject.
         **{f"{of}RATE_LIMIT_PER_SECOND": "2000" for of in ("", "SUBJECT_", "ADDRESS_")},
+        **{f"{of}_REQUESTS": "512" for of in ("CONCURRENT", "WAITING")},
         **{f"{of}RATE_LIMIT_BURST": "4000" for of in ("", "SUBJECT_", "ADDRESS_")},
     }
     try:

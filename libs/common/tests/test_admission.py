@@ -177,35 +177,47 @@ async def test_as_many_work_at_once_as_do_not_hinder_each_other(monkeypatch: pyt
     monkeypatch.setattr(admission, "WHILE", 0.0)
     line = Line(16, 1)
 
-    def sizes(*seconds: float) -> list[int]:
-        found = []
-        for each in seconds:
-            line.took(each)
-            found.append(line.size)
-        return found
+    async def size(seconds: float, *, crowded: bool) -> int:
+        if crowded:
+            held = [await line.enter() for _ in range(line.size)]
+            waits = asyncio.create_task(line.enter())
+            await asyncio.sleep(0)
+            for _ in held:
+                line.leave()
+            assert await waits
+            line.leave()
+        line.took(seconds)
+        return line.size
 
     slow, quick = admission.LONG + 0.1, admission.LONG / 2
-    assert sizes(slow, slow, quick) == [8, 4, 4]
-    assert [await line.enter() for _ in range(4)] == [True] * 4
-    fifth = asyncio.create_task(line.enter())
+    assert await size(slow, crowded=False) == 16
+    assert [await size(slow, crowded=True) for _ in range(3)] == [8, 4, 4]
+    assert await size(quick, crowded=False) == 4
+    assert [await size(quick, crowded=True) for _ in range(2)] == [5, 6]
+
+    held = [await line.enter() for _ in range(6)]
+    seventh = asyncio.create_task(line.enter())
     await asyncio.sleep(0)
-    assert not await line.enter()
-    assert sizes(quick, quick) == [5, 5]
-    assert sizes(slow, slow, slow) == [2, 2, 2]
-    for _ in range(2):
+    line.took(slow)
+    assert line.size == admission.FEWEST
+    for _ in held[:2]:
         line.leave()
     await asyncio.sleep(0)
-    assert not fifth.done()
+    assert not seventh.done()
     line.leave()
-    assert await fifth
+    assert await seventh
 
 
 async def test_one_quick_success_in_a_while_shows_that_the_others_are_slow_by_themselves() -> None:
-    line = Line(16, 1)
+    line = Line(4, 1)
+    assert [await line.enter() for _ in range(4)] == [True] * 4
     line.took(10.0)
-    assert line.size == 8
+    waits = asyncio.create_task(line.enter())
+    await asyncio.sleep(0)
     for seconds in (10.0, admission.LONG / 2, 10.0):
         line.took(seconds)
     await asyncio.sleep(admission.WHILE + 0.01)
     line.took(10.0)
-    assert line.size == 8
+    assert line.size == 4
+    line.leave()
+    assert await waits

@@ -50,6 +50,7 @@ def settings(postgres: Any, nats_server: Any, issuer: Any) -> Settings:
         jwt_issuer=issuer.issuer,
         jwt_audience=issuer.audience,
         evaluation_interval_seconds=3600,
+        concurrent_requests=1000,  # however busy the machine, none is refused
         telemetry_limit_bytes=200_000,
         decompressed_limit_bytes=1_000_000,
         notification_allowed=("127.0.0.1",),

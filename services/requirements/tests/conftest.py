@@ -33,6 +33,7 @@ async def app(postgres: Any, nats_server: Any, issuer: Any, owner: AsyncEngine) 
         jwks_uri=issuer.jwks_uri,
         jwt_issuer=issuer.issuer,
         jwt_audience=issuer.audience,
+        concurrent_requests=1000,  # however busy the machine, none is refused
     )
     app = create_app(settings)
     async with LifespanManager(app, startup_timeout=60, shutdown_timeout=60):

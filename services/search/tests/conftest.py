@@ -39,6 +39,7 @@ def settings(postgres: Any, nats_server: Any, issuer: Any, model_cache: Path) ->
         jwks_uri=issuer.jwks_uri,
         jwt_issuer=issuer.issuer,
         jwt_audience=issuer.audience,
+        concurrent_requests=1000,  # however busy the machine, none is refused
         model_cache=model_cache,
     )
 

@@ -4,8 +4,8 @@ A process works on so many requests at once; others wait in line, for `PATIENCE`
 with Retry-After: not 503, which a gateway takes as the fault of this one process. Nobody is refused sooner unless the
 line is very long: a refusal costs a tenth of an answer, and the gateway sends the next one as soon as it has it.
 
-How many are worked on at once adapts, as a sender's window does: where even the quickest success of a while took
-`LONG`, they hinder each other, and half as many take their turns; where it did not and others wait, one more may.
+How many are worked on at once adapts, as a sender's window does: where some had to wait and even the quickest
+success of a while took `LONG`, they hinder each other, and half as many take their turns; else one more may.
 
 A request is at work until its response begins: a stream that goes on, a body that is still to come and a wait for
 somebody else's server (`leave`) keep nobody from being served.
@@ -23,7 +23,7 @@ PATIENCE = 0.4
 """Seconds."""
 LONG = 0.2
 WHILE = 0.3
-FEWEST = 2
+FEWEST = 4
 
 
 class Line:
@@ -75,10 +75,9 @@ class Line:
         self._quickest = min(self._quickest, seconds)
         if now - self._began < WHILE:
             return
-        if self._quickest > LONG:
-            self.size = max(FEWEST, self.size // 2)
-        elif self._crowded:
-            self.size = min(self._most, self.size + 1)
+        if self._crowded:
+            hindered = self._quickest > LONG
+            self.size = max(FEWEST, self.size // 2) if hindered else min(self._most, self.size + 1)
         self._began, self._quickest, self._crowded = now, math.inf, False
 
     def _give_up(self, turn: asyncio.Future[bool]) -> None:

@@ -45,7 +45,7 @@ class GatewayOptions:
     """What may differ between stacks. Rates are requests a second, sizes bytes, durations Envoy's (`30s`).
 
     `jwks` is a file, or the URL that the issuer's keys are fetched from, every `jwks_interval`. With `services_tls`
-    the services are spoken to by TLS.
+    the services are spoken to by TLS. `traced_percent` is of the requests whose caller does not say.
     Where a subject or an address has no rate of its own, it may use all of the gateway's. Each service gets up to
     `concurrent_requests` at once, `waiting_requests` wait for them to end, and more are refused at once.
     `trusted_proxies` are those in front, whose last entries of x-forwarded-for are believed. `cors_origins` is a
@@ -58,6 +58,7 @@ class GatewayOptions:
     fault_secret: str
     traces_endpoint: str
     metrics_endpoint: str
+    traced_percent: int = 100
     stats_interval: str = "2s"
     environment: str = "development"
     rate_limit_per_second: int = 2000
@@ -121,6 +122,7 @@ class Gateway:
             "OTLP_METRICS_HOST": metrics.hostname,
             "OTLP_METRICS_PORT": metrics.port or 80,
             "OTLP_METRICS_PATH": metrics.path,
+            "TRACE_SAMPLER": _sampler(options.traced_percent),
             "STATS_INTERVAL": options.stats_interval,
             "ENVIRONMENT": options.environment,
             "RATE_LIMIT_PER_SECOND": options.rate_limit_per_second,
@@ -203,6 +205,25 @@ def _keys(options: GatewayOptions) -> dict[str, object]:
         "JWKS_PORT": address.port or (443 if address.scheme == "https" else 80),
         "JWKS_TRANSPORT": _transport(None),
     }
+
+
+def _sampler(percent: int) -> str:
+    """In JSON, which is YAML. Of all requests the arrival of telemetry is left out: it would beget telemetry."""
+    if percent < 100:
+        name, config = "trace_id_ratio_based", {"sampling_percentage": {"numerator": percent}}
+        return json.dumps(_typed(name, "TraceIdRatioBasedSamplerConfig", config))
+    path: dict[str, object] = {
+        "select_expr": {"operand": {"id": 4, "ident_expr": {"name": "request"}}, "field": "path"}
+    }
+    arrives: dict[str, object] = {"target": {"id": 3, **path}, "function": "startsWith"}
+    arrives["args"] = [{"id": 5, "const_expr": {"string_value": "/v1/"}}]
+    expression = {"id": 1, "call_expr": {"function": "!_", "args": [{"id": 2, "call_expr": arrives}]}}
+    return json.dumps(_typed("cel", "CELSamplerConfig", {"expression": {"cel_expr_parsed": {"expr": expression}}}))
+
+
+def _typed(name: str, kind: str, config: Mapping[str, object]) -> dict[str, object]:
+    kind = f"type.googleapis.com/envoy.extensions.tracers.opentelemetry.samplers.v3.{kind}"
+    return {"name": f"envoy.tracers.opentelemetry.samplers.{name}", "typed_config": {"@type": kind, **config}}
 
 
 def _transport(tls: Tls | None) -> str:

@@ -49,13 +49,13 @@ class Plan:
             fault_secret=credentials.get("fault"),
             traces_endpoint=config.otlp_traces_endpoint or f"{collector}/v1/traces",
             metrics_endpoint=f"{collector}/v1/metrics",
+            traced_percent=config.traced_percent,
             stats_interval=f"{config.otlp_interval:g}s",
             environment=config.environment,
             rate_limit_per_second=config.rate_limit_per_second,
             rate_limit_burst=config.rate_limit_burst,
-            # As many as the processes of a service work on, and a few more, which wait there or here for a moment.
-            concurrent_requests=20 * config.workers,
-            waiting_requests=8 * config.workers,
+            concurrent_requests=config.concurrent_requests,
+            waiting_requests=config.waiting_requests,
         )
         service_ports = {name: ports[name] for name in ("requirements", "search", "analysis")}
         return cls(
