@@ -45,6 +45,7 @@ OF_FASTAPI = (
             "http.request.method": "OpenTelemetry's known methods, else `_OTHER`",
             "http.route": "the routes; none where nothing is served",
             "http.response.status_code": "the statuses",
+            "error.type": "of those that failed: the status, or the name of the exception",
             "url.scheme": ("http", "https"),
             "network.protocol.version": ("1.1",),
             "http.response.status_class": "of the gateway's alone: `2` for 2xx",
