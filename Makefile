@@ -90,7 +90,7 @@ chaos: .venv/.synced ## processes are killed and stores wiped while the suite wo
 bench: .venv/.synced ## the benches (NAME=crud, events, ingest, cardinality, analysis, jobs, watchdog, overload, requirements, search, detection, streams, nab, vus, batch, logs), one JSON line a figure
 	@$(RUN)python benchmarks/run.py $(NAME)
 
-specs: .venv/.synced ## write openapi.json and asyncapi.json of each service and of the gateway, and docs/configuration.md
+specs: .venv/.synced ## write openapi.json and asyncapi.json of each service and of the gateway, docs/configuration.md, docs/metrics.md
 	$(RUN)python -m plumbline_common.specs
 
 migrate: .venv/.synced ## bring the schemas to the newest (PLUMBLINE_<NAME>_OWNER_DATABASE_URL of each)

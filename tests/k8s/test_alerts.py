@@ -9,6 +9,8 @@ import yaml
 
 from checks import rules
 from checks.manifests import FOLDER, Manifests
+from plumbline_common import reference
+from plumbline_common.instruments import Kind
 
 
 @pytest.fixture
@@ -52,19 +54,19 @@ def test_promtool_plays_the_alerts_through(alerts: Manifests, tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("name", "unit", "kind", "found"),
     [
-        ("plumbline.outbox.age", "s", "create_gauge", {"plumbline_outbox_age_seconds"}),
-        ("plumbline.jobs", "{job}", "create_gauge", {"plumbline_jobs"}),
-        ("plumbline.analysis.points", "{point}", "create_counter", {"plumbline_analysis_points_total"}),
+        ("plumbline.outbox.age", "s", "gauge", {"plumbline_outbox_age_seconds"}),
+        ("plumbline.jobs", "{job}", "gauge", {"plumbline_jobs"}),
+        ("plumbline.analysis.points", "{point}", "counter", {"plumbline_analysis_points_total"}),
         (
             "http.server.request.duration",
             "s",
-            "create_histogram",
+            "histogram",
             {f"http_server_request_duration_seconds_{each}" for each in ("bucket", "count", "sum")},
         ),
     ],
 )
-def test_names_in_prometheus(name: str, unit: str, kind: str, found: set[str]) -> None:
-    assert rules.exposed(name, unit, kind) == found
+def test_names_in_prometheus(name: str, unit: str, kind: Kind, found: set[str]) -> None:
+    assert reference.exposed(name, unit, kind) == found
     assert found <= rules.metrics_of_the_suite()
 
 

@@ -1,11 +1,14 @@
 """Documents for the tests of the search service, and vectors whose cosines are known."""
 
+import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 from uuid import UUID
 
 import numpy as np
+from fastapi import FastAPI
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
@@ -17,7 +20,7 @@ from plumbline_search.embedding.embedder import Embedder, Vector
 from plumbline_search.embedding.encoder import Vectors
 from plumbline_search.embedding.model_store import DIMENSIONS, MODEL
 from plumbline_search.indexes.repository import Index
-from plumbline_search.indexes.serving import Serving
+from plumbline_search.indexes.serving import NoIndex, Serving
 from plumbline_search.searches import service
 from plumbline_search.searches.legs import Tools
 from plumbline_search.searches.schemas import SearchRequest, SearchResponse
@@ -73,6 +76,15 @@ async def begin_with_one(connection: AsyncConnection) -> None:
             for name in ("id", "slot", "state", "model", "dimensions", "analysis", "asked_by")
         },
     )
+
+
+async def seen(app: FastAPI) -> None:
+    """Until the service that just started knows the live index, in which it finds and writes."""
+    async with asyncio.timeout(60):
+        while True:
+            with contextlib.suppress(NoIndex):
+                return await app.state.serving.check()
+            await asyncio.sleep(0.01)
 
 
 async def answered(session: AsyncSession, tools: Tools, request: SearchRequest, actor: UserInfo) -> SearchResponse:

@@ -15,7 +15,7 @@ GATEWAY = FOLDER.parent / "gateway"
 _EXAMPLES = (
     *(f"{of}RATE_LIMIT_{what}" for of in ("", "SUBJECT_", "ADDRESS_") for what in ("PER_SECOND", "BURST")),
     *("TRUSTED_PROXIES", "MAX_REQUEST_BYTES", "MAX_HEADERS_KB", "ROUTE_TIMEOUT", "JWT_AUDIENCE"),
-    *("HEADERS_TIMEOUT", "REQUEST_TIMEOUT"),
+    *("HEADERS_TIMEOUT", "REQUEST_TIMEOUT", "CONCURRENT_REQUESTS", "WAITING_REQUESTS"),
 )
 REFUSALS = ("CONNECT", "TRACE", "Host")
 """Routes of `envoy.yaml` that no HTTPRoute can stand for: docs/kubernetes.md tells what is answered there instead."""
@@ -84,6 +84,7 @@ class Template:
         template = string.Template(text)
         values = dict.fromkeys(template.get_identifiers(), "1")
         values |= {"HEALTH_CHECKS": "[]", "JWKS_KIND": "local_jwks", "JWKS_SOURCE": "{}", "JWKS_TRANSPORT": "{}"}
+        values["TRACE_SAMPLER"] = "{}"
         values |= {name: re.search(rf"\b{name} ([^\s,]+)", text)[1] for name in _EXAMPLES}  # type: ignore[index]
         [self.config] = documents(template.substitute(values))
         [listener] = self.config["static_resources"]["listeners"]

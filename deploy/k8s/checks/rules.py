@@ -1,32 +1,20 @@
 """Whether the alerts can fire: somebody exposes their metrics, each has its page, and promtool takes them."""
 
-import ast
 import re
 import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator
 from functools import cache
+from itertools import chain
 from pathlib import Path
 
 import yaml
 
 from checks.manifests import FOLDER, Manifests, Resource
+from plumbline_common import reference
 
 ROOT = FOLDER.parents[1]
-_SOURCES = ("libs/common/src", "services/requirements/src", "services/search/src", "services/analysis/src")
-_KINDS = {
-    "create_counter": ("_total",),
-    "create_histogram": ("_bucket", "_count", "_sum"),
-    "create_gauge": ("",),
-    "create_observable_gauge": ("",),
-    "create_up_down_counter": ("",),
-}
-_UNITS = {"s": "_seconds", "By": "_bytes"}
-OF_FASTAPI = {
-    "http.server.request.duration": ("s", "create_histogram"),
-    "http.server.active_requests": ("{request}", "create_up_down_counter"),
-}
 FOREIGN = {
     # kube-state-metrics
     "kube_deployment_spec_replicas",
@@ -59,27 +47,11 @@ _WORDS = {
 }
 
 
-def exposed(name: str, unit: str, kind: str) -> set[str]:
-    """The names in Prometheus of an OpenTelemetry instrument, as the collector's exporter gives them."""
-    base = re.sub(r"[^a-zA-Z0-9_:]", "_", name) + _UNITS.get(unit, "")
-    return {base + suffix for suffix in _KINDS[kind]}
-
-
 @cache
 def metrics_of_the_suite() -> frozenset[str]:
-    """Read from the calls that make instruments."""
-    found = set()
-    for name, (unit, kind) in OF_FASTAPI.items():
-        found |= exposed(name, unit, kind)
-    for source in _SOURCES:
-        for text in (path.read_bytes() for path in (ROOT / source).rglob("*.py")):
-            if not any(kind.encode() in text for kind in _KINDS):
-                continue
-            for node in ast.walk(ast.parse(text)):
-                if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in _KINDS:
-                    words = [a.value for a in node.args if isinstance(a, ast.Constant) and isinstance(a.value, str)]
-                    found |= exposed(words[0], words[1], node.func.attr)
-    return frozenset(found)
+    """Those of docs/metrics.md, under their names in Prometheus."""
+    exposed = (reference.exposed(each.name, each.unit, each.kind) for each in reference.every(ROOT))
+    return frozenset(chain.from_iterable(exposed))
 
 
 def asked(expression: str) -> set[str]:

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Depends, FastAPI
 from pydantic import Field
 from sqlalchemy import text
 
-from plumbline_common import auth, errors, openapi, web
+from plumbline_common import auth, errors, openapi, telemetry, web
 from plumbline_common.schemas import Schema, Text
 
 router = APIRouter(prefix="/things", dependencies=[Depends(auth.require("viewer"))])
@@ -100,6 +100,21 @@ async def test_malformed_bodies_name_the_member(client: httpx.AsyncClient, conte
     assert response.status_code in (400, 422)
     if response.status_code == 422:
         assert body["errors"][0]["pointer"] == pointer
+
+
+@pytest.mark.parametrize(("content", "told"), [('{"name": 1}', "name"), ('{"name": "a", "colour": 1}', "other")])
+async def test_a_name_that_a_caller_made_up_is_no_attribute_of_a_metric(
+    client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch, content: str, told: str
+) -> None:
+    counted: list[Any] = []
+
+    class Counter:
+        def add(self, amount: int, attributes: Any) -> None:
+            counted.append(attributes["plumbline.field"])
+
+    monkeypatch.setattr(telemetry, "validation_errors", Counter())
+    await client.post("/things", content=content, headers={"Content-Type": "application/json"})
+    assert counted == [told]
 
 
 async def test_a_body_over_the_limit_is_refused_declared_or_not(client: httpx.AsyncClient) -> None:

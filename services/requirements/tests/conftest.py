@@ -25,8 +25,8 @@ async def owner(postgres: Any) -> AsyncIterator[AsyncEngine]:
 
 
 @pytest.fixture(scope="session")
-async def app(postgres: Any, nats_server: Any, issuer: Any, owner: AsyncEngine) -> AsyncIterator[FastAPI]:
-    settings = Settings(
+def settings(postgres: Any, nats_server: Any, issuer: Any) -> Settings:
+    return Settings(
         environment="development",
         database_url=postgres.dsn("requirements"),
         nats_url=nats_server.url("requirements"),
@@ -35,6 +35,10 @@ async def app(postgres: Any, nats_server: Any, issuer: Any, owner: AsyncEngine) 
         jwt_audience=issuer.audience,
         concurrent_requests=1000,  # however busy the machine, none is refused
     )
+
+
+@pytest.fixture(scope="session")
+async def app(settings: Settings, owner: AsyncEngine) -> AsyncIterator[FastAPI]:
     app = create_app(settings)
     async with LifespanManager(app, startup_timeout=60, shutdown_timeout=60):
         yield app

@@ -260,6 +260,7 @@ async def app(settings: Settings, owner: AsyncEngine) -> AsyncIterator[FastAPI]:
     await _empty(owner)
     app = create_app(settings)
     async with LifespanManager(app, startup_timeout=60, shutdown_timeout=60):
+        await indexed.seen(app)
         yield app
 
 

@@ -160,12 +160,14 @@ def _clean(text: str) -> str:
 
 async def _malformed(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
-    fields = [_field(each) for each in error.errors()[:50]]
+    found = error.errors()[:50]
+    fields = [_field(each) for each in found]
     route = getattr(request.scope.get("route"), "path", "")
-    for field in fields:
+    for field, each in zip(fields, found, strict=True):
         # The name of an unknown member is the caller's choice: it must not become a label of a metric.
-        name = (field.pointer or "").split("/")[1:2] or [field.parameter or ""]
-        declared = name[0] if name[0].isidentifier() and len(name[0]) <= 40 else "other"
+        name = (field.pointer or "").split("/")[1:] or [field.parameter or ""]
+        is_unknown = each["type"] == "extra_forbidden" and len(name) == 1
+        declared = name[0] if name[0].isidentifier() and len(name[0]) <= 40 and not is_unknown else "other"
         telemetry.validation_errors.add(1, {"http.route": route, "plumbline.field": declared})
     return problem(
         422,

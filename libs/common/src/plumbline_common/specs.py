@@ -1,7 +1,8 @@
 """The committed documents that code makes: `python -m plumbline_common.specs [--check]`, from the repository's root.
 
 Each service's openapi.json and asyncapi.json stand beside its pyproject.toml; the gateway serves both kinds joined.
-docs/configuration.md tells of the settings of all.
+docs/configuration.md tells of the settings of all, docs/metrics.md of the metrics. docs/log-messages.md is written by
+hand: what it lacks is named.
 """
 
 import argparse
@@ -11,7 +12,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from plumbline_common import configuration
+from plumbline_common import configuration, reference
 from plumbline_common.settings import ServiceSettings
 
 SERVICES = ("requirements", "search", "analysis")
@@ -72,6 +73,7 @@ def main() -> None:
         written[Path("deploy", "gateway", f"{kind}.json")] = joined("Plumbline", parts)
     contents = {path: json.dumps(document, indent=2, ensure_ascii=False) + "\n" for path, document in written.items()}
     contents[Path("docs", "configuration.md")] = configuration.page({name: settings_of(name) for name in SERVICES})
+    contents[Path("docs", "metrics.md")] = reference.metrics_page()
     drifted = []
     for path, content in contents.items():
         if not path.exists() or path.read_text() != content:
@@ -80,6 +82,9 @@ def main() -> None:
                 path.write_text(content)
     if check and drifted:
         sys.exit(f"these are not what the code says; run make specs: {', '.join(drifted)}")
+    page = Path("docs", "log-messages.md")
+    if lacking := reference.log_drift(page.read_text()):
+        sys.exit("\n".join(f"{page} {each}" for each in lacking))
 
 
 if __name__ == "__main__":

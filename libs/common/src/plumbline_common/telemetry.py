@@ -31,7 +31,7 @@ from opentelemetry.metrics import CallbackOptions, Observation
 from opentelemetry.propagators.textmap import default_setter
 from opentelemetry.sdk._logs import LoggerProvider, LoggingHandler
 from opentelemetry.sdk._logs.export import BatchLogRecordProcessor
-from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics import Histogram, MeterProvider
 from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
 from opentelemetry.sdk.metrics.view import ExplicitBucketHistogramAggregation, View
 from opentelemetry.sdk.resources import Resource
@@ -41,6 +41,7 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from plumbline_common import instruments
 from plumbline_common.db import Kept
 
 SECONDS: Final = (
@@ -49,29 +50,39 @@ SECONDS: Final = (
 _EXPORT_TIMEOUT_SECONDS = 3
 
 tracer = trace.get_tracer("plumbline")
-meter = metrics.get_meter("plumbline")
+_SERVICES = ("requirements", "search", "analysis")
+_PRODUCER: instruments.Attributes = {"plumbline.producer": _SERVICES}
+_CONSUMER: instruments.Attributes = {"messaging.consumer.group.name": _SERVICES, **_PRODUCER}
 
-validation_errors = meter.create_counter(
-    "plumbline.validation.errors", "{error}", "Malformed members of requests, by route and field"
+validation_errors = instruments.counter(
+    "plumbline.validation.errors",
+    "{error}",
+    "Malformed members of requests",
+    {"http.route": "the routes", "plumbline.field": "the names of members"},
 )
-consumer_lag = meter.create_gauge(
-    "plumbline.consumer.lag", "{message}", "Messages that a consumer has not been given yet"
+consumer_lag = instruments.gauge(
+    "plumbline.consumer.lag", "{message}", "Messages that a consumer has not been given yet", _CONSUMER
 )
-event_age = meter.create_histogram(
-    "plumbline.consumer.event.age", "s", "From the writing of an event to its arrival at a consumer"
+event_age = instruments.histogram(
+    "plumbline.consumer.event.age", "s", "From the writing of an event to its arrival at a consumer", _CONSUMER
 )
-outbox_backlog = meter.create_gauge(
-    "plumbline.outbox.backlog", "{event}", "Events of the log that are not in the stream yet"
+outbox_backlog = instruments.gauge(
+    "plumbline.outbox.backlog", "{event}", "Events of the log that are not in the stream yet", _PRODUCER
 )
-outbox_age = meter.create_gauge("plumbline.outbox.age", "s", "The age of the oldest of them")
-loop_lag = meter.create_histogram("plumbline.event_loop.lag", "s", "How late the event loop runs what is due")
-loop_blocks = meter.create_counter(
-    "plumbline.event_loop.blocks", "{block}", "Blocks of the event loop over the watchdog's threshold, by place"
+outbox_age = instruments.gauge(
+    "plumbline.outbox.age", "s", "The age of the oldest event that is not in the stream yet", _PRODUCER
 )
-shed_requests = meter.create_counter(
+loop_lag = instruments.histogram("plumbline.event_loop.lag", "s", "How late the event loop runs what is due")
+loop_blocks = instruments.counter(
+    "plumbline.event_loop.blocks",
+    "{block}",
+    "Blocks of the event loop over the watchdog's threshold",
+    {"code.location": "lines of the suite's code"},
+)
+open_streams = instruments.up_down_counter("plumbline.streams", "{stream}", "Event streams that are open")
+shed_requests = instruments.counter(
     "plumbline.requests.shed", "{request}", "Requests that were sent away because too many came"
 )
-open_streams = meter.create_up_down_counter("plumbline.streams", "{stream}", "Event streams that are open")
 
 span_of: WeakKeyDictionary[asyncio.Task[Any], trace.Span] = WeakKeyDictionary()
 """The span that a task works for: other threads cannot read a task's context."""
@@ -141,13 +152,12 @@ def set_up(service: str, environment: str, version: str) -> Callable[[], None]:
         provider = TracerProvider(resource=resource)
         provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(timeout=_EXPORT_TIMEOUT_SECONDS)))
         trace.set_tracer_provider(provider)
+        # Otherwise it has the names of before HTTP's conventions became stable: `http.client.duration`, in ms.
+        os.environ.setdefault("OTEL_SEMCONV_STABILITY_OPT_IN", "http")
         HTTPXClientInstrumentor().instrument()
     if exports("metrics"):
         reader = PeriodicExportingMetricReader(OTLPMetricExporter(timeout=_EXPORT_TIMEOUT_SECONDS))
         metrics.set_meter_provider(MeterProvider([reader], resource=resource, views=_views()))
-        meter.create_observable_gauge(
-            "db.client.connection.count", [_pools], "{connection}", "Connections of the pool by state"
-        )
     if exports("logs"):
         logs = LoggerProvider(resource=resource)
         logs.add_log_record_processor(BatchLogRecordProcessor(OTLPLogExporter(timeout=_EXPORT_TIMEOUT_SECONDS)))
@@ -169,15 +179,9 @@ def _flush() -> None:
 
 
 def _views() -> list[View]:
-    return [
-        View(instrument_unit="s", instrument_name=name, aggregation=ExplicitBucketHistogramAggregation(SECONDS))
-        for name in (
-            "http.server.request.duration",
-            "plumbline.consumer.event.age",
-            "plumbline.event_loop.lag",
-            "plumbline.job.duration",
-        )
-    ]
+    """Seconds have bounds that tell milliseconds apart; the SDK's own are for milliseconds."""
+    aggregation = ExplicitBucketHistogramAggregation(SECONDS)
+    return [View(instrument_type=Histogram, instrument_unit="s", aggregation=aggregation)]
 
 
 def observe_engine(engine: AsyncEngine, name: str, kept: Kept) -> None:
@@ -245,6 +249,15 @@ def _pools(options: CallbackOptions) -> Iterable[Observation]:
         pool: Any = engine.pool
         for state, count in (("used", pool.checkedout() - kept.idle), ("idle", pool.checkedin() + kept.idle)):
             yield Observation(count, {"db.client.connection.pool.name": name, "db.client.connection.state": state})
+
+
+instruments.observable_up_down_counter(
+    "db.client.connection.count",
+    "{connection}",
+    "Connections of the pool to PostgreSQL",
+    _pools,
+    {"db.client.connection.pool.name": _SERVICES, "db.client.connection.state": ("used", "idle")},
+)
 
 
 # --- Logs -----------------------------------------------------------------------------------------------

@@ -22,7 +22,7 @@ from plumbline_analysis.notifications.schemas import DeliveryState, TargetConten
 from plumbline_analysis.notifications.sending import Outcome, Sender
 from plumbline_analysis.settings import Settings
 from plumbline_analysis.threads import sized
-from plumbline_common import db, outbox, telemetry
+from plumbline_common import db, instruments, outbox
 
 log = logging.getLogger(__name__)
 
@@ -37,10 +37,13 @@ AT_ONCE_EACH = 4
 _BATCH = 100
 """So many events are read in one transaction."""
 
-_deliveries = telemetry.meter.create_counter(
-    "plumbline.analysis.notification.deliveries", "{try}", "Tries to deliver notifications, by target and outcome"
+_deliveries = instruments.counter(
+    "plumbline.analysis.notification.deliveries",
+    "{try}",
+    "Tries to deliver notifications",
+    {"plumbline.notification.target": "the names of targets", "plumbline.outcome": ("delivered", "failed", "dead")},
 )
-_age = telemetry.meter.create_gauge(
+_age = instruments.gauge(
     "plumbline.analysis.notification.queue.age", "s", "The age of the oldest notification that waits for delivery"
 )
 
@@ -138,7 +141,7 @@ class Notifier:
         if outcome.error is not None:
             log.warning("the notification %s to %s failed (%s): %s", claimed.id, target.name, state, outcome.error)
         told = "failed" if state is DeliveryState.PENDING else state.value
-        _deliveries.add(1, {"plumbline.notification.target": target.name, "outcome": told})
+        _deliveries.add(1, {"plumbline.notification.target": target.name, "plumbline.outcome": told})
 
     async def _note(self, claimed: Claimed, outcome: Outcome) -> DeliveryState:
         now = self._clock()

@@ -26,7 +26,7 @@ from plumbline_analysis.pulls.rules import Mark, Range
 from plumbline_analysis.pulls.turn import Limits, Turn
 from plumbline_analysis.settings import Settings
 from plumbline_analysis.sources.answers import Answer
-from plumbline_common import db, offload, telemetry
+from plumbline_common import db, instruments, offload
 
 log = logging.getLogger(__name__)
 
@@ -34,11 +34,17 @@ LEASE_SECONDS = 30.0
 CLAIM_SECONDS = 2.0
 """How often leases are taken and kept, and what was made or changed is noticed."""
 
-_lag = telemetry.meter.create_gauge(
-    "plumbline.analysis.pull.lag", "s", "The age of the newest point that all queries of a source have reached"
+_lag = instruments.gauge(
+    "plumbline.analysis.pull.lag",
+    "s",
+    "The age of the newest point that all queries of a source have reached",
+    {"plumbline.source": "the names of sources"},
 )
-_missing = telemetry.meter.create_gauge(
-    "plumbline.analysis.pull.missing", "s", "What is still to be pulled of the past, over all queries of a source"
+_missing = instruments.gauge(
+    "plumbline.analysis.pull.missing",
+    "s",
+    "What is still to be pulled of the past, over all queries of a source",
+    {"plumbline.source": "the names of sources"},
 )
 
 

@@ -31,7 +31,7 @@ from plumbline_analysis.rollups import rules as retention
 from plumbline_analysis.rollups import service as rollups
 from plumbline_analysis.settings import Settings
 from plumbline_analysis.templates import repository as templates
-from plumbline_common import db, offload, telemetry
+from plumbline_common import db, instruments, offload, telemetry
 from plumbline_common.errors import Invalid
 from plumbline_common.events import Event
 from plumbline_common.idempotency import KEEP_HOURS
@@ -52,10 +52,10 @@ _HOUR_PARTITION_DAYS = 56
 """Few partitions: every plan looks at all of them."""
 ROLLUP_SECONDS = 60.0
 
-_duration = telemetry.meter.create_histogram(
+_duration = instruments.histogram(
     "plumbline.analysis.evaluation.duration", "s", "How long the evaluation of up to 50 requirements took"
 )
-_failures = telemetry.meter.create_counter(
+_failures = instruments.counter(
     "plumbline.analysis.evaluation.failures", "{evaluation}", "Evaluations that failed and are tried again"
 )
 

@@ -173,6 +173,7 @@ class TestTheServiceWithAnEndpoint:
     async def _running(self, settings: Settings, issuer: Any, **changes: Any) -> Any:
         app = create_app(settings.model_copy(update=changes))
         async with LifespanManager(app, startup_timeout=60, shutdown_timeout=60):
+            await indexed.seen(app)
             headers = {"Authorization": f"Bearer {issuer.token('admin')}"}
             transport = httpx.ASGITransport(app, raise_app_exceptions=False)
             async with httpx.AsyncClient(transport=transport, base_url="http://search", headers=headers) as client:

@@ -16,9 +16,14 @@ from plumbline_analysis.settings import Settings
 from plumbline_analysis.sources import encoding
 from plumbline_analysis.sources.spans import Spans
 from plumbline_analysis.threads import sized
-from plumbline_common import telemetry
+from plumbline_common import instruments
 
-_spans = telemetry.meter.create_counter("plumbline.analysis.spans", "{span}", "Spans received, by outcome")
+_spans = instruments.counter(
+    "plumbline.analysis.spans",
+    "{span}",
+    "Spans received that cross the border of a service",
+    {"plumbline.outcome": ("accepted", "rejected")},
+)
 
 
 class Learner:

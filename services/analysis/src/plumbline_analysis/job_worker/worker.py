@@ -26,7 +26,7 @@ from plumbline_analysis.jobs.repository import Claim
 from plumbline_analysis.jobs.rules import Progress
 from plumbline_analysis.models import Job
 from plumbline_analysis.settings import Settings
-from plumbline_common import bus, db, offload, telemetry
+from plumbline_common import bus, db, instruments, offload, telemetry
 from plumbline_common.errors import PlumblineError
 from plumbline_common.events import JobRequested
 from plumbline_common.schemas import JobFailure, JobState
@@ -39,13 +39,19 @@ _RETRY_SECONDS = 1.0
 _FORGET_SECONDS = 600.0
 
 
-_duration = telemetry.meter.create_histogram(
-    "plumbline.job.duration", "s", "From the claim of a job to the end of the attempt, by kind and state"
+_duration = instruments.histogram(
+    "plumbline.job.duration",
+    "s",
+    "From the claim of a job to the end of the attempt",
+    {"plumbline.job.kind": "the kinds of [jobs](jobs.md)", "plumbline.job.state": JobState},
 )
-_jobs = telemetry.meter.create_gauge("plumbline.jobs", "{job}", "Jobs that wait or run, by state")
-_age = telemetry.meter.create_gauge(
-    "plumbline.job.queue.age", "s", "How long the first of those that wait has waited"
+_jobs = instruments.gauge(
+    "plumbline.jobs",
+    "{job}",
+    "Jobs that wait or run",
+    {"plumbline.job.state": ("queued", "running")},
 )
+_age = instruments.gauge("plumbline.job.queue.age", "s", "How long the first of those that wait has waited")
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from plumbline_analysis.sources.batch import Window
 from plumbline_analysis.sources.json_lines import Parsed
 from plumbline_analysis.sources.lines import Line, Lines
 from plumbline_analysis.threads import sized
-from plumbline_common import telemetry
+from plumbline_common import instruments
 
 T = TypeVar("T")
 
@@ -23,7 +23,12 @@ MAX_STREAMS = 1_000
 """Each may have a state of megabytes: the lines of further services are refused."""
 _TOO_MANY = f"there are logs of {MAX_STREAMS} services already"
 
-_lines = telemetry.meter.create_counter("plumbline.analysis.log.lines", "{line}", "Log lines received, by outcome")
+_lines = instruments.counter(
+    "plumbline.analysis.log.lines",
+    "{line}",
+    "Log lines received",
+    {"plumbline.outcome": ("accepted", "rejected")},
+)
 
 
 def read(

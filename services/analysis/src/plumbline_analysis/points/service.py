@@ -18,11 +18,19 @@ from plumbline_analysis.sources import encoding
 from plumbline_analysis.sources.batch import Batch, Window
 from plumbline_analysis.sources.remote_write import Write
 from plumbline_analysis.threads import sized
-from plumbline_common import offload, telemetry
+from plumbline_common import instruments, offload
 
-_points = telemetry.meter.create_counter("plumbline.analysis.points", "{point}", "Points received, by outcome")
-_refused = telemetry.meter.create_counter(
-    "plumbline.analysis.limit.refusals", "{refusal}", "New series, or points over the quota, by the limit they met"
+_points = instruments.counter(
+    "plumbline.analysis.points",
+    "{point}",
+    "Points received",
+    {"plumbline.outcome": ("accepted", "rejected")},
+)
+_refused = instruments.counter(
+    "plumbline.analysis.limit.refusals",
+    "{refusal}",
+    "New series, or points over the quota, that were refused",
+    {"plumbline.reason": Reason},
 )
 
 

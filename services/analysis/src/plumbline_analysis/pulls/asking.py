@@ -10,13 +10,13 @@ from typing import Any, Protocol
 
 from plumbline_analysis.pulls import rules
 from plumbline_analysis.pulls.cloudwatch import CloudWatch
-from plumbline_analysis.pulls.failures import PullFailed
+from plumbline_analysis.pulls.failures import PullFailed, Reason
 from plumbline_analysis.pulls.prometheus import Prometheus
 from plumbline_analysis.pulls.rules import Range
 from plumbline_analysis.pulls.schemas import PrometheusSpec, PullTest, SourceError, SourceResponse, Spec
 from plumbline_analysis.settings import SECRETS, Settings
 from plumbline_analysis.sources.answers import Answer
-from plumbline_common import telemetry
+from plumbline_common import instruments
 from plumbline_common.errors import NotFound
 from plumbline_common.outgoing import Targets
 from plumbline_common.secret_store import SecretStore
@@ -28,7 +28,12 @@ _LONGEST_PAUSE = 30.0
 _AWAY_AT_ONCE = 2
 _TRIED_STEPS = 20
 
-_pulls = telemetry.meter.create_counter("plumbline.analysis.pulls", "{request}", "Requests to sources, by outcome")
+_pulls = instruments.counter(
+    "plumbline.analysis.pulls",
+    "{request}",
+    "Requests to sources",
+    {"plumbline.source": "the names of sources", "plumbline.outcome": ("success", *Reason)},
+)
 
 
 class Client(Protocol):

@@ -1,7 +1,8 @@
 """The models that this process embeds by."""
 
 import contextlib
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 
 from plumbline_search.embedding import embedder, endpoint
@@ -18,25 +19,15 @@ class Models:
 
 
 @contextlib.asynccontextmanager
-async def opened(settings: Settings, needed: Collection[str]) -> AsyncIterator[Models]:
-    """What is configured, and what an index still `needed` is of, as far as it is known.
-
-    That is the model of the wheel, and the endpoint that was configured before.
-    """
+async def opened(settings: Settings) -> AsyncIterator[Models]:
+    """What is configured, and the endpoint that was before: an index of it may still be live."""
     async with contextlib.AsyncExitStack() as stack:
         models = {}
-        endpoints = [each for each in (settings.embedding_endpoint, settings.previous_embedding_endpoint) if each]
-        if settings.embedding_endpoint is None or MODEL in needed:
-            models[MODEL] = await stack.enter_async_context(
-                embedder.in_processes(
-                    settings.model_cache,
-                    processes=settings.embedding_processes,
-                    batch=settings.embedding_batch,
-                    waiting=settings.embedding_waiting,
-                    remembered=settings.embedding_remembered,
-                )
-            )
-        for each in endpoints:
+        if settings.embedding_endpoint is None:
+            models[MODEL] = await stack.enter_async_context(of_the_wheel(settings))
+        for each in (settings.embedding_endpoint, settings.previous_embedding_endpoint):
+            if each is None:
+                continue
             connection = await stack.enter_async_context(endpoint.connected(each))
             models[each.name] = await stack.enter_async_context(
                 Embedder(
@@ -53,3 +44,14 @@ async def opened(settings: Settings, needed: Collection[str]) -> AsyncIterator[M
             )
         configured = MODEL if settings.embedding_endpoint is None else settings.embedding_endpoint.name
         yield Models(models[configured], models)
+
+
+def of_the_wheel(settings: Settings) -> AbstractAsyncContextManager[Embedder]:
+    """By the model that comes with the program."""
+    return embedder.in_processes(
+        settings.model_cache,
+        processes=settings.embedding_processes,
+        batch=settings.embedding_batch,
+        waiting=settings.embedding_waiting,
+        remembered=settings.embedding_remembered,
+    )

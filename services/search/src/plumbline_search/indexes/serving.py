@@ -4,6 +4,9 @@ import asyncio
 import logging
 from collections.abc import Mapping, Sequence
 
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+
 from plumbline_common import db
 from plumbline_common.errors import Unavailable
 from plumbline_search.embedding.embedder import Embedder
@@ -17,14 +20,12 @@ HEARD_SECONDS = 1.0
 
 
 async def found(sessions: db.Sessions) -> Sequence[Index]:
-    """Which indexes there are. A database that is down is waited for: they say which models a process needs."""
+    """Which indexes there are. A database that is down, or has not been migrated, is waited for."""
     while True:
         try:
             async with sessions() as session:
                 return await repository.every(session)
-        except Exception as error:
-            if not db.is_transient(error):
-                raise
+        except (DBAPIError, PoolTimeout, Unavailable) as error:
             log.warning("the start waits for the database: %s", error)
             await asyncio.sleep(HEARD_SECONDS)
 
@@ -35,7 +36,10 @@ class NoIndex(Unavailable):
 
 
 class Serving:
-    """The indexes as they were a second ago. `models` are those that this process can embed by, by their names."""
+    """The indexes as they were a second ago, none before the first `refresh`.
+
+    `models` are those that this process can embed by, by their names.
+    """
 
     def __init__(self, sessions: db.Sessions, models: Mapping[str, Embedder]) -> None:
         self._sessions = sessions
@@ -55,13 +59,17 @@ class Serving:
         async with self._sessions() as session:
             self._indexes = await repository.every(session)
 
+    async def check(self) -> None:
+        """For `/readyz`: raises `NoIndex`."""
+        _ = self.live
+
     @property
     def live(self) -> Index:
         """What searches ask. Raises `NoIndex`."""
         for index in self._indexes:
             if index.state == "live":
                 return index
-        raise NoIndex("migrate the database")
+        raise NoIndex("this process has not seen one in the database yet; try again")
 
     @property
     def building(self) -> Index | None:
