@@ -115,7 +115,9 @@ async def _locked(url: str, act: Any, package: str, tls: ssl.SSLContext | None) 
         await engine.dispose()
 
 
-def _settings(package: str) -> MigrationSettings:
+def settings_of(package: str) -> MigrationSettings:
+    """How the owner of the service's schema reaches it. Raises `SystemExit` where the environment does not tell."""
+
     class Settings(MigrationSettings):
         model_config = SettingsConfigDict(env_prefix=f"{package.upper()}_")
 
@@ -133,7 +135,7 @@ def main() -> None:
     parser.add_argument("--check", action="store_true", help="fail where models and migrations differ")
     parser.add_argument("--revision", metavar="MESSAGE", help="write a new migration from the difference")
     arguments = parser.parse_args()
-    settings = _settings(arguments.package)
+    settings = settings_of(arguments.package)
     url, tls = str(settings.owner_database_url or settings.database_url), settings.database_context
     if arguments.revision:
         number = f"{len(list(ScriptDirectory.from_config(_config(arguments.package)).walk_revisions())) + 1:04d}"
