@@ -24,6 +24,7 @@ import asyncpg
 import nats
 from nats.errors import TimeoutError as NatsTimeout
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from plumbline_cli.client import Gateway, Refused
@@ -31,7 +32,7 @@ from plumbline_stack import ports
 from plumbline_stack.alone import forget_events, postgres_alone
 from plumbline_stack.config import DEFAULT_PORTS, StackConfig
 from plumbline_stack.layout import SERVICES
-from plumbline_stack.supervisor import Stack
+from plumbline_stack.supervisor import Stack, StackError
 
 PATH = "/api/v1/requirements"
 REQUIREMENTS, AFTER = 60, 10
@@ -331,8 +332,8 @@ def main() -> int:
         base.chmod(0o755)  # PostgreSQL's account passes through it
         try:
             asyncio.run(play(story, base))
-        except (Failed, Refused) as error:
-            console.print(f"[bold red]✗ {error}[/]", soft_wrap=True)
+        except (Failed, Refused, StackError) as error:
+            console.print(f"[bold red]✗[/] {escape(str(error))}", soft_wrap=True)
             return 1
         finally:
             console.print(story.table())
