@@ -208,13 +208,17 @@ async def back_up(story: Story, stack: Stack, folder: Path, place: Path) -> Path
                 task.cancel()
                 await asyncio.wait([task])
             story.manifest = told["manifest"]
-            dumps = story.manifest["dumps"].values()
-            rows = sum(table["rows"] for dump in dumps for table in dump["contents"]["tables"].values())
-            said.append(f"{rows:,} rows, {sum(dump['bytes'] for dump in dumps):,} bytes")
+            size = sum(dump["bytes"] for dump in story.manifest["dumps"].values())
+            said.append(f"{rows_of(story.manifest):,} rows, {size:,} bytes")
             said.append(f"{len(story.written) - written} requirements written meanwhile")
         for number in range(AFTER):
             await write(story, author, f"Written after {number}", service="drill-after")
     return Path(told["folder"])
+
+
+def rows_of(manifest: dict[str, Any]) -> int:
+    dumps = manifest["dumps"].values()
+    return sum(table["rows"] for dump in dumps for table in dump["contents"]["tables"].values())
 
 
 # --- What there is again --------------------------------------------------------------------------------
@@ -297,8 +301,10 @@ async def drop_schemas(folder: Path) -> None:
 
 
 async def restore(story: Story, backup: Path, folder: Path) -> None:
-    with story.step("plumbline restore, verified against the manifest"):
-        await plumbline("restore", backup, "--folder", folder)
+    with story.step("plumbline restore, verified against the manifest") as said:
+        told = json.loads(await plumbline("restore", backup, "--folder", folder, "--output", "json"))
+        held(told["manifest"] == story.manifest, "the manifest is another")
+        said.append(f"{rows_of(story.manifest):,} rows, each of them compared")
 
 
 async def play(story: Story, base: Path) -> None:

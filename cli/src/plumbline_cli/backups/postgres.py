@@ -158,7 +158,8 @@ async def restore(access: Access, file: Path) -> None:
                 psql.stdin.write(b"COMMIT;\n")
             psql.stdin.close()
         code = await psql.wait()
-        source.kill() if source.returncode is None else None
+        if source.returncode is None:
+            source.kill()
         of_psql, of_source = await complaints
         if code or source.returncode:
             raise Failed(f"{schema}: it could not be restored and is as it was: {of_psql or of_source}")
