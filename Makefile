@@ -16,7 +16,7 @@ export UV_PYTHON_DOWNLOADS = never
 export UV_COMPILE_BYTECODE = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up check secret-scan licences audit test k8s-check strictdoc e2e explore chaos bench specs migrate format images \
+.PHONY: help demo up check secret-scan licences audit test k8s-check strictdoc e2e explore chaos drill bench specs migrate format images \
   hadolint sbom secrets containers containers-run
 
 help: ## list the targets
@@ -86,6 +86,9 @@ explore: .venv/.synced ## the rules, kernels and APIs that hypothesis tests, on 
 
 chaos: .venv/.synced ## processes are killed and stores wiped while the suite works
 	$(RUN)pytest tests/e2e -m chaos $(ARGS)
+
+drill: .venv/.synced ## backup and restore: schemas, JetStream and the machine are lost, each comes back and is verified
+	@$(RUN)python tests/drill/drill.py
 
 bench: .venv/.synced ## the benches (NAME=crud, events, ingest, cardinality, analysis, jobs, watchdog, overload, requirements, search, detection, streams, nab, vus, batch, logs), one JSON line a figure
 	@$(RUN)python benchmarks/run.py $(NAME)

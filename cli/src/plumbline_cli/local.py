@@ -1,9 +1,10 @@
 """What the commands do with the embedded stack. Imported only where `plumbline-cli[stack]` is installed."""
 
 import asyncio
+import contextlib
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,11 +18,15 @@ from rich.table import Table
 
 from plumbline_cli import demo as journey
 from plumbline_cli.client import Refused
-from plumbline_cli.shell import fail
+from plumbline_cli.shell import Told, fail
+from plumbline_stack.alone import postgres_alone
 from plumbline_stack.config import StackConfig
+from plumbline_stack.credentials import Credentials
 from plumbline_stack.doctor import examine
 from plumbline_stack.keys import Issuer
-from plumbline_stack.layout import IncompleteCheckout
+from plumbline_stack.layout import SERVICES, IncompleteCheckout
+from plumbline_stack.postgres import PostgresServer
+from plumbline_stack.processes import NotReady
 from plumbline_stack.state import AlreadyRunning, StackState, read_state
 from plumbline_stack.supervisor import Stack, StackError, run_foreground
 
@@ -232,6 +237,25 @@ def token(folder: Path, roles: Sequence[str], teams: Sequence[str], subject: str
         Console(stderr=True).print(f"[red]✗[/] {folder} holds no stack; start one with plumbline up")
         raise typer.Exit(1)
     return Issuer(folder / "secrets").token(*roles, teams=teams, subject=subject)
+
+
+@contextlib.asynccontextmanager
+async def database(folder: Path, *, alone: bool) -> AsyncIterator[Mapping[str, str]]:
+    """The addresses of the schemas' owners by service, of the stack in `folder`, an absolute path; its
+    PostgreSQL runs meanwhile.
+
+    `alone`: nothing else of the stack does. Raises `Told`.
+    """
+    state = read_state(folder)
+    if state is not None and state.running and not alone:
+        server = PostgresServer(folder, state.ports["postgres"], Credentials(folder / "secrets"))
+        yield {name: server.owner_dsn(name) for name in SERVICES}
+        return
+    try:
+        async with postgres_alone(folder) as server:
+            yield {name: server.owner_dsn(name) for name in SERVICES}
+    except (AlreadyRunning, NotReady, IncompleteCheckout) as error:
+        raise Told(str(error)) from None
 
 
 async def spans(folder: Path, trace_id: str) -> list[dict[str, Any]]:

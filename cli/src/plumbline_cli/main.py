@@ -30,6 +30,7 @@ from plumbline_cli import (
     telemetry,
     what_if,  # noqa: F401 - likewise
 )
+from plumbline_cli.backups import commands as backups
 from plumbline_cli.client import Gateway
 from plumbline_cli.credentials import ClientCredentials, ServiceAccount
 from plumbline_cli.shell import HERE, Caller, Code, Folder, calling, console, fail, stack, telling
@@ -54,6 +55,7 @@ app.add_typer(logs.app, name="logs")
 app.add_typer(sources.app, name="sources")
 app.add_typer(telemetry.app, name="telemetry")
 app.add_typer(backtest.app)
+app.add_typer(backups.app)
 
 
 # --- The embedded stack ---------------------------------------------------------------------------------

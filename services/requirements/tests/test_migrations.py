@@ -37,6 +37,18 @@ async def test_two_that_start_at_once_migrate_once_and_models_agree(empty_schema
     await connection.close()
 
 
+async def test_a_schema_of_a_later_release_is_left_as_it_is(
+    empty_schema: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    await migrate.upgrade("plumbline_requirements", empty_schema, to="0001")
+    connection = await asyncpg.connect(empty_schema.replace("+asyncpg", ""))
+    await connection.execute("UPDATE alembic_version SET version_num = '9999'")
+    await migrate.upgrade("plumbline_requirements", empty_schema)
+    assert await connection.fetchval("SELECT version_num FROM alembic_version") == "9999"
+    assert "the schema is at 9999" in caplog.text
+    await connection.close()
+
+
 async def test_answers_that_are_kept_get_the_members_that_came_later(empty_schema: str) -> None:
     await migrate.upgrade("plumbline_requirements", empty_schema, to="0006")
     connection = await asyncpg.connect(empty_schema.replace("+asyncpg", ""))

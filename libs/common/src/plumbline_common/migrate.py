@@ -6,6 +6,7 @@ run as the role that owns the schema; the service runs as another, which bears t
 
 import argparse
 import asyncio
+import logging
 import ssl
 import sys
 from importlib.resources import files
@@ -14,12 +15,16 @@ from typing import Any
 
 from alembic import command, context
 from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from pydantic_settings import SettingsConfigDict
 from sqlalchemy import Connection, MetaData, pool, text
 from sqlalchemy.ext.asyncio import create_async_engine
 
+from plumbline_common import db
 from plumbline_common.settings import DATABASE_URL, MigrationSettings
+
+log = logging.getLogger(__name__)
 
 # Any constant will do: it keeps two migrations of one database apart. ("plumb" in ASCII)
 _LOCK = 0x706C756D62
@@ -76,6 +81,7 @@ def run(metadata: MetaData) -> None:
 async def upgrade(package: str, url: str, *, to: str = "head", tls: ssl.SSLContext | None = None) -> None:
     """Bring the service's schema to `to`. Safe when several start at once: one does it, the others wait.
 
+    A schema of a later release than this one's is left as it is: migrations only expand, so that a rollback works.
     Raises `PermissionError` where the role of `url` may not change the schema.
     """
 
@@ -83,7 +89,12 @@ async def upgrade(package: str, url: str, *, to: str = "head", tls: ssl.SSLConte
         connection: Connection = config.attributes["connection"]
         if refusal := connection.scalar(_NOT_OWNED):
             raise PermissionError(f"{refusal}; migrations run as the role that owns it")
+        found = MigrationContext.configure(connection).get_current_revision()
         connection.commit()
+        newest = db.newest_migration(package)
+        if found is not None and found > newest:
+            log.warning("the schema is at %s, later than this release's %s: it stays there", found, newest)
+            return
         command.upgrade(config, to)
         connection.execute(_KEEP_REVISION)
 
@@ -115,7 +126,9 @@ async def _locked(url: str, act: Any, package: str, tls: ssl.SSLContext | None) 
         await engine.dispose()
 
 
-def _settings(package: str) -> MigrationSettings:
+def settings_of(package: str) -> MigrationSettings:
+    """How the owner of the service's schema reaches it. Raises `SystemExit` where the environment does not tell."""
+
     class Settings(MigrationSettings):
         model_config = SettingsConfigDict(env_prefix=f"{package.upper()}_")
 
@@ -133,7 +146,7 @@ def main() -> None:
     parser.add_argument("--check", action="store_true", help="fail where models and migrations differ")
     parser.add_argument("--revision", metavar="MESSAGE", help="write a new migration from the difference")
     arguments = parser.parse_args()
-    settings = _settings(arguments.package)
+    settings = settings_of(arguments.package)
     url, tls = str(settings.owner_database_url or settings.database_url), settings.database_context
     if arguments.revision:
         number = f"{len(list(ScriptDirectory.from_config(_config(arguments.package)).walk_revisions())) + 1:04d}"
