@@ -66,7 +66,7 @@ test: .venv/.synced ## the tests that end within minutes, on real PostgreSQL, NA
 	@$(RUN)python -m slipcover --merge .coverage.*.json --out .coverage.json
 
 suite-%:
-	@echo "== $(subst --,/,$*)"; $(RUN)python -m slipcover --json --out .coverage.$*.json -m pytest -q $(subst --,/,$*) -m "not long and not chaos" $(ARGS)
+	@echo "== $(subst --,/,$*)"; $(RUN)python -m slipcover --json --out .coverage.$*.json -m pytest -q $(subst --,/,$*) -m "not long and not chaos" --reruns 1 -raR $(ARGS)
 
 k8s-check: .venv/.synced ## deploy/k8s: both overlays against schemas, policy, references, flows, the gateway and the alerts
 	$(UV) sync --frozen --quiet --inexact --group k8s
@@ -90,7 +90,7 @@ chaos: .venv/.synced ## processes are killed and stores wiped while the suite wo
 drill: .venv/.synced ## backup and restore: schemas, JetStream and the machine are lost, each comes back and is verified
 	@$(RUN)python tests/drill/drill.py
 
-bench: .venv/.synced ## the benches (NAME=crud, events, ingest, cardinality, analysis, jobs, watchdog, overload, requirements, search, detection, streams, nab, vus, batch, logs), one JSON line a figure
+bench: .venv/.synced ## the benches (NAME=crud, events, ingest, cardinality, analysis, jobs, watchdog, overload, capacity, requirements, search, detection, streams, nab, vus, batch, logs), one JSON line a figure
 	@$(RUN)python benchmarks/run.py $(NAME)
 
 specs: .venv/.synced ## write openapi.json and asyncapi.json of each service and of the gateway, docs/configuration.md, docs/metrics.md

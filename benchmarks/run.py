@@ -23,6 +23,7 @@ BENCHES = (
     "jobs",
     "watchdog",
     "overload",
+    "capacity",
     *DETECTION,
     "requirements",
     "search",

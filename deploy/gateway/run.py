@@ -17,7 +17,7 @@ _TRACED = (
     "type.googleapis.com/envoy.extensions.tracers.opentelemetry.samplers.v3.CELSamplerConfig, expression: "
     '{cel_expr_parsed: {expr: {id: 1, call_expr: {function: "!_", args: [{id: 2, call_expr: {target: {id: 3, '
     "select_expr: {operand: {id: 4, ident_expr: {name: request}}, field: path}}, function: startsWith, args: "
-    "[{id: 5, const_expr: {string_value: /v1/}}]}}]}}}}}"
+    "[{id: 5, const_expr: {string_value: /v1/}}]}}]}}}}}}"
 )
 DEFAULTS = {
     "GATEWAY_ADDRESS": "0.0.0.0",  # noqa: S104

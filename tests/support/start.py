@@ -23,7 +23,7 @@ class Started:
 
     async def until(self, waited_for: Collection[str]) -> int:
         """Until `/readyz` names exactly these; returns its status."""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while True:
                 answer = await self.client.get("/readyz")
                 if {name for name, value in answer.json()["checks"].items() if value != "ok"} == set(waited_for):
