@@ -4,7 +4,7 @@ import contextlib
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-from plumbline_stack import ports, processes
+from plumbline_stack import ports
 from plumbline_stack.credentials import Credentials
 from plumbline_stack.nats import NatsServer
 from plumbline_stack.orphans import end_orphans
@@ -24,17 +24,9 @@ async def postgres_alone(folder: Path) -> AsyncIterator[PostgresServer]:
     with locked(folder):
         await end_orphans(read_state(folder))
         (folder / "logs").mkdir(mode=0o700, exist_ok=True)
-        log = folder / "logs" / "postgres.log"
         server = PostgresServer(folder, ports.choose(), Credentials(folder / "secrets"))
-        await server.prepare(log)
-        command = server.command()
-        process = await processes.start(command, log)
-        try:
-            await processes.until_ready(process, server.ready, _START_SECONDS)
-            await server.initialise()
+        async with server.running(folder / "logs" / "postgres.log", _START_SECONDS, _STOP_SECONDS):
             yield server
-        finally:
-            await processes.stop(process, command.stop_signal, _STOP_SECONDS)
 
 
 def forget_events(folder: Path) -> None:

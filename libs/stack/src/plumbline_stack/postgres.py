@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import shutil
 import signal
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -83,6 +83,19 @@ class PostgresServer:
     def _url(self, role: str, *, driver: str = "", database: str = DATABASE) -> str:
         secret = self._credentials.get(f"postgres-{role}")
         return f"postgresql{driver}://{role}:{secret}@{HOST}:{self.port}/{database}"
+
+    @contextlib.asynccontextmanager
+    async def running(self, log: Path, start_seconds: float, stop_seconds: float) -> AsyncIterator[None]:
+        """Up and initialised meanwhile. Raises NotReady where it does not come up within the time."""
+        await self.prepare(log)
+        command = self.command()
+        process = await processes.start(command, log)
+        try:
+            await processes.until_ready(process, self.ready, start_seconds)
+            await self.initialise()
+            yield
+        finally:
+            await processes.stop(process, command.stop_signal, stop_seconds)
 
     async def prepare(self, log: Path) -> None:
         """Makes the data directory where there is none. Raises NotReady when initdb fails."""

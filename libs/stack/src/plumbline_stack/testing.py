@@ -78,16 +78,8 @@ def stack_folder() -> Iterator[Path]:
 async def postgres(stack_folder: Path) -> AsyncIterator[PostgresServer]:
     """A PostgreSQL with the suite's database, roles, schemas and extensions; without fsync."""
     server = PostgresServer(stack_folder, ports.choose(), Credentials(stack_folder / "secrets"), durable=False)
-    log = stack_folder / "postgres.log"
-    await server.prepare(log)
-    command = server.command()
-    process = await processes.start(command, log)
-    try:
-        await processes.until_ready(process, server.ready, _DEADLINE)
-        await server.initialise()
+    async with server.running(stack_folder / "postgres.log", _DEADLINE, 15):
         yield server
-    finally:
-        await processes.stop(process, command.stop_signal, 15)
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
