@@ -11,14 +11,6 @@ _PLAIN = (
     '{name: raw_buffer, typed_config: {"@type": '
     "type.googleapis.com/envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer}}"
 )
-# !request.path.startsWith("/v1/")
-_TRACED = (
-    '{name: envoy.tracers.opentelemetry.samplers.cel, typed_config: {"@type": '
-    "type.googleapis.com/envoy.extensions.tracers.opentelemetry.samplers.v3.CELSamplerConfig, expression: "
-    '{cel_expr_parsed: {expr: {id: 1, call_expr: {function: "!_", args: [{id: 2, call_expr: {target: {id: 3, '
-    "select_expr: {operand: {id: 4, ident_expr: {name: request}}, field: path}}, function: startsWith, args: "
-    "[{id: 5, const_expr: {string_value: /v1/}}]}}]}}}}}}"
-)
 DEFAULTS = {
     "GATEWAY_ADDRESS": "0.0.0.0",  # noqa: S104
     "GATEWAY_PORT": "8080",
@@ -34,7 +26,7 @@ DEFAULTS = {
     "OTLP_TRACES_PATH": "/v1/traces",
     "OTLP_METRICS_PATH": "/v1/metrics",
     "STATS_INTERVAL": "10s",
-    "TRACE_SAMPLER": _TRACED,
+    "TRACE_SAMPLER": (HERE / "sampler.json").read_text().strip(),
     "ENVIRONMENT": "production",
     "RATE_LIMIT_PER_SECOND": "1000",
     "RATE_LIMIT_BURST": "2000",

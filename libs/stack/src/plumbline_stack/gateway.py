@@ -18,6 +18,7 @@ from plumbline_stack.layout import deployment_file
 from plumbline_stack.ports import HOST
 
 TEMPLATE = "gateway/envoy.yaml"
+SAMPLER = "gateway/sampler.json"
 _UNDER_WAY = "http.gateway.downstream_rq_active"
 _DRAIN_SECONDS = 3.0
 _TRANSPORTS = "type.googleapis.com/envoy.extensions.transport_sockets"
@@ -208,22 +209,12 @@ def _keys(options: GatewayOptions) -> dict[str, object]:
 
 
 def _sampler(percent: int) -> str:
-    """In JSON, which is YAML. Of all requests the arrival of telemetry is left out: it would beget telemetry."""
-    if percent < 100:
-        name, config = "trace_id_ratio_based", {"sampling_percentage": {"numerator": percent}}
-        return json.dumps(_typed(name, "TraceIdRatioBasedSamplerConfig", config))
-    path: dict[str, object] = {
-        "select_expr": {"operand": {"id": 4, "ident_expr": {"name": "request"}}, "field": "path"}
-    }
-    arrives: dict[str, object] = {"target": {"id": 3, **path}, "function": "startsWith"}
-    arrives["args"] = [{"id": 5, "const_expr": {"string_value": "/v1/"}}]
-    expression = {"id": 1, "call_expr": {"function": "!_", "args": [{"id": 2, "call_expr": arrives}]}}
-    return json.dumps(_typed("cel", "CELSamplerConfig", {"expression": {"cel_expr_parsed": {"expr": expression}}}))
-
-
-def _typed(name: str, kind: str, config: Mapping[str, object]) -> dict[str, object]:
-    kind = f"type.googleapis.com/envoy.extensions.tracers.opentelemetry.samplers.v3.{kind}"
-    return {"name": f"envoy.tracers.opentelemetry.samplers.{name}", "typed_config": {"@type": kind, **config}}
+    """In JSON, which is YAML."""
+    if percent == 100:
+        return deployment_file(SAMPLER).read_text().strip()
+    kind = "type.googleapis.com/envoy.extensions.tracers.opentelemetry.samplers.v3.TraceIdRatioBasedSamplerConfig"
+    config = {"@type": kind, "sampling_percentage": {"numerator": percent}}
+    return json.dumps({"name": "envoy.tracers.opentelemetry.samplers.trace_id_ratio_based", "typed_config": config})
 
 
 def _transport(tls: Tls | None) -> str:
