@@ -5,21 +5,16 @@ nothing comes. Sizes are of tables with their indexes, as they are after the wri
 """
 
 import asyncio
-import tempfile
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import asyncpg
 import harness
 import httpx
-import psutil
 
-from plumbline_stack import ports
-from plumbline_stack.config import DEFAULT_PORTS, StackConfig
 from plumbline_stack.supervisor import Stack
 
 REQUIREMENTS = 3_000
@@ -50,14 +45,7 @@ class Costs:
     @staticmethod
     def seconds() -> float:
         """Of a processor, by all processes so far."""
-        used = 0.0
-        for child in psutil.Process().children(recursive=True):
-            try:
-                times = child.cpu_times()
-            except psutil.NoSuchProcess:
-                continue
-            used += times.user + times.system
-        return used
+        return harness.total(lambda child: sum(child.cpu_times()[:2]))
 
 
 def requirement(number: int) -> dict[str, Any]:
@@ -105,19 +93,12 @@ def points(first: int, at: datetime) -> list[dict[str, Any]]:
 
 @asynccontextmanager
 async def running() -> AsyncIterator[tuple[Stack, Costs]]:
-    with tempfile.TemporaryDirectory(prefix="plumbline-bench-") as name:
-        Path(name).chmod(0o755)
-        ports_of = {each: ports.choose() for each in DEFAULT_PORTS}
-        config = StackConfig(
-            folder=Path(name) / "stack", environment="production", ports=ports_of, otlp_interval=60, traced_percent=1
-        )
-        harness.say("the stack starts")
-        async with Stack(config) as stack:
-            database = await asyncpg.connect(stack.dsn("requirements").replace("+asyncpg", ""))
-            try:
-                yield stack, Costs(stack, database)
-            finally:
-                await database.close()
+    async with harness.suite(otlp_interval=60, traced_percent=1) as stack:
+        database = await asyncpg.connect(stack.dsn("requirements").replace("+asyncpg", ""))
+        try:
+            yield stack, Costs(stack, database)
+        finally:
+            await database.close()
 
 
 async def all_found(client: httpx.AsyncClient) -> None:
@@ -191,7 +172,7 @@ async def main() -> None:
                 "PostgreSQL, kept 35 d",
             )
             told("processor_ms_per_1000_points", 1e3 * spent / (stored / 1000), "ms", "JSON through the gateway")
-            memory = sum(each.memory_info().rss for each in psutil.Process().children(recursive=True)) / 1e6
+            memory = harness.total(lambda child: child.memory_info().rss) / 1e6
             told("memory_mb", memory, "MB", "resident, all processes, shared pages counted in each")
 
 

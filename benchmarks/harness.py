@@ -10,7 +10,7 @@ import signal
 import sys
 import tempfile
 import uuid
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,10 +19,12 @@ import httpx
 import psutil
 
 from plumbline_stack import ports, processes
+from plumbline_stack.config import DEFAULT_PORTS, StackConfig
 from plumbline_stack.credentials import Credentials
 from plumbline_stack.keys import Issuer
 from plumbline_stack.nats import NatsServer
 from plumbline_stack.postgres import PostgresServer
+from plumbline_stack.supervisor import Stack
 
 HERE = Path(__file__).parent
 _rows: list[dict[str, Any]] = []
@@ -162,6 +164,26 @@ async def uvicorn(
 def served(app: str) -> list[psutil.Process]:
     """The processes that `uvicorn` runs for this app."""
     return [child for child in psutil.Process().children(recursive=True) if app in child.cmdline()]
+
+
+def total(of: Callable[[psutil.Process], float]) -> float:
+    """Over all that this process has started, and what they have; who ends meanwhile counts for nothing."""
+    found = 0.0
+    for child in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            found += of(child)
+    return found
+
+
+@contextlib.asynccontextmanager
+async def suite(**options: Any) -> AsyncIterator[Stack]:
+    """The embedded stack in production's manner; `options` are of StackConfig."""
+    with tempfile.TemporaryDirectory(prefix="plumbline-bench-") as name:
+        Path(name).chmod(0o755)
+        chosen = {each: ports.choose() for each in DEFAULT_PORTS}
+        say("the stack starts")
+        async with Stack(StackConfig(Path(name) / "stack", chosen, environment="production", **options)) as stack:
+            yield stack
 
 
 async def run(*command: str, environment: Mapping[str, str]) -> None:

@@ -3,8 +3,9 @@
 What people do is mixed: lists, single requirements, searches, anomalies, incidents, signals, and one write in ten.
 The sustainable rate is what eight callers get who each ask anew once they are answered. Then requests come at fixed
 times, whether or not those before are answered: half of the sustainable rate, ten times as much, half again; and the
-same once more, for what memory the second round takes tells whether it is bounded. The callers are a process of their
-own, of fifty subjects at eight addresses; a latency is that from the time at which the request was due.
+same once more, for what memory the second round takes tells whether it is bounded. The services have a niceness of 5,
+the gateway lets 6 requests at once into each, and one request in a hundred is traced. The callers are a process of
+their own, of fifty subjects at eight addresses; a latency is that from the time at which the request was due.
 """
 
 import asyncio
@@ -12,19 +13,14 @@ import json
 import os
 import random
 import sys
-import tempfile
 import uuid
 from collections import Counter
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import harness
 import httpx
-import psutil
 
-from plumbline_stack import ports
-from plumbline_stack.config import DEFAULT_PORTS, StackConfig
 from plumbline_stack.supervisor import Stack
 
 TIMES = 10
@@ -253,14 +249,7 @@ async def filled(stack: Stack) -> tuple[list[tuple[str, str, str | None]], list[
 
 def memory_mb(without: int) -> float:
     """Of all processes of the stack."""
-    found = 0
-    for child in psutil.Process().children(recursive=True):
-        if child.pid != without:
-            try:
-                found += child.memory_info().rss
-            except psutil.NoSuchProcess:
-                continue
-    return found / 1e6
+    return harness.total(lambda child: 0 if child.pid == without else child.memory_info().rss) / 1e6
 
 
 async def most_memory(without: int, most: list[float]) -> None:
@@ -293,35 +282,22 @@ def recovery(replies: list[Reply], usual_ms: float) -> float:
 
 
 async def measure() -> None:
-    with tempfile.TemporaryDirectory(prefix="plumbline-bench-") as name:
-        Path(name).chmod(0o755)
-        config = StackConfig(
-            folder=Path(name) / "stack",
-            environment="production",
-            ports={each: ports.choose() for each in DEFAULT_PORTS},
-            otlp_interval=15,
-            niceness=5,
-            traced_percent=1,
-            concurrent_requests=6,
-            waiting_requests=3,
-        )
-        harness.say("the stack starts")
-        async with Stack(config) as stack:
-            requests, weights = await filled(stack)
-            child = await asyncio.create_subprocess_exec(
-                sys.executable, __file__, "calls", stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
-                limit=2**30,
-            )  # fmt: skip
-            tokens = [stack.token("editor", "viewer", teams=["shop"], subject=f"u{n}") for n in range(SUBJECTS)]
-            port = stack.ports["gateway"]
-            assert child.stdin is not None
-            given = {"port": port, "tokens": tokens, "requests": requests, "weights": weights}
-            child.stdin.write(json.dumps(given).encode() + b"\n")
-            try:
-                await figures(Generator(child), child.pid)
-            finally:
-                child.kill()
-                await child.wait()
+    limits = {"concurrent_requests": 6, "waiting_requests": 3}
+    async with harness.suite(otlp_interval=15, niceness=5, traced_percent=1, **limits) as stack:
+        requests, weights = await filled(stack)
+        child = await asyncio.create_subprocess_exec(
+            sys.executable, __file__, "calls", stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
+            limit=2**30,
+        )  # fmt: skip
+        tokens = [stack.token("editor", "viewer", teams=["shop"], subject=f"u{n}") for n in range(SUBJECTS)]
+        assert child.stdin is not None
+        given = {"port": stack.ports["gateway"], "tokens": tokens, "requests": requests, "weights": weights}
+        child.stdin.write(json.dumps(given).encode() + b"\n")
+        try:
+            await figures(Generator(child), child.pid)
+        finally:
+            child.kill()
+            await child.wait()
 
 
 async def figures(generator: Generator, pid: int) -> None:
@@ -353,7 +329,7 @@ async def figures(generator: Generator, pid: int) -> None:
     )  # fmt: skip
     refused = said[429] + said[503]
     harness.row(
-        "overload", "shed_ratio", refused / len(loaded), "of all", against=context, ratio=None, bar=None,
+        "overload", "shed_ratio", refused / len(loaded), "of all", against=context,
         ok=refused > 0 and unsound == 0,
     )  # fmt: skip
     harness.row(
