@@ -63,6 +63,18 @@ async def test_a_statement_that_is_wrong_leaves_the_connection(single: db.Sessio
         assert await backend(session) == pid
 
 
+async def test_statements_before_any_of_sqlalchemy_are_part_of_the_transaction(settings: ServiceSettings) -> None:
+    engine = db.create_engine(settings, "plumbline-common-tests")
+    sessions = async_sessionmaker(engine)
+    asked = "SELECT pg_current_xact_id()::text"
+    async with sessions.begin() as session:
+        first = await db.fetch(session, asked)
+        assert await db.fetch(session, asked) == first
+    async with sessions.begin() as session:
+        assert await db.fetch(session, asked) != first
+    await engine.dispose()
+
+
 async def test_a_kept_session_stays_at_its_connection_and_others_go_back(single: db.Sessions) -> None:
     kept = db.Kept(single, 1)
     async with kept.session() as session:
