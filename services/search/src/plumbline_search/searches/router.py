@@ -14,7 +14,7 @@ router = APIRouter(prefix="/api/v1/search", tags=["search"])
 similar_router = APIRouter(prefix="/api/v1/documents", tags=["search"])
 
 
-def tools_of(request: Request) -> legs.Tools:
+async def tools_of(request: Request) -> legs.Tools:
     tools: legs.Tools = request.app.state.search_tools
     return tools
 
