@@ -1,6 +1,6 @@
 """The SQL of anomalies."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from uuid import UUID
 
@@ -9,6 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from plumbline_analysis.anomalies.schemas import AnomalySort
 from plumbline_analysis.models import Anomaly, AnomalyLabel
+from plumbline_common import db
 from plumbline_common.errors import NotFound
 from plumbline_common.schemas import AnomalyState
 
@@ -91,12 +92,13 @@ async def ongoing_of_logs(session: AsyncSession, service: str) -> Sequence[Anoma
     return rows.scalars().all()
 
 
-async def ongoing(session: AsyncSession, requirements: Collection[UUID]) -> Sequence[Anomaly]:
+_ONGOING = 'SELECT id FROM anomalies WHERE requirement_id = ANY($1::uuid[]) AND "end" IS NULL ORDER BY id FOR UPDATE'
+
+
+async def ongoing(session: AsyncSession, requirements: Sequence[UUID]) -> Sequence[Anomaly]:
     """The anomalies of the requirements that have not ended, oldest first, locked."""
-    rows = await session.execute(
-        select(Anomaly)
-        .where(Anomaly.requirement_id.in_(requirements), Anomaly.end.is_(None))
-        .order_by(Anomaly.onset, Anomaly.id)
-        .with_for_update()
-    )
-    return rows.scalars().all()
+    # Mostly there are none.
+    if not (ids := [row["id"] for row in await db.fetch(session, _ONGOING, requirements)]):
+        return []
+    order = Anomaly.onset, Anomaly.id
+    return (await session.scalars(select(Anomaly).where(Anomaly.id.in_(ids)).order_by(*order))).all()

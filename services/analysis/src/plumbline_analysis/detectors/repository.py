@@ -15,8 +15,8 @@ from plumbline_analysis.detectors.rules import Labelled
 from plumbline_analysis.models import Anomaly, Detector, DetectorRevision, Signal, WatchedRequirement
 from plumbline_analysis.moments import micros
 from plumbline_analysis.points import copy_format
-from plumbline_analysis.points.repository import driver
 from plumbline_analysis.signals.repository import bar_of_signal
+from plumbline_common import db
 from plumbline_common.errors import Invalid, NotFound
 from plumbline_common.schemas import Label
 
@@ -107,7 +107,7 @@ async def history(
     session: AsyncSession, signal: int, after: datetime, until: datetime, step: int, most: int = MAX_POINTS
 ) -> History:
     """What the detector said in (after, until]. Raises `Invalid` where that is more than `most` points."""
-    connection = await driver(session)
+    connection = await db.driver(session)
     days = [copy_format.read_detections(copy_format.EMPTY)]
     points = 0
     # Day by day, as the table is divided: no statement takes long.

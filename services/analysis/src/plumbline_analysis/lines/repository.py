@@ -11,9 +11,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from plumbline_analysis.lines import copy_rows
 from plumbline_analysis.models import LogExport, LogStream
-from plumbline_analysis.points.repository import driver
 from plumbline_analysis.sources.lines import Line
 from plumbline_analysis.threads import sized
+from plumbline_common import db
 from plumbline_common.errors import Unavailable
 
 _ADVANCE = text(
@@ -54,7 +54,7 @@ async def copy(session: AsyncSession, by_service: Mapping[str, Sequence[Line]]) 
         streams.append((row.number, row.lines - len(lines), lines))
     data = await sized(sum(map(len, by_service.values())), copy_rows.rows, streams)
     try:
-        connection = await driver(session)
+        connection = await db.driver(session)
         await connection.copy_to_table(
             "log_lines", source=io.BytesIO(data), columns=copy_rows.COLUMNS, format="binary"
         )

@@ -293,6 +293,4 @@ def _work(plan: Plan, before: Sequence[Counts], points: Points, until: int, sett
 def _watch(indicator: Indicator | None, until: int) -> Watch:
     if indicator is None or (detector := indicator.detector) is None:
         return Watch(None, alarm.QUIET, alarm.Config().bar, until)
-    return Watch(
-        detector.state, alarm.Alarm.from_json(detector.alarm), indicator.bar, micros(detector.watching_since)
-    )
+    return Watch(detector.state, alarm.Alarm.from_json(detector.alarm), indicator.bar, micros(detector.since))

@@ -10,13 +10,12 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ARRAY, BigInteger, Double, LargeBinary, Text, Uuid, bindparam, delete, select, text
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import delete, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from plumbline_analysis.detection import alarm
 from plumbline_analysis.detection.streams import Judgement
 from plumbline_analysis.models import (
-    Detection,
     Detector,
     ObjectiveSlice,
     Signal,
@@ -25,27 +24,22 @@ from plumbline_analysis.models import (
 )
 from plumbline_analysis.moments import moment
 from plumbline_analysis.objectives.rules import Counts
-from plumbline_analysis.signals.repository import bar_of_signal
 from plumbline_analysis.sources.batch import Kind, Temporality
 from plumbline_common import db
 
-_SAID = ("expected", "lower", "upper", "score")
+_SAID = 4
+"""Of a judgement that is kept: expected, lower, upper, score."""
 
 
 # --- What is watched ----------------------------------------------------------------------------------------
 
 
-async def in_force(session: AsyncSession) -> Sequence[WatchedRequirement]:
+async def in_force(session: AsyncSession) -> list[WatchedRequirement]:
     """The requirements that production is held against, and that say how."""
-    rows = await session.execute(
-        select(WatchedRequirement)
-        .where(WatchedRequirement.in_force, WatchedRequirement.slos != text("'[]'::jsonb"))
-        .order_by(WatchedRequirement.id)
-    )
-    return rows.scalars().all()
+    return await db.detached(session, WatchedRequirement, "WHERE in_force AND slos <> '[]'::jsonb ORDER BY id")
 
 
-_ABANDONED = text(
+_ABANDONED = (
     "SELECT traces.id FROM ("
     " SELECT requirement_id AS id FROM objectives UNION SELECT requirement_id FROM detectors"
     " UNION SELECT requirement_id FROM current_verdicts) AS traces LEFT JOIN watched_requirements AS watched"
@@ -55,27 +49,37 @@ _ABANDONED = text(
 
 async def abandoned(session: AsyncSession) -> list[UUID]:
     """The requirements that have been evaluated and are no longer in force."""
-    return list(await session.scalars(_ABANDONED))
+    return [row["id"] for row in await db.fetch(session, _ABANDONED)]
 
 
-_UNCHANGED = text(
-    "SELECT id, revision, updated_at FROM watched_requirements WHERE id = ANY(:ids) AND in_force"
+_UNCHANGED = (
+    "SELECT id, revision, updated_at FROM watched_requirements WHERE id = ANY($1::uuid[]) AND in_force"
     " ORDER BY id FOR SHARE"
-).bindparams(bindparam("ids", type_=ARRAY(Uuid)))
+)
 
 
 async def unchanged(session: AsyncSession, requirements: Iterable[WatchedRequirement]) -> set[UUID]:
     """Which of them still stand as they were read; those can't change until the transaction ends."""
     read = {each.id: (each.revision, each.updated_at) for each in requirements}
-    rows = await session.execute(_UNCHANGED, {"ids": list(read)})
-    return {row.id for row in rows if read[row.id] == (row.revision, row.updated_at)}
+    rows = await db.fetch(session, _UNCHANGED, list(read))
+    return {id for id, *standing in rows if read[id] == tuple(standing)}
 
 
 async def tracked(
     session: AsyncSession, requirements: Sequence[UUID]
 ) -> dict[tuple[UUID, str, int], TrackedObjective]:
-    rows = await session.scalars(select(TrackedObjective).where(TrackedObjective.requirement_id.in_(requirements)))
+    rows = await db.detached(session, TrackedObjective, "WHERE requirement_id = ANY($1::uuid[])", requirements)
     return {(row.requirement_id, row.slo, row.objective): row for row in rows}
+
+
+@dataclass(frozen=True)
+class DetectorState:
+    """A detector as it was left: since when and until when it has judged, its state and alarm."""
+
+    since: datetime
+    evaluated_to: datetime
+    state: bytes
+    alarm: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -87,27 +91,26 @@ class Indicator:
     identity: bytes
     unit: str
     requirement_id: UUID | None
-    detector: Detector | None
+    detector: DetectorState | None
     bar: float
+
+
+_INDICATORS = (
+    "SELECT number, id, identity, unit, signals.requirement_id, watching_since, evaluated_to, state, alarm,"
+    " coalesce((SELECT bar FROM detector_revisions WHERE signal = number ORDER BY revision DESC LIMIT 1),"
+    "  $2::float) AS bar"
+    " FROM signals LEFT JOIN detectors ON signal = number WHERE signals.requirement_id = ANY($1::uuid[])"
+)
 
 
 async def indicators(session: AsyncSession, requirements: Sequence[UUID]) -> dict[bytes, Indicator]:
     """The indicators that the requirements have or have had, by identity."""
-    columns = (
-        Signal.number,
-        Signal.id,
-        Signal.identity,
-        Signal.unit,
-        Signal.requirement_id,
-        Detector,
-        bar_of_signal(),
-    )
-    rows = await session.execute(
-        select(*columns)
-        .outerjoin(Detector, Detector.signal == Signal.number)
-        .where(Signal.requirement_id.in_(requirements))
-    )
-    return {bytes(row[2]): Indicator(row[0], row[1], bytes(row[2]), *row[3:]) for row in rows}
+    found = {}
+    for row in await db.fetch(session, _INDICATORS, requirements, alarm.Config().bar):
+        number, id, identity, unit, requirement_id, since, *state, bar = row
+        detector = None if since is None else DetectorState(since, *state)
+        found[identity] = Indicator(number, id, identity, unit, requirement_id, detector, bar)
+    return found
 
 
 async def add_indicator(session: AsyncSession, **members: Any) -> tuple[int, UUID]:
@@ -136,17 +139,11 @@ async def add_objective(session: AsyncSession, **members: Any) -> int:
     return objective.number
 
 
-_SAVE_OBJECTIVES = text(
+_SAVE_OBJECTIVES = (
     "UPDATE objectives SET definition = saved.definition, evaluated_to = saved.evaluated_to,"
     " last_point = saved.last_point, standing = saved.standing::jsonb"
-    " FROM unnest(:numbers, :definitions, :evaluated_to, :last_points, :standings)"
+    " FROM unnest($1::bigint[], $2::bytea[], $3::timestamptz[], $4::timestamptz[], $5::text[])"
     " AS saved (number, definition, evaluated_to, last_point, standing) WHERE objectives.number = saved.number"
-).bindparams(
-    bindparam("numbers", type_=ARRAY(BigInteger)),
-    bindparam("definitions", type_=ARRAY(LargeBinary)),
-    bindparam("evaluated_to", type_=ARRAY(db.timestamp())),
-    bindparam("last_points", type_=ARRAY(db.timestamp())),
-    bindparam("standings", type_=ARRAY(Text)),
 )
 
 
@@ -155,8 +152,7 @@ async def save_objectives(
 ) -> None:
     """Number, definition, evaluated to, last point, standing (JSON) of each."""
     if rows:
-        names = ("numbers", "definitions", "evaluated_to", "last_points", "standings")
-        await session.execute(_SAVE_OBJECTIVES, dict(zip(names, map(list, zip(*rows, strict=True)), strict=True)))
+        await db.fetch(session, _SAVE_OBJECTIVES, *zip(*rows, strict=True))
 
 
 async def forget_slices(session: AsyncSession, objectives: Sequence[int]) -> None:
@@ -183,65 +179,49 @@ class Totals:
     total: Sequence[float]
 
 
-_CLEAR_SLICES = text(
-    "DELETE FROM objective_slices AS old USING unnest(:objectives, :after, :until) AS span (objective, after, until)"
+_CLEAR_SLICES = (
+    "DELETE FROM objective_slices AS old"
+    " USING unnest($1::bigint[], $2::timestamptz[], $3::timestamptz[]) AS span (objective, after, until)"
     " WHERE old.objective = span.objective AND old.ts > span.after AND old.ts <= span.until AND NOT EXISTS ("
-    "  SELECT FROM unnest(:kept, :ts) AS kept (objective, ts)"
+    "  SELECT FROM unnest($4::bigint[], $5::timestamptz[]) AS kept (objective, ts)"
     "  WHERE kept.objective = old.objective AND kept.ts = old.ts)"
-).bindparams(
-    bindparam("objectives", type_=ARRAY(BigInteger)),
-    bindparam("after", type_=ARRAY(db.timestamp())),
-    bindparam("until", type_=ARRAY(db.timestamp())),
-    bindparam("kept", type_=ARRAY(BigInteger)),
-    bindparam("ts", type_=ARRAY(db.timestamp())),
 )
-_SAVE_SLICES = text(
-    "INSERT INTO objective_slices (objective, ts, good, total) SELECT * FROM unnest(:kept, :ts, :good, :total)"
+_SAVE_SLICES = (
+    "INSERT INTO objective_slices (objective, ts, good, total)"
+    " SELECT * FROM unnest($1::bigint[], $2::timestamptz[], $3::float[], $4::float[])"
     " ON CONFLICT (objective, ts) DO UPDATE SET good = excluded.good, total = excluded.total"
     # Most slices are as they were found before: writing them again would only make dead rows.
     " WHERE (objective_slices.good, objective_slices.total) <> (excluded.good, excluded.total)"
-).bindparams(
-    bindparam("kept", type_=ARRAY(BigInteger)),
-    bindparam("ts", type_=ARRAY(db.timestamp())),
-    bindparam("good", type_=ARRAY(Double)),
-    bindparam("total", type_=ARRAY(Double)),
 )
 
 
 async def save_slices(session: AsyncSession, totals: Sequence[Totals]) -> None:
     """Make these running totals the only ones in their spans."""
+    if not totals:
+        return
+    spans = zip(*((each.objective, each.after, each.until) for each in totals), strict=True)
     kept = [each.objective for each in totals for _ in each.ends]
     ends = [end for each in totals for end in each.ends]
-    spans = {
-        "objectives": [each.objective for each in totals],
-        "after": [each.after for each in totals],
-        "until": [each.until for each in totals],
-    }
-    await session.execute(_CLEAR_SLICES, spans | {"kept": kept, "ts": ends})
-    values = {
-        "good": [good for each in totals for good in each.good],
-        "total": [total for each in totals for total in each.total],
-    }
+    await db.fetch(session, _CLEAR_SLICES, *spans, kept, ends)
     if ends:
-        await session.execute(_SAVE_SLICES, values | {"kept": kept, "ts": ends})
+        good = [good for each in totals for good in each.good]
+        total = [total for each in totals for total in each.total]
+        await db.fetch(session, _SAVE_SLICES, kept, ends, good, total)
 
 
-_TOTALS = text(
-    "SELECT coalesce(slice.good, 0) AS good, coalesce(slice.total, 0) AS total"
-    " FROM unnest(:objectives, :moments) WITH ORDINALITY AS asked (objective, moment, place)"
+_TOTALS = (
+    "SELECT coalesce(slice.good, 0), coalesce(slice.total, 0)"
+    " FROM unnest($1::bigint[], $2::timestamptz[]) WITH ORDINALITY AS asked (objective, moment, place)"
     " LEFT JOIN LATERAL (SELECT good, total FROM objective_slices WHERE objective = asked.objective"
     "  AND ts <= asked.moment ORDER BY ts DESC LIMIT 1) AS slice ON true ORDER BY asked.place"
-).bindparams(bindparam("objectives", type_=ARRAY(BigInteger)), bindparam("moments", type_=ARRAY(db.timestamp())))
+)
 
 
 async def running_totals(session: AsyncSession, asked: Sequence[tuple[int, datetime]]) -> list[Counts]:
     """The units of each objective up to each moment, since its counting began."""
     if not asked:
         return []
-    rows = await session.execute(
-        _TOTALS, {"objectives": [each[0] for each in asked], "moments": [each[1] for each in asked]}
-    )
-    return [Counts(row.good, row.total) for row in rows]
+    return [Counts(*row) for row in await db.fetch(session, _TOTALS, *zip(*asked, strict=True))]
 
 
 _PRUNE = text(
@@ -258,28 +238,37 @@ async def prune_slices(session: AsyncSession, requirement_id: UUID, slo: str, be
 
 # --- Detectors ----------------------------------------------------------------------------------------------
 
-_DETECTOR = insert(Detector)
-_SAVE_DETECTOR = _DETECTOR.on_conflict_do_update(
-    index_elements=["signal"],
-    set_={name: _DETECTOR.excluded[name] for name in ("evaluated_to", "state", "alarm")},
+_SAVE_DETECTORS = (
+    "INSERT INTO detectors (signal, requirement_id, slo, watching_since, evaluated_to, state, alarm)"
+    " SELECT signal, requirement_id, slo, watching_since, evaluated_to, state, alarm::jsonb"
+    " FROM unnest($1::bigint[], $2::uuid[], $3::text[], $4::timestamptz[], $5::timestamptz[], $6::bytea[],"
+    "  $7::text[]) AS saved (signal, requirement_id, slo, watching_since, evaluated_to, state, alarm)"
+    " ON CONFLICT (signal) DO UPDATE SET evaluated_to = excluded.evaluated_to, state = excluded.state,"
+    "  alarm = excluded.alarm"
 )
-_SAVE_DETECTIONS = insert(Detection).on_conflict_do_nothing()
+_SAVE_DETECTIONS = (
+    "INSERT INTO detections (signal, ts, value, expected, lower, upper, score) SELECT *"
+    " FROM unnest($1::bigint[], $2::timestamptz[], $3::float[], $4::float[], $5::float[], $6::float[], $7::float[])"
+    " ON CONFLICT DO NOTHING"
+)
 
 
-async def save_detectors(session: AsyncSession, rows: list[dict[str, Any]]) -> None:
+async def save_detectors(
+    session: AsyncSession, rows: Sequence[tuple[int, UUID, str, datetime, datetime, bytes | None, str]]
+) -> None:
+    """Of each the signal, requirement, SLO, since when it watches, until when it has judged, state, alarm (JSON)."""
     if rows:
-        await session.execute(_SAVE_DETECTOR, rows)
+        await db.fetch(session, _SAVE_DETECTORS, *zip(*rows, strict=True))
 
 
 async def save_detections(session: AsyncSession, judged: Sequence[tuple[int, int, float, Judgement]]) -> None:
     """What was said of the points of indicators: the signal, when (microseconds), the value, the judgement."""
     rows = [
-        {"signal": number, "ts": moment(at), "value": value}
-        | {name: said if said == said else None for name, said in zip(_SAID, judgement, strict=False)}
+        (number, moment(at), value, *(said if said == said else None for said in judgement[:_SAID]))
         for number, at, value, judgement in judged
     ]
     if rows:
-        await session.execute(_SAVE_DETECTIONS, rows)
+        await db.fetch(session, _SAVE_DETECTIONS, *zip(*rows, strict=True))
 
 
 async def drop_detectors(session: AsyncSession, numbers: Sequence[int]) -> None:

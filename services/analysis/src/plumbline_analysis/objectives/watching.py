@@ -1,11 +1,12 @@
 """What the detectors said of the requirements' indicators, written down: their state, judgements, anomalies."""
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from math import isfinite
-from typing import Any
 from uuid import UUID
 
 import numpy as np
+import orjson
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from plumbline_analysis.anomalies import service as anomalies
@@ -35,7 +36,7 @@ async def record(
     identity of the indicator.
     """
     events: dict[UUID, list[Event]] = {}
-    detectors: list[dict[str, Any]] = []
+    detectors: list[tuple[int, UUID, str, datetime, datetime, bytes | None, str]] = []
     said: list[tuple[int, int, float, Judgement]] = []
     for work, results in zip(works, judged, strict=True):
         told = events.setdefault(work.requirement.id, [])
@@ -76,16 +77,18 @@ async def _indicator(session: AsyncSession, slo: SloWork, subject: anomalies.Sub
     )
 
 
-def _detector(number: int, work: Work, slo: SloWork, judged: Judged) -> dict[str, Any]:
-    return {
-        "signal": number,
-        "requirement_id": work.requirement.id,
-        "slo": slo.plan.part.slo.name,
-        "watching_since": moment(judged.watch.since),
-        "evaluated_to": moment(slo.plan.watched.end),
-        "state": judged.watch.state,
-        "alarm": judged.watch.alarm.to_json(),
-    }
+def _detector(
+    number: int, work: Work, slo: SloWork, judged: Judged
+) -> tuple[int, UUID, str, datetime, datetime, bytes | None, str]:
+    return (
+        number,
+        work.requirement.id,
+        slo.plan.part.slo.name,
+        moment(judged.watch.since),
+        moment(slo.plan.watched.end),
+        judged.watch.state,
+        orjson.dumps(judged.watch.alarm.to_json()).decode(),
+    )
 
 
 async def _alarms(

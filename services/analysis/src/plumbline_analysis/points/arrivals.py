@@ -8,16 +8,16 @@ open transaction still holds back is told by `unsettled`.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import cast
 
 import numpy as np
-from sqlalchemy import ARRAY, BigInteger, Boolean, bindparam, delete, insert, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from plumbline_analysis.models import LateArrival
 from plumbline_analysis.moments import micros, moment, now
 from plumbline_analysis.series.derived import SignalInfo
 from plumbline_analysis.series.slices import Int64
 from plumbline_analysis.sources.batch import Kind
+from plumbline_common import db
 
 
 @dataclass(frozen=True)
@@ -36,11 +36,11 @@ async def note(session: AsyncSession, signal: Int64, time: Int64, timely: timede
     microseconds. Timely points cost no statement."""
     late = time <= micros(now() - timely)
     if late.any():
-        row = {"oldest": moment(int(time[late].min())), "signals": np.unique(signal[late]).tolist()}
-        await session.execute(insert(LateArrival), row)
+        oldest, signals = moment(int(time[late].min())), np.unique(signal[late]).tolist()
+        await db.fetch(session, "INSERT INTO late_arrivals (oldest, signals) VALUES ($1, $2)", oldest, signals)
 
 
-_UNSETTLED = text(
+_UNSETTLED = (
     "SELECT least(clock_timestamp(), min(xact_start)) FROM pg_stat_activity"
     " WHERE datname = current_database() AND usename = current_user AND backend_xid IS NOT NULL"
 )
@@ -48,22 +48,18 @@ _UNSETTLED = text(
 
 async def unsettled(session: AsyncSession) -> datetime:
     """Whatever this service has stored and not yet committed, it began to store after this moment."""
-    found: datetime = (await session.execute(_UNSETTLED)).scalar_one()
-    return found
+    [(found,)] = await db.fetch(session, _UNSETTLED)
+    return cast("datetime", found)
 
 
 async def notes(session: AsyncSession) -> list[int]:
     """The notes that there are."""
-    return list(await session.scalars(select(LateArrival.id)))
+    return [row["id"] for row in await db.fetch(session, "SELECT id FROM late_arrivals")]
 
 
-_OLDEST = text(
-    "SELECT signal, min(oldest) AS oldest FROM late_arrivals CROSS JOIN unnest(signals) AS signal"
-    " WHERE id = ANY(:noted) AND (signal = ANY(:signals) OR :all) GROUP BY signal"
-).bindparams(
-    bindparam("noted", type_=ARRAY(BigInteger)),
-    bindparam("signals", type_=ARRAY(BigInteger)),
-    bindparam("all", type_=Boolean),
+_OLDEST = (
+    "SELECT signal, min(oldest) FROM late_arrivals CROSS JOIN unnest(signals) AS signal"
+    " WHERE id = ANY($1::bigint[]) AND (signal = ANY($2::bigint[]) OR $3::bool) GROUP BY signal"
 )
 
 
@@ -73,13 +69,13 @@ async def oldest(session: AsyncSession, noted: Sequence[int], signals: Sequence[
     if not noted or not signals:
         return {}
     buckets = [each.number for each in signals if each.kind is Kind.BUCKET]
-    wanted = {"noted": noted, "signals": [each.number for each in signals], "all": bool(buckets)}
-    found = {row.signal: micros(row.oldest) for row in await session.execute(_OLDEST, wanted)}
+    numbers = [each.number for each in signals]
+    rows = await db.fetch(session, _OLDEST, noted, numbers, bool(buckets))
+    found = {signal: micros(oldest) for signal, oldest in rows}
     return found | (dict.fromkeys(buckets, min(found.values())) if found else {})
 
 
 async def forget(session: AsyncSession, noted: Sequence[int]) -> None:
     """These notes have been heeded."""
     if noted:
-        given = bindparam("noted", list(noted), ARRAY(BigInteger))
-        await session.execute(delete(LateArrival).where(LateArrival.id == given.any_()))
+        await db.fetch(session, "DELETE FROM late_arrivals WHERE id = ANY($1::bigint[])", noted)

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
-from sqlalchemy import ARRAY, BigInteger, Boolean, bindparam, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from plumbline_analysis.moments import micros, moment
@@ -46,13 +45,9 @@ def _late(signal: Int64, hour: Int64, timely: datetime) -> tuple[list[int], list
     return signals, [moment(each) for each in hours]
 
 
-_ADD = text(
-    "INSERT INTO late_hours (signal, hour, is_next) SELECT signal, hour, :is_next"
-    " FROM unnest(:signals, :hours) AS late (signal, hour)"
-).bindparams(
-    bindparam("signals", type_=ARRAY(BigInteger)),
-    bindparam("hours", type_=ARRAY(db.timestamp())),
-    bindparam("is_next", type_=Boolean),
+_ADD = (
+    "INSERT INTO late_hours (signal, hour, is_next) SELECT signal, hour, $3::bool"
+    " FROM unnest($1::bigint[], $2::timestamptz[]) AS late (signal, hour)"
 )
 
 
@@ -61,4 +56,4 @@ async def add(
 ) -> None:
     """Note these hours of signals, pair by pair; `is_next` where they only hold the point after a late one."""
     if signals:
-        await session.execute(_ADD, {"signals": signals, "hours": hours, "is_next": is_next})
+        await db.fetch(session, _ADD, signals, hours, is_next)

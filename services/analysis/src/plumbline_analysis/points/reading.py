@@ -12,7 +12,6 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from plumbline_analysis.models import Signal
 from plumbline_analysis.moments import moment
 from plumbline_analysis.points import copy_format
-from plumbline_analysis.points.repository import driver
 from plumbline_analysis.series import classic
 from plumbline_analysis.series.classic import Family
 from plumbline_analysis.series.derived import Points, SignalInfo
@@ -20,6 +19,7 @@ from plumbline_analysis.series.histograms import Point
 from plumbline_analysis.series.slices import Float64, Int64
 from plumbline_analysis.sources.batch import Kind, Layout, Temporality
 from plumbline_analysis.threads import sized
+from plumbline_common import db
 from plumbline_common.errors import Invalid
 
 LOOKBACK = timedelta(hours=1)
@@ -119,7 +119,7 @@ async def _numbers(
     lookback: timedelta,
     most: int | None,
 ) -> Columns:
-    connection = await driver(session)
+    connection = await db.driver(session)
     data = io.BytesIO()
     numbers = [signal.number for signal in signals]
     await connection.copy_from_query(_NUMBERS, numbers, after, until, most, output=data, format="binary")
@@ -156,7 +156,7 @@ async def _histograms(
     lookback: timedelta,
     most: int | None,
 ) -> list[Point]:
-    connection = await driver(session)
+    connection = await db.driver(session)
     found: list[Point] = []
     layouts: dict[int, Layout] = {}
     # Some signals at a time: decoding a hundred thousand arrays in one go would hold the event loop. Few senders
@@ -230,7 +230,7 @@ async def _heard(session: AsyncSession, signals: Collection[int], after: datetim
     """Those that have a point in (after, until]."""
     if not signals:
         return set()
-    connection = await driver(session)
+    connection = await db.driver(session)
     return {row[0] for row in await connection.fetch(_HEARD, list(signals), after, until)}
 
 

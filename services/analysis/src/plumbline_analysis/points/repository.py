@@ -25,12 +25,6 @@ _SIGNALS_AT_ONCE = 1_000
 """However many series are new, neither a statement nor the event loop is held for long."""
 
 
-async def driver(session: AsyncSession) -> Any:
-    """asyncpg's connection under the session, inside the same transaction."""
-    connection = await session.connection()
-    return (await connection.get_raw_connection()).driver_connection
-
-
 # --- Signals --------------------------------------------------------------------------------------------
 
 
@@ -167,16 +161,16 @@ async def _copy(
     # COPY into the table itself costs half of COPY into a staging table and INSERT … ON CONFLICT. It fails where a
     # point is there already, which is rare (a retry): only then are the doubles looked up and left out.
     kept = np.arange(len(signal))
+    connection = await db.driver(session)
     for attempt in range(_TRIES):
         try:
-            async with session.begin_nested():
-                connection = await driver(session)  # asking for it inside is what sets the savepoint
-                source = io.BytesIO(await sized(len(kept), data, kept))
+            source = io.BytesIO(await sized(len(kept), data, kept))
+            async with connection.transaction():  # a savepoint
                 await connection.copy_to_table(table, source=source, columns=columns, format="binary")
         except UniqueViolationError:
             if attempt == _TRIES - 1:
                 raise Unavailable("other requests keep storing the same points; try again") from None
-            there = await _stored(await driver(session), table, signal[kept], time[kept])
+            there = await _stored(connection, table, signal[kept], time[kept])
             kept = await sized(len(kept), _without, kept, signal, time, there)
             if not kept.size:
                 return

@@ -12,7 +12,6 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from plumbline_analysis.models import LateHour, RollupProgress, Signal
 from plumbline_analysis.moments import moment
 from plumbline_analysis.points import copy_format, reading
-from plumbline_analysis.points.repository import driver
 from plumbline_analysis.rollups.rules import LEVELS, Level
 from plumbline_analysis.series.rolled import Rolled, RolledHistograms
 from plumbline_analysis.series.slices import Grid
@@ -141,7 +140,7 @@ async def following(
     """The signal and time of each stream's first point in (after, until]; `table` one of the two of points."""
     if not streams[0]:
         return []
-    connection = await driver(session)
+    connection = await db.driver(session)
     return [(row[0], row[1]) for row in await connection.fetch(_FOLLOWING[table], *streams, after, until)]
 
 
@@ -159,7 +158,7 @@ async def clear(session: AsyncSession, numbers: Sequence[int], hour: datetime) -
 
 async def save_numbers(session: AsyncSession, level: Level, rolled: Rolled) -> None:
     if len(rolled):
-        connection = await driver(session)
+        connection = await db.driver(session)
         source = io.BytesIO(copy_format.number_rollups(rolled))
         await connection.copy_to_table(
             level.numbers, source=source, columns=copy_format.NUMBER_ROLLUP_COLUMNS, format="binary"
@@ -170,7 +169,7 @@ async def save_histograms(
     session: AsyncSession, level: Level, parts: Sequence[RolledHistograms], layouts: dict[Layout, int]
 ) -> None:
     if parts:
-        connection = await driver(session)
+        connection = await db.driver(session)
         source = io.BytesIO(await in_thread(copy_format.histogram_rollups, parts, layouts))
         await connection.copy_to_table(
             level.histograms, source=source, columns=copy_format.HISTOGRAM_ROLLUP_COLUMNS, format="binary"
@@ -203,7 +202,7 @@ async def save_detections(session: AsyncSession, indicators: Sequence[int], hour
 async def _copied(
     session: AsyncSession, table: str, columns: Sequence[str], signal: int, after: datetime, until: datetime
 ) -> bytes:
-    connection = await driver(session)
+    connection = await db.driver(session)
     data = io.BytesIO()
     await connection.copy_from_query(
         f"SELECT {', '.join(columns)} FROM {table}"  # noqa: S608 (constants)
@@ -227,7 +226,7 @@ async def histograms(
 ) -> list[RolledHistograms]:
     data = await _copied(session, level.histograms, copy_format.HISTOGRAM_ROLLUP_COLUMNS, signal, after, until)
     found = await in_thread(copy_format.read_histogram_rollups, data)
-    layouts = await reading.bucket_layouts(await driver(session), list({number for number, _ in found}))
+    layouts = await reading.bucket_layouts(await db.driver(session), list({number for number, _ in found}))
     return [replace(part, layout=layouts[number]) for number, part in found]
 
 

@@ -4,14 +4,15 @@ from collections.abc import Collection, Sequence
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import ARRAY, ColumnElement, Text, bindparam, func, select, text
+from sqlalchemy import ColumnElement, func, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from plumbline_analysis.detection import alarm
 from plumbline_analysis.models import DetectorRevision, Signal
 from plumbline_analysis.points import reading
 from plumbline_analysis.series.derived import SignalInfo
-from plumbline_analysis.sources.batch import Kind
+from plumbline_analysis.sources.batch import Kind, Temporality
+from plumbline_common import db
 from plumbline_common.errors import NotFound
 
 
@@ -53,12 +54,12 @@ async def latest_points(session: AsyncSession, numbers: Sequence[int]) -> dict[i
     return {row.number: row.ts for row in rows if row.ts is not None}
 
 
-_MATCHING = text(
+_MATCHING = (
     "SELECT asked.place, number, unit, kind, temporality, monotonic"
-    " FROM unnest(:metrics, :attributes) WITH ORDINALITY AS asked (metric, attributes, place)"
+    " FROM unnest($1::text[], $2::text[]) WITH ORDINALITY AS asked (metric, attributes, place)"
     " JOIN signals ON signals.metric = asked.metric AND kind <> 'indicator'"
     "  AND signals.attributes @> asked.attributes::jsonb ORDER BY number"
-).bindparams(bindparam("metrics", type_=ARRAY(Text)), bindparam("attributes", type_=ARRAY(Text)))
+)
 
 
 async def matching(
@@ -67,12 +68,12 @@ async def matching(
     """For each metric and attributes (a JSON object), the signals whose attributes hold all of these."""
     places = list(asked)
     found: dict[tuple[str, str], list[SignalInfo]] = {each: [] for each in places}
-    rows = await session.execute(
-        _MATCHING, {"metrics": [each[0] for each in places], "attributes": [each[1] for each in places]}
-    )
-    for row in rows:
-        signal = reading.info(row)
-        found[places[row.place - 1]].append(signal)
+    if places:
+        for place, number, unit, kind, temporality, monotonic in await db.fetch(
+            session, _MATCHING, *zip(*places, strict=True)
+        ):
+            signal = SignalInfo(number, unit, Kind(kind), Temporality(temporality), monotonic)
+            found[places[place - 1]].append(signal)
     return found
 
 

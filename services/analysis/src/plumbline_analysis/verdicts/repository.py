@@ -1,11 +1,10 @@
 """The SQL of verdicts."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from uuid import UUID
 
 from sqlalchemy import Row, delete, func, select
-from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from plumbline_analysis.models import CurrentVerdict, VerdictRecord, WatchedRequirement
@@ -34,34 +33,37 @@ async def page(
     return rows.all(), total
 
 
-async def current(session: AsyncSession, requirements: Collection[UUID]) -> dict[UUID, CurrentVerdict]:
+async def current(session: AsyncSession, requirements: Sequence[UUID]) -> dict[UUID, CurrentVerdict]:
     """The latest verdict of each requirement that has one."""
-    rows = await session.scalars(select(CurrentVerdict).where(CurrentVerdict.requirement_id.in_(requirements)))
+    rows = await db.detached(session, CurrentVerdict, "WHERE requirement_id = ANY($1::uuid[])", requirements)
     return {row.requirement_id: row for row in rows}
 
 
-_INSERT = insert(CurrentVerdict)
-_SAVE = _INSERT.on_conflict_do_update(
-    index_elements=["requirement_id"],
-    set_={name: _INSERT.excluded[name] for name in ("revision", "state", "changed_at", "evaluated_at", "verdict")},
+_SAVE = (
+    "INSERT INTO current_verdicts (requirement_id, revision, state, changed_at, evaluated_at, verdict)"
+    " SELECT requirement_id, revision, state, changed_at, evaluated_at, verdict::jsonb"
+    " FROM unnest($1::uuid[], $2::int[], $3::text[], $4::timestamptz[], $5::timestamptz[], $6::text[])"
+    "  AS saved (requirement_id, revision, state, changed_at, evaluated_at, verdict)"
+    " ON CONFLICT (requirement_id) DO UPDATE SET revision = excluded.revision, state = excluded.state,"
+    "  changed_at = excluded.changed_at, evaluated_at = excluded.evaluated_at, verdict = excluded.verdict"
 )
 
 
 async def save(session: AsyncSession, verdicts: Sequence[tuple[Verdict, datetime, datetime]]) -> None:
     """Each verdict, since when it stands, and when it was concluded."""
     rows = [
-        {
-            "requirement_id": verdict.requirement_id,
-            "revision": verdict.revision,
-            "state": verdict.state,
-            "changed_at": changed_at,
-            "evaluated_at": evaluated_at,
-            "verdict": verdict.model_dump(mode="json"),
-        }
+        (
+            verdict.requirement_id,
+            verdict.revision,
+            verdict.state,
+            changed_at,
+            evaluated_at,
+            verdict.model_dump_json(),
+        )
         for verdict, changed_at, evaluated_at in verdicts
     ]
     if rows:
-        await session.execute(_SAVE, rows)
+        await db.fetch(session, _SAVE, *zip(*rows, strict=True))
 
 
 async def record(session: AsyncSession, verdict: Verdict, changed_at: datetime) -> None:

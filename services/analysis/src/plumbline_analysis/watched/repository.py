@@ -5,11 +5,12 @@ from collections.abc import Sequence
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import func, or_, select, tuple_
+from sqlalchemy import func, select, tuple_
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from plumbline_analysis.models import BudgetAdjustment, WatchedRequirement
+from plumbline_common import db
 from plumbline_common.schemas import BudgetAdjustmentSnapshot, RequirementSnapshot
 
 
@@ -95,13 +96,12 @@ async def adjusted(
     session: AsyncSession, requirements: Sequence[WatchedRequirement]
 ) -> dict[UUID, list[tuple[datetime, datetime]]]:
     """The windows of the adjustments that reach each requirement, in no order; those may overlap."""
-    rows = await session.scalars(
-        select(BudgetAdjustment).where(
-            or_(
-                BudgetAdjustment.requirement_ids.overlap([each.id for each in requirements]),
-                BudgetAdjustment.service.in_({each.service for each in requirements if each.service is not None}),
-            )
-        )
+    rows = await db.detached(
+        session,
+        BudgetAdjustment,
+        "WHERE requirement_ids && $1::uuid[] OR service = ANY($2::text[])",
+        [each.id for each in requirements],
+        list({each.service for each in requirements if each.service is not None}),
     )
     found: dict[UUID, list[tuple[datetime, datetime]]] = defaultdict(list)
     for row in rows:
