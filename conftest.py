@@ -1,5 +1,6 @@
 """The fixtures that every package's tests share: real servers, one of each for the session."""
 
+import gc
 import os
 
 from hypothesis import HealthCheck, settings
@@ -13,3 +14,9 @@ if os.environ.get("PLUMBLINE_SERVERS") == "containers":
 settings.register_profile("plumbline", deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True)
 settings.register_profile("explore", settings.get_profile("plumbline"), derandomize=False, max_examples=1000)
 settings.load_profile(os.environ.get("PLUMBLINE_HYPOTHESIS", "plumbline"))
+
+
+def pytest_collection_finish() -> None:
+    """What was imported stays until the end: no collection need look at it again."""
+    gc.collect()
+    gc.freeze()
