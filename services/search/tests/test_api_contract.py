@@ -44,7 +44,7 @@ def test_every_operation_is_tried(operations: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("operation", OPERATIONS)
 @pytest.mark.parametrize("mode", contract.MODES)
-@contract.examples(60)
+@contract.examples(20)
 @given(data=st.data())
 async def test_answers_are_as_documented(
     client: httpx.AsyncClient, operations: dict[str, Any], operation: str, mode: Any, data: st.DataObject
