@@ -10,7 +10,7 @@ from plumbline_search.text import analysis, highlights
 
 def fragments(text: str, query: str) -> list[str]:
     terms = set(analysis.terms(query))
-    return highlights.fragments(text, terms, highlights.pattern(terms))
+    return highlights.fragments(text, highlights.Look(terms))
 
 
 @pytest.mark.parametrize(
@@ -28,7 +28,7 @@ def fragments(text: str, query: str) -> list[str]:
 def test_what_matches_is_marked(text: str, query: str, shown: str) -> None:
     assert fragments(text, query) == [shown]
     terms = set(analysis.terms(query))
-    assert highlights.marked(text, terms, highlights.pattern(terms)) == shown
+    assert highlights.marked(text, highlights.Look(terms)) == shown
 
 
 def test_of_a_long_text_the_places_with_most_terms_are_shown() -> None:
@@ -53,7 +53,7 @@ def test_a_text_of_nothing_shows_nothing() -> None:
 @given(st.text(max_size=2000), st.text(max_size=40))
 def test_what_is_shown_holds_no_tag_but_the_marks(text: str, query: str) -> None:
     terms = set(analysis.terms(query))
-    whole = highlights.marked(text, terms, highlights.pattern(terms))
+    whole = highlights.marked(text, highlights.Look(terms))
     assert html.unescape(re.sub("</?mark>", "", whole)).split() == text.split()
     for shown in [whole, *fragments(text, query)]:
         assert set(re.findall(r"<[^>]*>?", shown)) <= {"<mark>", "</mark>"}
@@ -75,12 +75,12 @@ words_and_spaces = st.lists(
 
 
 @given(words_and_spaces, st.sampled_from(["slow policy latency", "pod", "checkout", "elsewhere"]))
-def test_a_quick_look_misses_no_word(text: str, query: str) -> None:
+def test_a_look_misses_no_word(text: str, query: str) -> None:
     terms = frozenset(analysis.terms(query))
     every = [
         (word.start(), word.end())
         for word in analysis.words(text)
         if not terms.isdisjoint(analysis.terms_of_word(word[0]))
     ]
-    found = highlights._matches(text, terms, highlights.pattern(terms))
+    found = highlights.Look(terms).matches(text)
     assert [(match.start, match.stop) for match in found] == every

@@ -1,6 +1,5 @@
 """What an answer shows of the documents that were found."""
 
-import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -57,7 +56,7 @@ def hits(
     terms: Sequence[str],
     by_term: dict[int, list[TermScore]] | None,
 ) -> list[SearchHit]:
-    look = highlights.pattern(terms)
+    look = highlights.Look(terms)
     shown = []
     for version, score in page:
         if version in rows:
@@ -67,7 +66,7 @@ def hits(
                 explained = HitExplanation(
                     terms=by_term[version], parts=found.parts.get(version), passage_start=start, passage_stop=stop
                 )
-            shown.append(_hit(rows[version], score, found, terms, look, explained))
+            shown.append(_hit(rows[version], score, found, look, explained))
     return shown
 
 
@@ -75,8 +74,7 @@ def _hit(
     row: Any,
     score: float,
     found: Found,
-    terms: Sequence[str],
-    look: re.Pattern[str] | None,
+    look: highlights.Look,
     explained: HitExplanation | None,
 ) -> SearchHit:
     body = row["passage"] or row["beginning"]
@@ -87,7 +85,7 @@ def _hit(
         key=row["key"],
         title=row["title"],
         highlights=Highlights.model_construct(
-            title=highlights.marked(row["title"], terms, look), fragments=highlights.fragments(body, terms, look)
+            title=highlights.marked(row["title"], look), fragments=highlights.fragments(body, look)
         ),
         score=score,
         legs=SearchLegs.model_construct(

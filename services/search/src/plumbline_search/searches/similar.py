@@ -105,7 +105,7 @@ def _item(own: Row[Any], row: Any, alike: Alike) -> SimilarDocument:
         title=row["title"],
         similarity=alike.similarity,
         shared_words=shared,
-        fragments=highlights.fragments(passage, terms, highlights.pattern(terms)),
+        fragments=highlights.fragments(passage, highlights.Look(terms)),
         suspected_duplicate=both_demand and duplicates.is_suspected(alike.similarity, same_service=same_service),
         ended=_ended(row, facets) if row["kind"] in ("anomaly", "incident") else None,
         service=row["service"],

@@ -7,7 +7,6 @@ where its letters' case, its digits or its punctuation do: `KubePodCrashLooping`
 
 import hashlib
 import re
-import sys
 import unicodedata
 from collections import Counter
 from collections.abc import Iterator
@@ -49,9 +48,9 @@ def counts(text: str) -> Counter[str]:
     return Counter(terms(text))
 
 
-def words(text: str, start: int = 0, stop: int = sys.maxsize) -> Iterator[re.Match[str]]:
+def words(text: str) -> Iterator[re.Match[str]]:
     """The words of `text` with their places; `terms_of_word` says what each is found by."""
-    return _WORD.finditer(text, start, stop)
+    return _WORD.finditer(text)
 
 
 @lru_cache(maxsize=100_000)

@@ -2,7 +2,7 @@
 
 import html
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from plumbline_search.text import analysis
@@ -19,48 +19,44 @@ class Match(NamedTuple):
     term: str
 
 
-def pattern(terms: Collection[str]) -> re.Pattern[str] | None:
-    """What finds words that may be one of `terms`: a quick look that `marked` and `fragments` confirm.
+class Look:
+    """For `terms` in many texts."""
 
-    A stem and its words share their beginning but for the last letter ("polici", "policy").
-    """
-    beginnings = sorted({re.escape(term[: max(2, len(term) - 1)]) for term in terms if term}, key=len, reverse=True)
-    return re.compile("|".join(beginnings), re.IGNORECASE) if beginnings else None
+    def __init__(self, terms: Iterable[str]) -> None:
+        self._terms = frozenset(terms)
+        self._known: dict[str, str | None] = {}
+
+    def matches(self, text: str) -> list[Match]:
+        """The words of `text` that one of the terms finds, in its order."""
+        found: list[Match] = []
+        if not self._terms:
+            return found
+        known = self._known
+        for word in analysis.words(text):
+            said = word[0]
+            term = known[said] if said in known else self._learn(said)
+            if term is not None:
+                found.append(Match(word.start(), word.end(), term))
+        return found
+
+    def _learn(self, word: str) -> str | None:
+        term = next((term for term in analysis.terms_of_word(word) if term in self._terms), None)
+        self._known[word] = term
+        return term
 
 
-def marked(text: str, terms: Collection[str], look: re.Pattern[str] | None) -> str:
+def marked(text: str, look: Look) -> str:
     """The whole `text`."""
-    return _shown(text, _matches(text, terms, look), 0, len(text))
+    return _shown(text, look.matches(text), 0, len(text))
 
 
-def fragments(text: str, terms: Collection[str], look: re.Pattern[str] | None) -> list[str]:
+def fragments(text: str, look: Look) -> list[str]:
     """The places of `text` that hold the most different terms, in its order; its beginning where none is there."""
     if len(text) <= CHARACTERS:
-        return [_shown(text, _matches(text, terms, look), 0, len(text))] if text.strip() else []
-    matches = _matches(text, terms, look)
+        return [_shown(text, look.matches(text), 0, len(text))] if text.strip() else []
+    matches = look.matches(text)
     windows = _windows(text, matches) or [(0, _word_end(text, CHARACTERS))]
     return [_shown(text, matches, start, stop) for start, stop in windows]
-
-
-def _matches(text: str, terms: Collection[str], look: re.Pattern[str] | None) -> list[Match]:
-    if look is None or look.search(text if text.isascii() else analysis.unaccented(text)) is None:
-        return []
-    wanted = frozenset(terms)
-    matching = ((word, _first(wanted, analysis.terms_of_word(word[0]))) for word in _promising(text, look))
-    return [Match(word.start(), word.end(), term) for word, term in matching if term]
-
-
-def _promising(text: str, look: re.Pattern[str]) -> Iterator[re.Match[str]]:
-    """The words that `look` may have seen, in their order: no word goes beyond white space."""
-    if not text.isascii():
-        yield from analysis.words(text)
-        return
-    for seen in re.finditer(rf"(?<!\S)\S*?(?:{look.pattern})\S*", text, re.IGNORECASE):
-        yield from analysis.words(text, seen.start(), seen.end())
-
-
-def _first(wanted: frozenset[str], terms: tuple[str, ...]) -> str | None:
-    return next((term for term in terms if term in wanted), None)
 
 
 def _windows(text: str, matches: list[Match]) -> list[tuple[int, int]]:
