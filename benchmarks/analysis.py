@@ -28,11 +28,11 @@ import httpx
 import ingest
 from sqlalchemy.ext.asyncio import async_sessionmaker
 
+from plumbline_analysis.background import Maintenance
 from plumbline_analysis.models import Base
 from plumbline_analysis.roller import Roller
 from plumbline_analysis.settings import Settings
 from plumbline_analysis.watched import service as watched
-from plumbline_analysis.worker import Maintenance
 from plumbline_common import db
 from plumbline_common.schemas import RequirementSnapshot, utc
 from plumbline_stack.layout import owner

@@ -22,9 +22,9 @@ import httpx
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import async_sessionmaker
 
+from plumbline_analysis.background import Maintenance
 from plumbline_analysis.settings import Settings
 from plumbline_analysis.watched import service as watched
-from plumbline_analysis.worker import Maintenance
 from plumbline_common import db
 from plumbline_common.schemas import RequirementSnapshot
 

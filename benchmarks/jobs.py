@@ -19,12 +19,12 @@ import psutil
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import async_sessionmaker
 
+from plumbline_analysis.background import Maintenance
 from plumbline_analysis.backtests.run import Inputs, Series, Truth, Truths, run
 from plumbline_analysis.backtests.schemas import BacktestParameters, DetectorConfig
 from plumbline_analysis.detection import batch
 from plumbline_analysis.jobs import service
 from plumbline_analysis.settings import Settings
-from plumbline_analysis.worker import Maintenance
 from plumbline_common import db
 from plumbline_common.auth import UserInfo
 

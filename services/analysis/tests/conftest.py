@@ -16,6 +16,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine, async_sessionmaker
 
 from plumbline_analysis.anomalies import repository as anomaly_repository
 from plumbline_analysis.anomalies.schemas import AnomalySort
+from plumbline_analysis.background import Maintenance
+from plumbline_analysis.evaluator import Evaluator
 from plumbline_analysis.incident_keeper import GraphKeeper, IncidentKeeper
 from plumbline_analysis.lines import service as line_service
 from plumbline_analysis.log_evaluator import LogEvaluator
@@ -33,7 +35,6 @@ from plumbline_analysis.sources import batch
 from plumbline_analysis.sources.batch import Batch, Head, Histogram, Kind, Layout, Temporality, Window
 from plumbline_analysis.sources.lines import Line, Lines
 from plumbline_analysis.watched import service as watched
-from plumbline_analysis.worker import Evaluator, Maintenance
 from plumbline_common import db, migrate
 from plumbline_common.schemas import BudgetAdjustmentSnapshot, RequirementSnapshot
 

@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from plumbline_analysis import worker
+from plumbline_analysis import background
 from plumbline_analysis.main import create_app
 from plumbline_analysis.settings import Settings
 from start import started_without
@@ -12,7 +12,7 @@ from start import started_without
 async def test_what_is_down_at_the_start_is_waited_for_and_named(
     engine: AsyncEngine, settings: Settings, postgres: Any, issuer: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(worker, "_RETRY_SECONDS", 0.02)
+    monkeypatch.setattr(background, "_RETRY_SECONDS", 0.02)
     async with started_without(create_app, settings, postgres) as service:
         assert await service.until({"database", "migrations", "partitions", "bus"}) == 503
         assert (await service.client.get("/healthz")).status_code == 200

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 from fastapi import FastAPI
 
-from plumbline_analysis import worker
+from plumbline_analysis import background
 from plumbline_analysis.anomalies.router import router as anomalies
 from plumbline_analysis.backfills.router import router as backfills
 from plumbline_analysis.backtests.router import router as backtests
@@ -71,7 +71,7 @@ async def resources(app: FastAPI) -> AsyncIterator[None]:
         web.background("forgetter of idempotency keys", lambda: idempotency.keep_forgetting(state.sessions)),
         web.background("reader of the streams of jobs", following.read),
         web.background("end of the streams of jobs", following.end_at_shutdown, forever=False),
-        worker.running(state.sessions, state.read_sessions, state.settings, state.learner) as maintenance,
+        background.running(state.sessions, state.read_sessions, state.settings, state.learner) as maintenance,
         web.background("pulling of sources", puller.run),
         web.background("notifications", notifier.run),
     ):

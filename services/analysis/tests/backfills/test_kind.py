@@ -10,9 +10,9 @@ from sqlalchemy import text
 from plumbline_analysis.backfills import kind
 from plumbline_analysis.backfills.kind import BACKFILL
 from plumbline_analysis.backfills.schemas import BackfillParameters
+from plumbline_analysis.evaluator import Evaluator
 from plumbline_analysis.incident_keeper import IncidentKeeper
 from plumbline_analysis.jobs import repository as jobs
-from plumbline_analysis.worker import Evaluator
 
 SIGNALS = "/api/v1/signals"
 

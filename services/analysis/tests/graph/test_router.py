@@ -10,11 +10,11 @@ from fastapi import FastAPI
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
+from plumbline_analysis.evaluator import Evaluator
 from plumbline_analysis.graph import repository
 from plumbline_analysis.graph.rules import Edge
 from plumbline_analysis.graph.service import Learner
 from plumbline_analysis.incident_keeper import GraphKeeper
-from plumbline_analysis.worker import Evaluator
 from plumbline_common import db
 
 GRAPH = "/api/v1/services/graph"

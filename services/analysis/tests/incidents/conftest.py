@@ -6,12 +6,12 @@ from uuid import UUID, uuid4
 import pytest
 from sqlalchemy import select, update
 
+from plumbline_analysis.evaluator import Evaluator
 from plumbline_analysis.graph import repository as graph
 from plumbline_analysis.graph.rules import Edge
 from plumbline_analysis.incident_keeper import IncidentKeeper
 from plumbline_analysis.models import Anomaly, Deployment, Incident
 from plumbline_analysis.settings import Settings
-from plumbline_analysis.worker import Evaluator
 from plumbline_common import db
 
 

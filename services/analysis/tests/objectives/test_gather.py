@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
-from plumbline_analysis import moments, worker
+from plumbline_analysis import evaluator, moments
 from plumbline_analysis.objectives import gather
 from plumbline_analysis.points import arrivals, reading, resolution, service
 
@@ -134,7 +134,7 @@ async def test_who_takes_over_judges_the_last_slices_again(world: Any, monkeypat
     await world.keep(world.requirement(world.ratio_slo()))
     await world.live(10)
     await world.evaluator.release()
-    world.evaluator = worker.Evaluator(world.sessions, world.read_sessions, world.settings, lambda: world.now)
+    world.evaluator = evaluator.Evaluator(world.sessions, world.read_sessions, world.settings, lambda: world.now)
     assert await looked_back(world, monkeypatch) == world.settings.lateness_seconds / world.step
     assert await looked_back(world, monkeypatch) == 0
 

@@ -6,10 +6,10 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
+from plumbline_analysis.background import Maintenance
 from plumbline_analysis.models import LOG_TABLES, POINT_TABLES
 from plumbline_analysis.points import partitions
 from plumbline_analysis.settings import Settings
-from plumbline_analysis.worker import Maintenance
 from plumbline_common import db
 
 OLD = date(2020, 1, 1)

@@ -12,10 +12,10 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from sqlalchemy import text
 
-from plumbline_analysis import worker
+from plumbline_analysis import evaluator
+from plumbline_analysis.evaluator import Evaluator
 from plumbline_analysis.objectives import judge, repository
 from plumbline_analysis.points.directory import Directory
-from plumbline_analysis.worker import Evaluator
 from plumbline_common import telemetry
 
 
@@ -104,7 +104,7 @@ async def test_where_an_evaluation_fails_each_requirement_is_tried_alone(
             raise ZeroDivisionError
         return judge.judge(asked, watches)
 
-    monkeypatch.setattr(worker, "judge", SimpleNamespace(judge=judge_or_fail))
+    monkeypatch.setattr(evaluator, "judge", SimpleNamespace(judge=judge_or_fail))
     await world.keep(world.requirement(world.latency_slo(name="poison"), id=poison, key="REQ-0"))
     await world.keep(world.requirement(world.latency_slo()))
     await world.live(3)
