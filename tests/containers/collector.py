@@ -1,11 +1,19 @@
-"""As much of a collector as the journeys need: metrics and logs of OTLP/HTTP go on to the gateway, traces nowhere."""
+"""As much of a collector as the journeys need: metrics and logs of OTLP/HTTP go on to the gateway, traces nowhere.
+
+Like the real one it takes what comes at once, and keeps it until the gateway does.
+"""
 
 import http.client
+import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from queue import SimpleQueue
 
 TOKEN = Path("/run/secrets/ingest-token").read_text()
 PASSED = ("content-type", "content-encoding")
+LATER = (429, 502, 503, 504)
+"""Answers after which OTLP/HTTP sends again."""
+taken: SimpleQueue[tuple[str, bytes, dict[str, str]]] = SimpleQueue()
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -13,8 +21,9 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         body = self._body()
-        status = 200 if self.path == "/v1/traces" else self._passed_on(body)
-        self.send_response(status)
+        if self.path != "/v1/traces":
+            taken.put((self.path, body, {name: self.headers[name] for name in PASSED if name in self.headers}))
+        self.send_response(200)
         self.send_header("content-length", "0")
         self.end_headers()
 
@@ -28,19 +37,28 @@ class Handler(BaseHTTPRequestHandler):
         self.rfile.readline()
         return b"".join(chunks)
 
-    def _passed_on(self, body: bytes) -> int:
-        headers = {name: self.headers[name] for name in PASSED if name in self.headers}
-        gateway = http.client.HTTPConnection("gateway", 8080, timeout=5)
-        try:
-            gateway.request("POST", self.path, body, headers | {"authorization": f"Bearer {TOKEN}"})
-            return gateway.getresponse().status
-        except OSError:
-            return 503
-        finally:
-            gateway.close()
-
     def log_message(self, format: str, *arguments: object) -> None:
         pass
 
 
+def pass_on() -> None:
+    pause = threading.Event()
+    while True:
+        path, body, headers = taken.get()
+        while sent(path, body, headers) in LATER:
+            pause.wait(1)
+
+
+def sent(path: str, body: bytes, headers: dict[str, str]) -> int:
+    gateway = http.client.HTTPConnection("gateway", 8080, timeout=5)
+    try:
+        gateway.request("POST", path, body, headers | {"authorization": f"Bearer {TOKEN}"})
+        return gateway.getresponse().status
+    except (OSError, http.client.HTTPException):
+        return 503
+    finally:
+        gateway.close()
+
+
+threading.Thread(target=pass_on, daemon=True).start()
 ThreadingHTTPServer(("0.0.0.0", 4318), Handler).serve_forever()
