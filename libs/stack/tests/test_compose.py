@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from plumbline_stack import compose
+from plumbline_stack.collector import metrics
 from plumbline_stack.keys import Issuer
 
 ROOT = Path(__file__).parents[3]
@@ -74,6 +75,17 @@ def test_the_example_of_env_names_all_that_compose_takes_with_its_defaults() -> 
     examples = {line.removeprefix("# ").split("=")[0] for line in lines if re.match(r"# [A-Z_]+=", line)}
     assert {name: default for name, default in taken.items() if name not in examples} == shown
     assert not examples & set(shown)
+
+
+def test_the_collector_makes_of_envoys_metrics_what_the_embedded_one_does() -> None:
+    config = yaml.safe_load((ROOT / "deploy" / "compose" / "otel-collector.yaml").read_text())
+    of_points, of_metrics = config["processors"]["transform/envoy"]["metric_statements"]
+    made = [f'scale_metric(0.000001, "s") where name == "{name}"' for name in metrics.MICROSECONDS]
+    made += [f'set(unit, "{unit}") where name == "{name}"' for name, unit in metrics.UNITS.items()]
+    assert (of_metrics["context"], of_metrics["statements"]) == ("metric", made)
+    envoys = ['resource.attributes["telemetry.sdk.name"] == "envoy"']
+    assert (of_points["conditions"], of_metrics["conditions"]) == (envoys, envoys)
+    assert "transform/envoy" in config["service"]["pipelines"]["metrics"]["processors"]
 
 
 def run_gateway(tmp_path: Path, **environment: str) -> subprocess.CompletedProcess[str]:
