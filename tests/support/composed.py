@@ -18,7 +18,7 @@ _START_SECONDS = 420
 
 @dataclass(frozen=True)
 class Composed:
-    """A running one; `folder` holds its secrets."""
+    """A running one; `folder` holds its secrets, and those that its sources and hooks name."""
 
     folder: Path
     ports: dict[str, int]
@@ -46,9 +46,12 @@ async def composed(folder: Path) -> AsyncIterator[Composed]:
     COMPOSE is the command where it is not `docker compose`, COMPOSE_OVERRIDES further files, separated by colons.
     """
     compose.secrets(folder / "secrets")
+    (folder / "source-secrets").mkdir()
+    (folder / "source-secrets" / "e2e-hook").write_text("hook-of-e2e\n")
     chosen = {"gateway": ports.choose(), "nats": ports.choose()}
     environment = {
         "SECRETS": str(folder / "secrets"),
+        "SOURCE_SECRETS": str(folder / "source-secrets"),
         "GATEWAY_PORT": str(chosen["gateway"]),
         "NATS_PORT": str(chosen["nats"]),
         "ENVIRONMENT": "development",

@@ -12,10 +12,12 @@ import pytest
 import yaml
 
 from plumbline_stack import compose
+from plumbline_stack.collector import metrics
 from plumbline_stack.keys import Issuer
 
 ROOT = Path(__file__).parents[3]
-COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
+TEXT = (ROOT / "docker-compose.yml").read_text()
+COMPOSE: dict[str, Any] = yaml.safe_load(TEXT)
 SECRETS = "${SECRETS:-./deploy/compose/secrets}/"
 
 
@@ -63,6 +65,27 @@ def test_a_container_has_no_more_rights_than_it_needs(name: str) -> None:
     assert service.get("cap_add", []) == (["CHOWN"] if name == "nats-data" else [])
     assert ("ports" in service) == (name == "gateway")
     assert not service["image"].endswith(":latest")
+
+
+def test_the_example_of_env_names_all_that_compose_takes_with_its_defaults() -> None:
+    taken = dict(re.findall(r"\$\{([A-Z_]+):-((?:\{[^}]*\}|[^{}])*)\}", TEXT))
+    lines = (ROOT / ".env.example").read_text().splitlines()
+    shown = dict(line.split("=", 1) for line in lines if line and not line.startswith("#"))
+    # What is set for a purpose only is shown by an example for it.
+    examples = {line.removeprefix("# ").split("=")[0] for line in lines if re.match(r"# [A-Z_]+=", line)}
+    assert {name: default for name, default in taken.items() if name not in examples} == shown
+    assert not examples & set(shown)
+
+
+def test_the_collector_makes_of_envoys_metrics_what_the_embedded_one_does() -> None:
+    config = yaml.safe_load((ROOT / "deploy" / "compose" / "otel-collector.yaml").read_text())
+    of_points, of_metrics = config["processors"]["transform/envoy"]["metric_statements"]
+    made = [f'scale_metric(0.000001, "s") where name == "{name}"' for name in metrics.MICROSECONDS]
+    made += [f'set(unit, "{unit}") where name == "{name}"' for name, unit in metrics.UNITS.items()]
+    assert (of_metrics["context"], of_metrics["statements"]) == ("metric", made)
+    envoys = ['resource.attributes["telemetry.sdk.name"] == "envoy"']
+    assert (of_points["conditions"], of_metrics["conditions"]) == (envoys, envoys)
+    assert "transform/envoy" in config["service"]["pipelines"]["metrics"]["processors"]
 
 
 def run_gateway(tmp_path: Path, **environment: str) -> subprocess.CompletedProcess[str]:

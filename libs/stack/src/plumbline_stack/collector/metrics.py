@@ -4,8 +4,8 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportM
 from opentelemetry.proto.common.v1.common_pb2 import KeyValue
 from opentelemetry.proto.metrics.v1.metrics_pb2 import Metric
 
-_MICROSECONDS = frozenset({"http.server.request.duration"})
-_UNITS = {"http.server.active_requests": "{request}", "process.memory.usage": "By"}
+MICROSECONDS = frozenset({"http.server.request.duration"})
+UNITS = {"http.server.active_requests": "{request}", "process.memory.usage": "By"}
 
 
 def normalise(message: ExportMetricsServiceRequest) -> None:
@@ -23,12 +23,12 @@ def normalise(message: ExportMetricsServiceRequest) -> None:
 
 
 def _normalise(metric: Metric) -> None:
-    metric.unit = _UNITS.get(metric.name, metric.unit)
+    metric.unit = UNITS.get(metric.name, metric.unit)
     for point in metric.histogram.data_points:
         # Envoy gives the start in microseconds and the time in nanoseconds.
         if point.start_time_unix_nano < point.time_unix_nano // 500:
             point.start_time_unix_nano *= 1000
-        if metric.name in _MICROSECONDS:
+        if metric.name in MICROSECONDS:
             metric.unit = "s"
             point.sum /= 1e6
             point.explicit_bounds[:] = [bound / 1e6 for bound in point.explicit_bounds]
