@@ -273,7 +273,7 @@ class ServiceSettings(ConnectionSettings):
     body_limit_bytes: Annotated[int, Field(ge=1)] = 1024 * 1024
     """The largest request body."""
     concurrent_requests: Annotated[int, Field(ge=1, le=10_000)] = 16
-    """Requests that one worker process works on at once, at most. Others wait in line, for half a second at most, and
+    """Requests that one worker process works on at once, at most. Others wait in line, for 0.4 s at most, and
     are then refused with 429: `docs/overload.md`."""
     watchdog_threshold_ms: Annotated[int, Field(ge=1)] | None = None
     """Report blocks of the event loop over this. None: 100 ms in development, off in production."""
