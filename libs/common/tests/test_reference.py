@@ -42,7 +42,7 @@ def test_units_and_names_are_opentelemetry_s(metrics: list[Instrument]) -> None:
 def test_a_metric_that_a_page_names_is_there(page: Path, metrics: list[Instrument]) -> None:
     known = {name for each in metrics for name in reference.exposed(each.name, each.unit, each.kind)}
     text = page.read_text()
-    named = set(re.findall(r"\b(?:plumbline|http_server|db_client)_[a-z_]+\b(?![.\w])", text))
+    named = set(re.findall(r"\b(?:plumbline|http_server|db_client)_[a-z_]+\b(?![-.\w])", text))
     assert {name for name in named if name not in reference.SOURCES} <= known
     dotted = {name for each in metrics for name in (each.name, *each.attributes)}
     found = set(re.findall(r"`(plumbline\.(?:analysis|outbox|consumer|event_loop|job|validation)\.[a-z_.]+)`", text))

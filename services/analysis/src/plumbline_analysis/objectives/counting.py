@@ -10,13 +10,12 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from plumbline_analysis.models import WatchedRequirement
 from plumbline_analysis.moments import micros, moment
-from plumbline_analysis.objectives import measure, repository
+from plumbline_analysis.objectives import repository
 from plumbline_analysis.objectives.gather import SloWork, Work
 from plumbline_analysis.objectives.judge import Judged
 from plumbline_analysis.objectives.measure import Part
 from plumbline_analysis.objectives.repository import Totals
 from plumbline_analysis.objectives.rules import Standing
-from plumbline_analysis.settings import Settings
 from plumbline_common.schemas import Objective, Slo, VerdictState
 
 
@@ -49,9 +48,7 @@ class Counted:
         return self.slo.objectives[self.place]
 
 
-async def count(
-    session: AsyncSession, works: Sequence[Work], judged: Sequence[Sequence[Judged]], settings: Settings
-) -> list[Counted]:
+async def count(session: AsyncSession, works: Sequence[Work], judged: Sequence[Sequence[Judged]]) -> list[Counted]:
     """Store the running totals of all new slices, and of those that late points changed."""
     counted: list[Counted] = []
     totals: list[Totals] = []
@@ -59,7 +56,7 @@ async def count(
     for work, results in zip(works, judged, strict=True):
         for slo, result in zip(work.slos, results, strict=True):
             for index in range(len(slo.plan.part.slo.objectives)):
-                each = await _counted(session, work, slo, index, settings)
+                each = await _counted(session, work, slo, index)
                 counted.append(each)
                 totals += _totals(each.number, slo, result, index)
                 if slo.plan.continued[index] is None:
@@ -70,10 +67,10 @@ async def count(
     return counted
 
 
-async def _counted(session: AsyncSession, work: Work, slo: SloWork, index: int, settings: Settings) -> Counted:
+async def _counted(session: AsyncSession, work: Work, slo: SloWork, index: int) -> Counted:
     stored, continued = slo.plan.stored[index], slo.plan.continued[index]
     part = slo.plan.part
-    definition = measure.definition(part, part.slo.objectives[index], settings.evaluation_interval_seconds)
+    definition = slo.plan.definitions[index]
     end, latest = slo.plan.grids[index].end, slo.request.points.latest
     if continued is not None:
         end = max(end, micros(continued.evaluated_to))

@@ -48,6 +48,7 @@ class Plan:
     part: Part
     identity: bytes
     indicator: Indicator | None
+    definitions: Sequence[bytes]
     stored: Sequence[TrackedObjective | None]
     continued: Sequence[TrackedObjective | None]
     grids: Sequence[Grid]
@@ -226,10 +227,11 @@ def _plan(
     origin = until - int(min(window, settings.backfill_seconds)) * SECOND
     numbers = [signal.number for each in found.values() for signal in each]
 
+    definitions = [measure.definition(part, objective, seconds) for objective in slo.objectives]
     stored = [tracked.get((requirement_id, slo.name, part.first + index)) for index in range(len(slo.objectives))]
     continued = [
-        row if row is not None and row.definition == measure.definition(part, objective, seconds) else None
-        for row, objective in zip(stored, slo.objectives, strict=True)
+        row if row is not None and row.definition == definition else None
+        for row, definition in zip(stored, definitions, strict=True)
     ]
     grids = []
     for row, objective in zip(continued, slo.objectives, strict=True):
@@ -243,7 +245,7 @@ def _plan(
     indicator = known.get(identity)
     detector = indicator.detector if indicator is not None else None
     watched = _grid(micros(detector.evaluated_to) if detector else origin, until, seconds * SECOND, most)
-    return Plan(part, identity, indicator, stored, continued, grids, watched, found)
+    return Plan(part, identity, indicator, definitions, stored, continued, grids, watched, found)
 
 
 def _grid(done: int, until: int, step: int, most: int, again: int | None = None) -> Grid:

@@ -43,7 +43,7 @@ async def record(
     While history of a requirement is still being taken in, only that is done: a verdict on half of it would be wrong.
     """
     events: dict[UUID, list[Event]] = defaultdict(list)
-    counted = await counting.count(session, works, judged, settings)
+    counted = await counting.count(session, works, judged)
     found = await anomaly_repository.ongoing(session, [work.requirement.id for work in works])
     ongoing = {each.signal_id: each for each in found}
     for id, told in (await watching.record(session, works, judged, ongoing, around)).items():
