@@ -191,7 +191,7 @@ class Kept:
 
 _RECYCLED_AFTER_SECONDS = 1800
 _DRIVER = "plumbline.driver"
-_BEGIN = text("SELECT")
+_BEGIN = text("SELECT").execution_options(plumbline_summary="BEGIN")
 _NO_CONNECTION = (asyncpg.OperatorInterventionError, asyncpg.InsufficientResourcesError)  # starting up; no slot left
 
 # Connection faults (08), resources (53), intervention (57), I/O (58), lock not to be had in time (55P03),

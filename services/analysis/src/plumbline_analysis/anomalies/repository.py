@@ -92,7 +92,10 @@ async def ongoing_of_logs(session: AsyncSession, service: str) -> Sequence[Anoma
     return rows.scalars().all()
 
 
-_ONGOING = 'SELECT id FROM anomalies WHERE requirement_id = ANY($1::uuid[]) AND "end" IS NULL ORDER BY id FOR UPDATE'
+_ONGOING = (
+    'SELECT id FROM anomalies WHERE requirement_id = ANY($1::uuid[]) AND "end" IS NULL'
+    " ORDER BY onset, id FOR UPDATE"
+)
 
 
 async def ongoing(session: AsyncSession, requirements: Sequence[UUID]) -> Sequence[Anomaly]:

@@ -95,6 +95,7 @@ class Indicator:
     bar: float
 
 
+# The bar is that of `signals.repository.bar_of_signal`.
 _INDICATORS = (
     "SELECT number, id, identity, unit, signals.requirement_id, watching_since, evaluated_to, state, alarm,"
     " coalesce((SELECT bar FROM detector_revisions WHERE signal = number ORDER BY revision DESC LIMIT 1),"
