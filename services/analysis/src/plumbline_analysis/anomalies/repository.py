@@ -93,8 +93,7 @@ async def ongoing_of_logs(session: AsyncSession, service: str) -> Sequence[Anoma
 
 
 _ONGOING = (
-    'SELECT id FROM anomalies WHERE requirement_id = ANY($1::uuid[]) AND "end" IS NULL'
-    " ORDER BY onset, id FOR UPDATE"
+    'SELECT id FROM anomalies WHERE requirement_id = ANY($1::uuid[]) AND "end" IS NULL ORDER BY onset, id FOR UPDATE'
 )
 
 
