@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 import numpy as np
-from sqlalchemy import ColumnElement, func, select
+from sqlalchemy import ColumnElement, Double, func, literal_column, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from plumbline_analysis.detection.replay import History
@@ -15,7 +15,7 @@ from plumbline_analysis.detectors.rules import Labelled
 from plumbline_analysis.models import Anomaly, Detector, DetectorRevision, Signal, WatchedRequirement
 from plumbline_analysis.moments import micros
 from plumbline_analysis.points import copy_format
-from plumbline_analysis.signals.repository import bar_of_signal
+from plumbline_analysis.signals.repository import BAR_OF_SIGNAL
 from plumbline_common import db
 from plumbline_common.errors import Invalid, NotFound
 from plumbline_common.schemas import Label
@@ -48,7 +48,7 @@ async def find(session: AsyncSession, signal_id: UUID) -> Found:
                 Detector,
                 WatchedRequirement,
                 _newest(),
-                bar_of_signal(),
+                literal_column(BAR_OF_SIGNAL, Double),
             )
             .join(Detector, Detector.signal == Signal.number)
             .join(WatchedRequirement, WatchedRequirement.id == Detector.requirement_id)

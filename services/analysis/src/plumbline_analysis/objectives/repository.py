@@ -13,7 +13,6 @@ from uuid import UUID
 from sqlalchemy import delete, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from plumbline_analysis.detection import alarm
 from plumbline_analysis.detection.streams import Judgement
 from plumbline_analysis.models import (
     Detector,
@@ -24,6 +23,7 @@ from plumbline_analysis.models import (
 )
 from plumbline_analysis.moments import moment
 from plumbline_analysis.objectives.rules import Counts
+from plumbline_analysis.signals.repository import BAR_OF_SIGNAL
 from plumbline_analysis.sources.batch import Kind, Temporality
 from plumbline_common import db
 
@@ -95,11 +95,10 @@ class Indicator:
     bar: float
 
 
-# The bar is that of `signals.repository.bar_of_signal`.
 _INDICATORS = (
-    "SELECT number, id, identity, unit, signals.requirement_id, watching_since, evaluated_to, state, alarm,"
-    " coalesce((SELECT bar FROM detector_revisions WHERE signal = number ORDER BY revision DESC LIMIT 1),"
-    "  $2::float) AS bar"
+    "SELECT number, id, identity, unit, signals.requirement_id, watching_since, evaluated_to, state,"  # noqa: S608 (constants)
+    " alarm,"
+    f" {BAR_OF_SIGNAL} AS bar"
     " FROM signals LEFT JOIN detectors ON signal = number WHERE signals.requirement_id = ANY($1::uuid[])"
 )
 
@@ -107,7 +106,7 @@ _INDICATORS = (
 async def indicators(session: AsyncSession, requirements: Sequence[UUID]) -> dict[bytes, Indicator]:
     """The indicators that the requirements have or have had, by identity."""
     found = {}
-    for row in await db.fetch(session, _INDICATORS, requirements, alarm.Config().bar):
+    for row in await db.fetch(session, _INDICATORS, requirements):
         number, id, identity, unit, requirement_id, since, *state, bar = row
         detector = None if since is None else DetectorState(since, *state)
         found[identity] = Indicator(number, id, identity, unit, requirement_id, detector, bar)
@@ -239,6 +238,9 @@ async def prune_slices(session: AsyncSession, requirement_id: UUID, slo: str, be
 
 # --- Detectors ----------------------------------------------------------------------------------------------
 
+DetectorRow = tuple[int, UUID, str, datetime, datetime, bytes | None, str]
+"""The signal, requirement, SLO, since when it watches, until when it has judged, its state, its alarm in JSON."""
+
 _SAVE_DETECTORS = (
     "INSERT INTO detectors (signal, requirement_id, slo, watching_since, evaluated_to, state, alarm)"
     " SELECT signal, requirement_id, slo, watching_since, evaluated_to, state, alarm::jsonb"
@@ -254,10 +256,7 @@ _SAVE_DETECTIONS = (
 )
 
 
-async def save_detectors(
-    session: AsyncSession, rows: Sequence[tuple[int, UUID, str, datetime, datetime, bytes | None, str]]
-) -> None:
-    """Of each the signal, requirement, SLO, since when it watches, until when it has judged, state, alarm (JSON)."""
+async def save_detectors(session: AsyncSession, rows: Sequence[DetectorRow]) -> None:
     if rows:
         await db.fetch(session, _SAVE_DETECTORS, *zip(*rows, strict=True))
 

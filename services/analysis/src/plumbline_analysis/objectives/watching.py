@@ -1,7 +1,6 @@
 """What the detectors said of the requirements' indicators, written down: their state, judgements, anomalies."""
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 from math import isfinite
 from uuid import UUID
 
@@ -19,6 +18,7 @@ from plumbline_analysis.objectives import measure, repository
 from plumbline_analysis.objectives.gather import SloWork, Work
 from plumbline_analysis.objectives.judge import Judged
 from plumbline_analysis.objectives.measure import Part
+from plumbline_analysis.objectives.repository import DetectorRow
 from plumbline_analysis.points import late
 from plumbline_common.events import Event
 
@@ -36,7 +36,7 @@ async def record(
     identity of the indicator.
     """
     events: dict[UUID, list[Event]] = {}
-    detectors: list[tuple[int, UUID, str, datetime, datetime, bytes | None, str]] = []
+    detectors: list[DetectorRow] = []
     said: list[tuple[int, int, float, Judgement]] = []
     for work, results in zip(works, judged, strict=True):
         told = events.setdefault(work.requirement.id, [])
@@ -77,9 +77,7 @@ async def _indicator(session: AsyncSession, slo: SloWork, subject: anomalies.Sub
     )
 
 
-def _detector(
-    number: int, work: Work, slo: SloWork, judged: Judged
-) -> tuple[int, UUID, str, datetime, datetime, bytes | None, str]:
+def _detector(number: int, work: Work, slo: SloWork, judged: Judged) -> DetectorRow:
     return (
         number,
         work.requirement.id,

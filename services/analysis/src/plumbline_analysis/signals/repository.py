@@ -4,11 +4,11 @@ from collections.abc import Collection, Sequence
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, func, select, text
+from sqlalchemy import func, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from plumbline_analysis.detection import alarm
-from plumbline_analysis.models import DetectorRevision, Signal
+from plumbline_analysis.models import Signal
 from plumbline_analysis.points import reading
 from plumbline_analysis.series.derived import SignalInfo
 from plumbline_analysis.sources.batch import Kind, Temporality
@@ -102,15 +102,12 @@ async def sending(
     return found
 
 
-def bar_of_signal() -> ColumnElement[float]:
-    """The score at which the detector of a signal alarms, as SQL where `Signal` is selected from."""
-    newest = (
-        select(DetectorRevision.bar)
-        .where(DetectorRevision.signal == Signal.number)
-        .order_by(DetectorRevision.revision.desc())
-        .limit(1)
-    )
-    return func.coalesce(newest.scalar_subquery(), alarm.Config().bar)
+BAR_OF_SIGNAL = (
+    "coalesce((SELECT bar FROM detector_revisions WHERE signal = signals.number"  # noqa: S608 (a constant)
+    " ORDER BY revision DESC LIMIT 1),"
+    f" {alarm.Config().bar!r}::float)"
+)
+"""The score at which the detector of a signal alarms, as SQL where `signals` is selected from."""
 
 
 _SIBLINGS = text(
