@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
@@ -76,7 +77,7 @@ async def test_statements_before_any_of_sqlalchemy_are_part_of_the_transaction(s
 
 
 async def test_a_kept_session_stays_at_its_connection_and_others_go_back(single: db.Sessions) -> None:
-    kept = db.Kept(single, 1)
+    kept = db.Kept(single, 1, 1)
     async with kept.session() as session:
         pid = await backend(session)
     assert kept.idle == 1
@@ -90,7 +91,7 @@ async def test_a_kept_session_stays_at_its_connection_and_others_go_back(single:
 
 
 async def test_no_more_are_kept_than_may_be(single: db.Sessions) -> None:
-    kept = db.Kept(single, 0)
+    kept = db.Kept(single, 0, 1)
     async with kept.session() as session:
         await backend(session)
     assert kept.idle == 0
@@ -99,7 +100,7 @@ async def test_no_more_are_kept_than_may_be(single: db.Sessions) -> None:
 
 
 async def test_a_session_in_which_something_failed_is_not_kept(single: db.Sessions) -> None:
-    kept = db.Kept(single, 1)
+    kept = db.Kept(single, 1, 1)
     with pytest.raises(DBAPIError):
         async with kept.session() as session:
             await db.fetch(session, "SELECT nothing_of_the_kind")
@@ -111,7 +112,7 @@ async def test_a_session_in_which_something_failed_is_not_kept(single: db.Sessio
 async def test_a_kept_session_whose_connection_died_is_replaced(
     single: db.Sessions, settings: ServiceSettings
 ) -> None:
-    kept = db.Kept(single, 1)
+    kept = db.Kept(single, 1, 1)
     async with kept.session() as session:
         pid = await backend(session)
     engine = db.create_engine(settings, "plumbline-common-tests")
@@ -124,8 +125,40 @@ async def test_a_kept_session_whose_connection_died_is_replaced(
     await kept.close()
 
 
+async def test_who_waits_for_a_turn_comes_before_who_came_later(single: db.Sessions) -> None:
+    kept, order = db.Kept(single, 1, 1), []
+
+    async def use(name: str) -> None:
+        async with kept.session() as session:
+            await backend(session)
+            order.append(name)
+
+    async with kept.session() as session:
+        await backend(session)
+        waiting = [asyncio.create_task(use(name)) for name in ("first", "second")]
+        await asyncio.sleep(0)
+    await use("later")
+    await asyncio.gather(*waiting)
+    assert order == ["first", "second", "later"]
+    await kept.close()
+
+
+async def test_who_gets_no_turn_within_the_pools_time_is_told_so(
+    single: db.Sessions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(db, "_POOL_SECONDS", 0.01)
+    kept = db.Kept(single, 1, 1)
+    async with kept.session():
+        with pytest.raises(PoolTimeout):
+            async with kept.session():
+                pass
+    async with kept.session() as session:
+        await backend(session)
+    await kept.close()
+
+
 async def test_what_a_kept_session_has_read_is_not_remembered(single: db.Sessions) -> None:
-    kept = db.Kept(single, 1)
+    kept = db.Kept(single, 1, 1)
     async with kept.session() as session:
         await backend(session)
         session.add(Thing())

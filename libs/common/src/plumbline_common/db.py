@@ -1,5 +1,6 @@
 """PostgreSQL through SQLAlchemy's AsyncSession on asyncpg. A service's role, schema and search path share a name."""
 
+import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator
@@ -68,7 +69,7 @@ def create_engine(settings: ServiceSettings, application: str, **options: Any) -
         settings.database_url,
         pool_size=settings.database_pool_size,
         max_overflow=0,
-        pool_timeout=5,
+        pool_timeout=_POOL_SECONDS,
         pool_recycle=_RECYCLED_AFTER_SECONDS,
         json_serializer=lambda value: orjson.dumps(value).decode(),
         json_deserializer=orjson.loads,
@@ -134,11 +135,16 @@ async def detached(session: AsyncSession, model: type[Model], which: str, *value
 
 class Kept:
     """Sessions in autocommit that stay at their connections from one use to the next, at most `most` while nobody
-    uses them: to take a connection from the pool costs more than a small statement."""
+    uses them: to take a connection from the pool costs more than a small statement.
 
-    def __init__(self, sessions: Sessions, most: int) -> None:
+    Up to `at_once` are in use, the others wait in the order of arrival: one that is given on passes by all who wait
+    for the pool, so that it must never be what the sessions of here wait for.
+    """
+
+    def __init__(self, sessions: Sessions, most: int, at_once: int) -> None:
         self._sessions = sessions
         self._most = most
+        self._turns = asyncio.Semaphore(at_once)
         self._idle: list[tuple[AsyncSession, float]] = []
 
     @property
@@ -147,6 +153,20 @@ class Kept:
 
     @contextlib.asynccontextmanager
     async def session(self) -> AsyncIterator[AsyncSession]:
+        """Raises what an exhausted pool does where there is no turn within its time."""
+        try:
+            async with asyncio.timeout(_POOL_SECONDS):
+                await self._turns.acquire()
+        except TimeoutError:
+            raise PoolTimeout(f"no session to read with was free within {_POOL_SECONDS} seconds") from None
+        try:
+            async with self._turn() as session:
+                yield session
+        finally:
+            self._turns.release()
+
+    @contextlib.asynccontextmanager
+    async def _turn(self) -> AsyncIterator[AsyncSession]:
         session, began = await self._taken()
         try:
             yield session
@@ -189,6 +209,7 @@ class Kept:
         await session.close()
 
 
+_POOL_SECONDS = 5
 _RECYCLED_AFTER_SECONDS = 1800
 _DRIVER = "plumbline.driver"
 _BEGIN = text("SELECT").execution_options(plumbline_summary="BEGIN")

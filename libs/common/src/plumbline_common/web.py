@@ -194,7 +194,8 @@ async def _start(
     app.state.read_sessions = async_sessionmaker(
         engine.execution_options(isolation_level="AUTOCOMMIT"), expire_on_commit=False
     )
-    app.state.kept_sessions = db.Kept(app.state.read_sessions, max(1, settings.database_pool_size // 4))
+    pool = settings.database_pool_size
+    app.state.kept_sessions = db.Kept(app.state.read_sessions, max(1, pool // 4), max(1, pool // 2))
     stack.push_async_callback(app.state.kept_sessions.close)
     telemetry.observe_engine(engine, name, app.state.kept_sessions)
     broker = bus.Broker(settings.nats_url, f"plumbline-{name}", settings.stream_replicas, settings.nats_context)

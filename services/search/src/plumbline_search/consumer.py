@@ -1,7 +1,12 @@
 """Events in, one service call: what others change becomes searchable."""
 
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
 from typing import Any
 from uuid import UUID
+
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from plumbline_common import bus, db, inbox, telemetry
 from plumbline_common.events import (
@@ -45,6 +50,9 @@ CONSUMES: tuple[type[Event], ...] = (
     LogTemplateRemoved,
 )
 
+AT_ONCE = 3
+"""So many transactions write what has arrived: the other connections of the pool are for who asks."""
+
 RequirementChanged = RequirementCreated | RequirementUpdated | RequirementTransitioned
 AnomalyChanged = AnomalyDetected | AnomalyUpdated | AnomalyResolved | AnomalyLabelled
 IncidentChanged = IncidentOpened | IncidentUpdated | IncidentClosed
@@ -57,6 +65,7 @@ class Indexer:
     def __init__(self, sessions: db.Sessions, serving: Serving) -> None:
         self._sessions = sessions
         self._serving = serving
+        self._turns = asyncio.Semaphore(AT_ONCE)
 
     async def requirement_changed(self, received: Received[RequirementChanged]) -> None:
         await self._index(received, content.of_requirement(received.data.requirement))
@@ -83,20 +92,25 @@ class Indexer:
     async def log_template_removed(self, received: Received[LogTemplateRemoved]) -> None:
         await self._remove(received, "log_template", received.data.log_template_id, received.data.revision)
 
+    @contextlib.asynccontextmanager
+    async def _transaction(self) -> AsyncIterator[AsyncSession]:
+        async with self._turns, self._sessions.begin() as session:
+            yield session
+
     async def _remove(self, received: Received[Any], kind: str, id: UUID, revision: int) -> None:
-        async with self._sessions.begin() as session:
+        async with self._transaction() as session:
             if await inbox.first_time(session, received, CONSUMER):
                 await indexing.remove(session, kind, id, revision, received.time)
 
     async def _requirement(self, id: UUID) -> str | None:
-        async with self._sessions.begin() as session:
+        async with self._transaction() as session:
             return await repository.name_of_requirement(session, id)
 
     async def _index(self, received: Received[Any], document: Document) -> None:
         # Before the transaction: it takes tens of milliseconds, and no lock waits for another process.
         with telemetry.tracer.start_as_current_span("embed document"):
             found_by = await indexing.read(self._serving, document.key, document.title, document.body)
-        async with self._sessions.begin() as session:
+        async with self._transaction() as session:
             if not await inbox.first_time(session, received, CONSUMER):
                 return
             await indexing.index(session, self._serving, document, found_by)
