@@ -153,7 +153,6 @@ else:
             ports={name: ports.choose() for name in DEFAULT_PORTS},
             otlp_traces_endpoint=receiver.endpoint,
             concurrent_requests=512,
-            waiting_requests=512,
             extra_env={
                 # However busy the machine, none is refused.
                 "PLUMBLINE_REQUIREMENTS_CONCURRENT_REQUESTS": "1000",

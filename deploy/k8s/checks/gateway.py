@@ -15,7 +15,7 @@ GATEWAY = FOLDER.parent / "gateway"
 _EXAMPLES = (
     *(f"{of}RATE_LIMIT_{what}" for of in ("", "SUBJECT_", "ADDRESS_") for what in ("PER_SECOND", "BURST")),
     *("TRUSTED_PROXIES", "MAX_REQUEST_BYTES", "MAX_HEADERS_KB", "ROUTE_TIMEOUT", "JWT_AUDIENCE"),
-    *("HEADERS_TIMEOUT", "REQUEST_TIMEOUT", "CONCURRENT_REQUESTS", "WAITING_REQUESTS"),
+    *("HEADERS_TIMEOUT", "REQUEST_TIMEOUT", "CONCURRENT_REQUESTS"),
 )
 REFUSALS = ("CONNECT", "TRACE", "Host")
 """Routes of `envoy.yaml` that no HTTPRoute can stand for: docs/kubernetes.md tells what is answered there instead."""

@@ -35,7 +35,7 @@ class StackConfig:
     seconds between two exports of metrics. `nats_sync_interval` is Go's duration, or `always`. `otlp_traces_endpoint`
     sends the traces of the services and the gateway elsewhere than to the collector (a full URL). `extra_env` is
     added to the environment of the services. `niceness` is theirs, under the gateway's: where processors are few, it
-    can refuse in time what is too much. `traced_percent`, `concurrent_requests`, `waiting_requests`,
+    can refuse in time what is too much. `traced_percent`, `concurrent_requests`,
     `rate_limit_per_second` and `rate_limit_burst` are the gateway's. `durable=False` turns PostgreSQL's fsync off.
     `anew` empties the folder before the start. `service_argv` replaces the services' own programs, and
     `migrate=False` leaves their migrations out.
@@ -52,7 +52,6 @@ class StackConfig:
     otlp_traces_endpoint: str | None = None
     traced_percent: int = 100
     concurrent_requests: int = 64
-    waiting_requests: int = 32
     rate_limit_per_second: int = 2000
     rate_limit_burst: int = 4000
     durable: bool = True

@@ -48,9 +48,8 @@ class GatewayOptions:
     `jwks` is a file, or the URL that the issuer's keys are fetched from, every `jwks_interval`. With `services_tls`
     the services are spoken to by TLS. `traced_percent` is of the requests whose caller does not say.
     Where a subject or an address has no rate of its own, it may use all of the gateway's. Each service gets up to
-    `concurrent_requests` at once, `waiting_requests` wait for them to end, and more are refused at once.
-    `trusted_proxies` are those in front, whose last entries of x-forwarded-for are believed. `cors_origins` is a
-    regular expression.
+    `concurrent_requests` at once, and more are refused at once. `trusted_proxies` are those in front, whose
+    last entries of x-forwarded-for are believed. `cors_origins` is a regular expression.
     """
 
     jwt_issuer: str
@@ -69,7 +68,6 @@ class GatewayOptions:
     address_rate_limit_per_second: int | None = None
     address_rate_limit_burst: int | None = None
     concurrent_requests: int = 64
-    waiting_requests: int = 32
     trusted_proxies: int = 0
     max_request_bytes: int = 8 * 1024 * 1024
     max_headers_kb: int = 32
@@ -134,7 +132,6 @@ class Gateway:
             "ADDRESS_RATE_LIMIT_BURST": options.address_rate_limit_burst or options.rate_limit_burst,
             "TRUSTED_PROXIES": options.trusted_proxies,
             "CONCURRENT_REQUESTS": options.concurrent_requests,
-            "WAITING_REQUESTS": options.waiting_requests,
             "MAX_REQUEST_BYTES": options.max_request_bytes,
             "MAX_HEADERS_KB": options.max_headers_kb,
             "HEADERS_TIMEOUT": options.headers_timeout,

@@ -55,7 +55,6 @@ class Plan:
             rate_limit_per_second=config.rate_limit_per_second,
             rate_limit_burst=config.rate_limit_burst,
             concurrent_requests=config.concurrent_requests,
-            waiting_requests=config.waiting_requests,
         )
         service_ports = {name: ports[name] for name in ("requirements", "search", "analysis")}
         return cls(
