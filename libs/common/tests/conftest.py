@@ -6,9 +6,9 @@ from uuid import uuid4
 
 import asyncpg
 import pytest
-from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine, async_sessionmaker, create_async_engine
 
+import emptying
 from plumbline_common import bus, db, inbox, outbox
 from plumbline_common.events import Event, RequirementDeleted
 from plumbline_common.settings import ServiceSettings
@@ -46,7 +46,7 @@ async def settings(postgres: Any, nats_server: Any, issuer: Any) -> ServiceSetti
 async def engine(settings: ServiceSettings) -> AsyncIterator[AsyncEngine]:
     engine = db.create_engine(settings, "tests")
     async with engine.begin() as connection:
-        await connection.execute(text("TRUNCATE outbox, outbox_producer, inbox, inbox_progress"))
+        await emptying.empty(connection, ("outbox", "outbox_producer", "inbox", "inbox_progress"))
     yield engine
     await engine.dispose()
 

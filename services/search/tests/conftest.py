@@ -10,9 +10,9 @@ import pytest
 import pytest_asyncio
 from asgi_lifespan import LifespanManager
 from fastapi import FastAPI
-from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 
+import emptying
 import indexed
 from plumbline_common import db, migrate, offload
 from plumbline_common.events import Event, Received
@@ -61,9 +61,8 @@ async def engine(settings: Settings, owner: AsyncEngine) -> AsyncIterator[AsyncE
 
 
 async def _empty(owner: AsyncEngine) -> None:
-    tables = ", ".join(table.name for table in Base.metadata.sorted_tables)
     async with owner.begin() as connection:
-        await connection.execute(text(f"TRUNCATE {tables}"))
+        await emptying.empty(connection, [table.name for table in reversed(Base.metadata.sorted_tables)])
         await indexed.begin_with_one(connection)
 
 

@@ -9,7 +9,8 @@ from sqlalchemy import text
 
 async def test_a_latency_fault_becomes_an_anomaly_and_a_verdict_and_both_recover(world: Any) -> None:
     await world.keep(world.requirement(world.latency_slo()))
-    await world.live(65)
+    await world.live(1)
+    await world.live(64)
     assert await world.verdicts() == ["NO_DATA", "MET"]
     assert await world.anomalies() == []
 
