@@ -13,7 +13,7 @@ from plumbline_analysis.notifications.schemas import TargetContent
 
 PATH = "/api/v1/notification-targets"
 ID = "0199a0b0-0000-7000-8000-000000000010"
-EXAMPLES = Path(__file__).parents[2] / "examples" / "notifications"
+EXAMPLES = Path(__file__).parents[2] / "examples"
 TARGET = {
     "id": ID, "name": "pager", "url": "https://pager.example.org/7", "format": "alertmanager", "enabled": False,
     "disabled_reason": "its receiver answered 410 Gone", "events": ["incident.opened", "incident.closed"],
@@ -128,9 +128,9 @@ def test_a_target_is_shown_by_its_name_and_by_its_id(shell: Any) -> None:
     assert (none.exit_code, none.stderr) == (3, "✗ there is no notification target chat\n")
 
 
-@pytest.mark.parametrize("file", sorted(EXAMPLES.iterdir()), ids=lambda file: file.name)
-def test_the_examples_are_added(shell: Any, asked: list[Any], file: Path) -> None:
-    result = shell("notifications", "add", str(file))
+@pytest.mark.parametrize("name", ["notifications/alertmanager", "notifications/chat", "first-alert/chat"])
+def test_the_examples_are_added(shell: Any, asked: list[Any], name: str) -> None:
+    result = shell("notifications", "add", str(EXAMPLES / f"{name}.yaml"))
     assert (result.exit_code, result.stdout) == (0, "✓ pager (alertmanager), revision 2\n")
     (body,) = asked
     TargetContent.model_validate(body)
