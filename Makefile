@@ -29,7 +29,8 @@ help: ## list the targets
 
 .venv/.synced: pyproject.toml uv.lock libs/common/pyproject.toml libs/stack/pyproject.toml cli/pyproject.toml \
   services/requirements/pyproject.toml services/search/pyproject.toml services/analysis/pyproject.toml | $(filter .uv/bin/uv,$(UV))
-	$(UV) sync --frozen --quiet --python $(PYTHON)
+	@echo "installing what uv.lock names into .venv/"
+	@$(UV) sync --frozen --quiet --python $(PYTHON)
 	@touch $@
 
 demo: .venv/.synced ## bring the suite up and show the main job on live telemetry (KEEP=1 leaves it up)

@@ -76,7 +76,7 @@ def test_a_revision_and_a_time_can_be_shown(shell: Any, service: Any) -> None:
         (["show", "nonsense"], {}, 2, "neither a key"),
         (["list", "--status", "gone"], {}, 2, "gone"),
         (["list", "--sort", "nonsense"], {}, 2, "sort: no such"),
-        (["list"], {"PLUMBLINE_TOKEN": "bad"}, 4, "the token is not valid"),
+        (["list"], {"PLUMBLINE_TOKEN": "bad"}, 4, "the token is not valid; give another by --token"),
         (["list"], {"PLUMBLINE_URL": "http://127.0.0.1:1"}, 1, "http://127.0.0.1:1 does not answer"),
         (["list"], {"PLUMBLINE_URL": "nonsense"}, 2, "not a URL"),
         (["list"], {"PLUMBLINE_URL": None, "PLUMBLINE_FOLDER": "/does/not/exist"}, 1, "with --url and --token"),

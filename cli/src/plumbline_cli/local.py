@@ -42,21 +42,27 @@ _SIGNS = {"running": "[green]✓[/]", "ready": "[green]✓[/]", "failed": "[red]
 
 
 class Progress:
-    """One line for each part of the stack, redrawn while they start; what happens later is a line of its own."""
+    """One line for each part of the stack, redrawn while they start; what happens later is a line of its own.
+
+    Where no terminal redraws, a part is a line once it is ready.
+    """
 
     def __init__(self, console: Console) -> None:
         self._console = console
         self._began = time.monotonic()
         self._steps: dict[str, tuple[str, str]] = {}
-        self._live: Live | None = Live(self._table(), console=console, refresh_per_second=8, transient=True)
-        self._live.start()
+        self._quiet = {"running", "starting", "stopping", "stopped"}
+        self._live: Live | None = None
+        if console.is_terminal:
+            self._live = Live(self._table(), console=console, refresh_per_second=8, transient=True)
+            self._live.start()
 
     def __call__(self, step: str, state: str, detail: str) -> None:
         self._steps[step] = (state, detail)
         if self._live is not None:
             self._live.update(self._table())
-        elif state not in ("running", "starting", "ready", "stopping", "stopped"):
-            self._console.print(f"[yellow]![/] {step}: {state} {escape(detail)}")
+        elif state not in self._quiet:
+            self._console.print(f"{_SIGNS.get(state, '[yellow]![/]')} {step}: {state} {escape(detail)}".rstrip())
 
     def _table(self) -> Table:
         table = Table.grid(padding=(0, 1))
@@ -70,6 +76,7 @@ class Progress:
         self._console.print(f"[green]✓[/] up: {names} [dim]({time.monotonic() - self._began:.1f} s)[/]")
 
     def close(self) -> None:
+        self._quiet.add("ready")
         if self._live is not None:
             self._live.stop()
             self._live = None
@@ -164,9 +171,9 @@ def _run(config: StackConfig, work: Callable[[Stack], Awaitable[None]], progress
 
 def status(folder: Path, console: Console) -> None:
     state = _state(folder, console)
-    table = Table(title=f"stack in {folder}, since {state.started_at}", title_justify="left")
+    table = Table(title=f"stack in {place(folder)}, since {state.started_at}", title_justify="left")
     for column in ("part", "status", "pid", "restarts", "address", "last exit"):
-        table.add_column(column)
+        table.add_column(column, no_wrap=column in ("part", "address"), overflow="fold")
     for child in state.children:
         colour = "green" if child.status == "running" else "yellow"
         address = child.url or (f"127.0.0.1:{child.port}" if child.port else "")

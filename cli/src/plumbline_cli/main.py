@@ -25,6 +25,7 @@ from plumbline_cli import (
     search,
     shell,
     signals,
+    silences,  # noqa: F401 - adds its commands to those of notifications
     slo,
     sources,
     telemetry,

@@ -1,17 +1,17 @@
-"""`plumbline notifications`: the webhooks that are told of what happens, and silences."""
+"""`plumbline notifications`: the webhooks that are told of what happens, and how their messages fare."""
 
-from datetime import UTC, datetime
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import quote
-from uuid import uuid4
 
 import typer
 from rich.table import Table
 
 from plumbline_cli import shell
 from plumbline_cli.client import Gateway
-from plumbline_cli.shell import Caller, Code, Told, calling, console
+from plumbline_cli.named import Collection
+from plumbline_cli.shell import Caller, Told, calling, console
 
 app = typer.Typer(
     help="The webhooks that are told of incidents, objectives and verdicts.",
@@ -19,21 +19,17 @@ app = typer.Typer(
     no_args_is_help=True,
 )
 
-PATH = "/api/v1/notification-targets"
-SILENCES = "/api/v1/silences"
-_STYLES = {"disabled": "yellow"}
+TARGETS = Collection("/api/v1/notification-targets", "notification target")
+Name = Annotated[str, typer.Argument(metavar="NAME", help="Its name, or its id")]
+_FILTERS = ("services", "teams", "requirement_ids", "severities")
+_PACE = ("group_wait", "group_interval", "repeat_interval")
+_STYLES = {"disabled": "yellow", "dead": "red", "pending": "yellow", "delivered": "green", "firing": "red"}
 
 
-class Severity(StrEnum):
-    INFO = "info"
-    WARNING = "warning"
-    CRITICAL = "critical"
-
-
-class SilenceState(StrEnum):
+class DeliveryState(StrEnum):
     PENDING = "pending"
-    ACTIVE = "active"
-    EXPIRED = "expired"
+    DELIVERED = "delivered"
+    DEAD = "dead"
 
 
 @app.command("list", epilog=shell.EXIT_CODES)
@@ -46,7 +42,7 @@ def list_(
     output: shell.Format = "table",
 ) -> None:
     """List notification targets by name, with how many messages wait, and how many are dead."""
-    page = shell.pages(caller, PATH, skip, limit, all)
+    page = shell.pages(caller, TARGETS.path, skip, limit, all)
     if output != "table":
         return shell.write(page, output)
     counts = caller.ask(lambda gateway: _counts(gateway, page["items"]))
@@ -54,28 +50,75 @@ def list_(
     for column in ("name", "state", "format", "url", "waiting", "dead"):
         table.add_column(column, no_wrap=column == "name", overflow="fold")
     for item, (waiting, dead) in zip(page["items"], counts, strict=True):
-        state = "enabled" if item["enabled"] else item["disabled_reason"] or "disabled"
-        said = (item["name"], state, item["format"], item["url"], waiting, dead)
+        said = (item["name"], _state(item), item["format"], item["url"], waiting, dead)
         table.add_row(*(shell.text(str(each), _STYLES) for each in said))
     console.print(table)
     return None
 
 
-@app.command("test", epilog=shell.EXIT_CODES)
+@app.command(epilog=shell.EXIT_CODES)
+@calling("viewer")
+def show(caller: Caller, name: Name, output: shell.Format = "table") -> None:
+    """Show one target: where its messages go, and what it is told of."""
+    found = caller.ask(lambda gateway: TARGETS.one(gateway, name))
+    if output != "table":
+        return shell.write(found, output)
+    chosen = [f"{filter} {', '.join(found[filter])}" for filter in _FILTERS if found[filter]]
+    wait, interval, repeat = (found[f"{each}_seconds"] for each in _PACE)
+    lines = {
+        "target": f"{found['name']}, revision {found['revision']}",
+        "at": found["url"],
+        "state": _state(found),
+        "format": found["format"],
+        "told of": ", ".join(found["events"]),
+        "only of": "; ".join(chosen) or "–",
+        "grouped by": ", ".join(found["group_by"]) or "–",
+        "pace": f"{wait} s after the first news, then each {interval} s; without news again after {repeat} s",
+        "signed with": found["secret"] or "–",
+    }
+    for label, value in lines.items():
+        console.print(shell.text(f"{label:<11} {value}"), soft_wrap=True)
+    return None
+
+
+@app.command(epilog=shell.EXIT_CODES)
 @calling("operator")
-def try_target(
+def add(
     caller: Caller,
-    name: Annotated[str, typer.Argument(metavar="NAME", help="As list prints it")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="YAML such as examples/notifications/chat.yaml, or -")],
+    replace: Annotated[bool, typer.Option("--replace", help="Change a target that is there already")] = False,
     output: shell.Format = "table",
 ) -> None:
+    """Have the targets of a file told of what happens from now on."""
+    contents = TARGETS.read(file, needs="the name and url")
+
+    async def adding(gateway: Gateway) -> list[dict[str, Any]]:
+        return [await TARGETS.add(gateway, content, replace) for content in contents]
+
+    added = caller.ask(adding)
+    if output != "table":
+        return shell.write({"items": added, "total": len(added)}, output)
+    for each in added:
+        console.print(shell.text(f"✓ {each['name']} ({each['format']}), revision {each['revision']}"), soft_wrap=True)
+    return None
+
+
+@app.command(epilog=shell.EXIT_CODES)
+@calling("operator")
+def remove(caller: Caller, name: Name) -> None:
+    """Tell a target nothing more, of what waits to be delivered neither."""
+    caller.ask(lambda gateway: TARGETS.remove(gateway, name))
+    console.print(shell.text(f"✓ removed: {name}"), soft_wrap=True)
+
+
+@app.command("test", epilog=shell.EXIT_CODES)
+@calling("operator")
+def try_target(caller: Caller, name: Name, output: shell.Format = "table") -> None:
     """Send a message now, and tell what the receiver answers."""
 
     async def tried(gateway: Gateway) -> dict[str, Any]:
-        found = (await gateway.get(PATH, name=name))["items"]
-        if not found:
-            raise Told(f"there is no notification target {name}", Code.NOT_FOUND)
-        answer = await gateway.send("POST", f"{PATH}/{found[0]['id']}/test", timeout=35)
-        came: dict[str, Any] = answer.json()
+        path = f"{await TARGETS.address(gateway, name)}/test"
+        came: dict[str, Any] = (await gateway.send("POST", path, timeout=35)).json()
         return came
 
     came = caller.ask(tried)
@@ -89,70 +132,85 @@ def try_target(
 
 
 @app.command(epilog=shell.EXIT_CODES)
-@calling("operator")
-def silence(
-    caller: Caller,
-    comment: Annotated[str, typer.Argument(metavar="COMMENT", help="Why")],
-    for_: Annotated[str, typer.Option("--for", metavar="DURATION", help="From now on, such as 30m, 2h or 1d")],
-    service: Annotated[str | None, typer.Option(help="service.name")] = None,
-    of_team: Annotated[str | None, typer.Option("--of-team", help="The owners of the requirements")] = None,
-    requirement: Annotated[str | None, typer.Option(metavar="ID", help="The id of a requirement")] = None,
-    severity: Annotated[Severity | None, typer.Option()] = None,
-    output: shell.Format = "table",
-) -> None:
-    """Have nobody told of what fits all that is given. What goes on after it is told then."""
-    given = {"service": service, "team": of_team, "requirement_id": requirement, "severity": severity}
-    body = {
-        "matchers": {name: value for name, value in given.items() if value is not None},
-        "ends_at": (datetime.now(UTC) + shell.duration(for_)).isoformat(),
-        "comment": comment,
-    }
-    made: dict[str, Any] = caller.ask(lambda gateway: gateway.post(SILENCES, body, str(uuid4()))).json()
-    if output != "table":
-        return shell.write(made, output)
-    said = f"✓ silenced until {shell.moment(made['ends_at'])} ({made['id']})"
-    console.print(shell.text(said), soft_wrap=True)
-    return None
-
-
-@app.command(epilog=shell.EXIT_CODES)
 @calling("viewer")
-def silences(
+def alerts(
     caller: Caller,
-    state: Annotated[SilenceState | None, typer.Option()] = None,
+    name: Name,
     skip: shell.Skip = 0,
     limit: shell.Limit = 50,
     all: shell.All = False,
     output: shell.Format = "table",
 ) -> None:
-    """List silences: what nobody is told of, how long, and who said so."""
-    page = shell.pages(caller, SILENCES, skip, limit, all, state=state)
+    """List what goes on of what a target is told of, silenced or not, and ends that are still to be told."""
+    page = shell.pages(caller, f"{_address(caller, name)}/alerts", skip, limit, all)
     if output != "table":
         return shell.write(page, output)
     table = Table(caption=f"{len(page['items'])} of {page['total']}")
-    for column in ("state", "until", "what", "why", "by", "id"):
-        table.add_column(column, no_wrap=column in ("state", "until"), overflow="fold")
+    for column in ("since", "state", "severity", "told", "what"):
+        table.add_column(column, no_wrap=column != "what", overflow="fold")
     for item in page["items"]:
-        what = " ".join(f"{name}={value}" for name, value in item["matchers"].items() if value is not None)
-        said = (item["state"], shell.moment(item["ends_at"]), what, item["comment"], item["created_by"], item["id"])
-        table.add_row(*map(shell.text, said))
+        told = "yes" if item["told"] else "not yet"
+        said = (shell.moment(item["starts_at"]), item["state"], item["severity"], told, item["summary"])
+        table.add_row(*(shell.text(each, _STYLES) for each in said))
+    console.print(table)
+    return None
+
+
+@app.command(epilog=shell.EXIT_CODES)
+@calling("viewer")
+def deliveries(
+    caller: Caller,
+    name: Name,
+    state: Annotated[DeliveryState | None, typer.Option()] = None,
+    skip: shell.Skip = 0,
+    limit: shell.Limit = 50,
+    all: shell.All = False,
+    output: shell.Format = "table",
+) -> None:
+    """List the messages of a week to a target, the latest first, with what its receiver answered."""
+    page = shell.pages(caller, f"{_address(caller, name)}/deliveries", skip, limit, all, state=state)
+    if output != "table":
+        return shell.write(page, output)
+    table = Table(caption=f"{len(page['items'])} of {page['total']}")
+    for column in ("made at", "state", "alerts", "tries", "next try", "answer", "id"):
+        table.add_column(column, no_wrap=column in ("made at", "state"), overflow="fold")
+    for item in page["items"]:
+        answer = item["last_error"] or (f"status {item['last_status']}" if item["last_status"] else "")
+        later = shell.moment(item["next_try"]) if item["next_try"] and item["state"] == "pending" else ""
+        made = (shell.moment(item["created_at"]), item["state"], item["alerts"], item["attempts"])
+        table.add_row(*(shell.text(str(each), _STYLES) for each in (*made, later, answer, item["id"])))
     console.print(table)
     return None
 
 
 @app.command(epilog=shell.EXIT_CODES)
 @calling("operator")
-def unsilence(caller: Caller, id: Annotated[str, typer.Argument(metavar="ID", help="As silences prints it")]) -> None:
-    """End a silence now. What goes on is told."""
-    caller.ask(lambda gateway: gateway.send("DELETE", f"{SILENCES}/{quote(id, safe='')}"))
-    console.print(shell.text(f"✓ ended: {id}"), soft_wrap=True)
+def retry(
+    caller: Caller, name: Name, id: Annotated[str, typer.Argument(metavar="ID", help="As deliveries prints it")]
+) -> None:
+    """Try a message again now that waits or is dead, and for another day where that fails."""
+
+    async def tried(gateway: Gateway) -> None:
+        path = await TARGETS.address(gateway, name)
+        await gateway.send("POST", f"{path}/deliveries/{quote(id, safe='')}/retry")
+
+    caller.ask(tried)
+    console.print(shell.text(f"✓ is tried again: {id}"), soft_wrap=True)
+
+
+def _address(caller: Caller, name: str) -> str:
+    return caller.ask(lambda gateway: TARGETS.address(gateway, name))
+
+
+def _state(target: dict[str, Any]) -> str:
+    return "enabled" if target["enabled"] else target["disabled_reason"] or "disabled"
 
 
 async def _counts(gateway: Gateway, targets: list[dict[str, Any]]) -> list[tuple[int, int]]:
     """The messages of each that wait, and that are dead."""
 
     async def count(target: dict[str, Any], state: str) -> int:
-        page = await gateway.get(f"{PATH}/{target['id']}/deliveries", state=state, limit=1)
+        page = await gateway.get(f"{TARGETS.path}/{target['id']}/deliveries", state=state, limit=1)
         return int(page["total"])
 
     return [(await count(each, "pending"), await count(each, "dead")) for each in targets]

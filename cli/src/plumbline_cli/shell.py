@@ -92,6 +92,9 @@ class Told(Exception):
         self.code = code
 
 
+_UNKNOWN_CALLER = "; give another by --token or PLUMBLINE_TOKEN, or neither: then a local stack makes its own"
+
+
 def code_of(error: BaseException) -> Code:
     if isinstance(error, Told):
         return error.code
@@ -120,7 +123,8 @@ def telling() -> Iterator[None]:
     try:
         yield
     except (Refused, Told) as error:
-        fail(str(error), code_of(error))
+        is_token = isinstance(error, Refused) and error.status == httpx.codes.UNAUTHORIZED
+        fail(f"{error}{_UNKNOWN_CALLER if is_token else ''}", code_of(error))
     except NoToken as error:
         fail(str(error), Code.REFUSED)
     except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:

@@ -2,15 +2,14 @@
 
 from pathlib import Path
 from typing import Annotated, Any
-from urllib.parse import quote
-from uuid import UUID, uuid4
 
 import typer
 from rich.table import Table
 
-from plumbline_cli import files, forms, shell
+from plumbline_cli import shell
 from plumbline_cli.client import Gateway
-from plumbline_cli.shell import Caller, Code, Told, calling, console
+from plumbline_cli.named import Collection
+from plumbline_cli.shell import Caller, Told, calling, console
 
 app = typer.Typer(
     help="The Prometheus servers and CloudWatch that points are pulled from.",
@@ -18,7 +17,7 @@ app = typer.Typer(
     no_args_is_help=True,
 )
 
-PATH = "/api/v1/sources"
+SOURCES = Collection("/api/v1/sources", "source")
 Source = Annotated[str, typer.Argument(metavar="NAME", help="Its name, or its id")]
 _STYLES = {"healthy": "green", "failing": "red", "disabled": "dim", "pending": "yellow"}
 
@@ -33,7 +32,7 @@ def list_(
     output: shell.Format = "table",
 ) -> None:
     """List sources by name, each with its state and what is wrong with it."""
-    page = shell.pages(caller, PATH, skip, limit, all)
+    page = shell.pages(caller, SOURCES.path, skip, limit, all)
     if output != "table":
         return shell.write(page, output)
     table = Table(caption=f"{len(page['items'])} of {page['total']}")
@@ -56,7 +55,7 @@ def list_(
 @calling("viewer")
 def show(caller: Caller, name: Source, output: shell.Format = "table") -> None:
     """Show one source: how pulling it goes, and what is asked of it."""
-    found = caller.ask(lambda gateway: _found(gateway, name))
+    found = caller.ask(lambda gateway: SOURCES.one(gateway, name))
     if output != "table":
         return shell.write(found, output)
     status = found["status"]
@@ -87,10 +86,10 @@ def add(
     output: shell.Format = "table",
 ) -> None:
     """Have points pulled from the sources of a file."""
-    contents = _read(file)
+    contents = SOURCES.read(file, needs="the name, kind and spec")
 
     async def adding(gateway: Gateway) -> list[dict[str, Any]]:
-        return [await _add(gateway, content, replace) for content in contents]
+        return [await SOURCES.add(gateway, content, replace) for content in contents]
 
     added = caller.ask(adding)
     if output != "table":
@@ -111,7 +110,7 @@ def try_query(
     """Ask one query now and tell what comes, or what the problem is. Nothing is stored."""
 
     async def tried(gateway: Gateway) -> dict[str, Any]:
-        path = f"{await _path(gateway, name)}/test"
+        path = f"{await SOURCES.address(gateway, name)}/test"
         answer: dict[str, Any] = (
             await gateway.send("POST", path, params={"query": query} if query is not None else {}, timeout=35)
         ).json()
@@ -133,53 +132,8 @@ def try_query(
 @calling("operator")
 def remove(caller: Caller, name: Source) -> None:
     """Pull nothing more from a source. What was pulled stays."""
-
-    async def removed(gateway: Gateway) -> None:
-        path = await _path(gateway, name)
-        etag = (await gateway.send("GET", path)).headers["etag"]
-        await gateway.send("DELETE", path, headers={"If-Match": etag})
-
-    caller.ask(removed)
+    caller.ask(lambda gateway: SOURCES.remove(gateway, name))
     console.print(shell.text(f"✓ removed: {name}"), soft_wrap=True)
-
-
-async def _add(gateway: Gateway, content: dict[str, Any], replace: bool) -> dict[str, Any]:
-    there = (await gateway.get(PATH, name=content.get("name")))["items"] if replace and content.get("name") else []
-    if there:
-        path, etag = f"{PATH}/{there[0]['id']}", f'"{there[0]["revision"]}"'
-        answer = await gateway.send("PUT", path, json=content, headers={"If-Match": etag})
-    else:
-        answer = await gateway.post(PATH, content, str(uuid4()))
-    added: dict[str, Any] = answer.json()
-    return added
-
-
-def _read(file: Path) -> list[dict[str, Any]]:
-    """Raises `Told`."""
-    try:
-        with files.source(file) as opened:
-            documents = forms.load(opened.read().decode())
-    except (forms.NotAForm, UnicodeDecodeError) as error:
-        raise Told(f"{file}: {error}", Code.USAGE) from None
-    if not documents or not all(isinstance(each, dict) for each in documents):
-        raise Told(f"{file}: needs the name, kind and spec of a source in each document", Code.USAGE)
-    return documents
-
-
-async def _path(gateway: Gateway, name: str) -> str:
-    """Raises `Told` where there is no source of this name."""
-    try:
-        return f"{PATH}/{UUID(name)}"
-    except ValueError:
-        found = (await gateway.get(PATH, name=name))["items"]
-    if not found:
-        raise Told(f"there is no source {name}", Code.NOT_FOUND)
-    return f"{PATH}/{quote(found[0]['id'], safe='')}"
-
-
-async def _found(gateway: Gateway, name: str) -> dict[str, Any]:
-    found: dict[str, Any] = await gateway.get(await _path(gateway, name))
-    return found
 
 
 def _progress(status: dict[str, Any]) -> tuple[str, str, str]:

@@ -1,5 +1,6 @@
 import asyncio
 import json
+import os
 import signal
 import sys
 from pathlib import Path
@@ -41,13 +42,18 @@ async def test_a_process_that_ends_is_not_ready(tmp_path: Path) -> None:
         await processes.until_ready(process, never, 20)
 
 
-async def test_a_process_that_takes_too_long_is_not_ready(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("load", "said"), [(9.5, "; the machine is busy: load 9.5 on 2 processors"), (1.5, "")])
+async def test_a_process_that_takes_too_long_is_not_ready(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, load: float, said: str
+) -> None:
+    monkeypatch.setattr(os, "getloadavg", lambda: (load, 0.0, 0.0))
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
     process = await processes.start(python("import time; time.sleep(60)"), tmp_path / "log")
 
     async def never() -> bool:
         return False
 
-    with pytest.raises(NotReady, match="not ready after"):
+    with pytest.raises(NotReady, match=f"^it was not ready after 0 s{said}$"):
         await processes.until_ready(process, never, 0.2)
     assert await processes.stop(process, signal.SIGTERM, 10)
 

@@ -115,7 +115,7 @@ class Plan:
                 self.nats.ready,
                 prepare=prepare_nats,
                 port=self.ports["nats"],
-                start_deadline=120,
+                start_deadline=300,
             ),
             self._collector(),
         ]
@@ -179,7 +179,7 @@ class Plan:
             ready,
             port=port,
             url=url,
-            start_deadline=120,
+            start_deadline=300,
             stop_deadline=15,
             max_age=(_TOKEN_DAYS - 1) * _DAY,
         )
@@ -202,7 +202,7 @@ class Plan:
             ),
             ready,
             prepare=prepare,
-            start_deadline=120,
+            start_deadline=300,
             stop_deadline=15,
             max_age=(_TOKEN_DAYS - 1) * _DAY,
         )

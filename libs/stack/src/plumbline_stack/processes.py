@@ -83,7 +83,7 @@ async def run(command: Command, log: Path, deadline: float) -> int:
         async with asyncio.timeout(deadline):
             return await process.wait()
     except TimeoutError:
-        raise NotReady(f"{Path(command.argv[0]).name} took longer than {deadline:.0f} s") from None
+        raise NotReady(f"{Path(command.argv[0]).name} took longer than {deadline:.0f} s{_load()}") from None
     finally:
         if process.returncode is None:
             await stop(process, signal.SIGKILL, 1)
@@ -102,7 +102,13 @@ async def until_ready(process: Process, ready: Callable[[], Awaitable[bool]], de
                     return
                 await asyncio.sleep(_POLL_SECONDS)
     except TimeoutError:
-        raise NotReady(f"it was not ready after {deadline:.0f} s") from None
+        raise NotReady(f"it was not ready after {deadline:.0f} s{_load()}") from None
+
+
+def _load() -> str:
+    """That the machine has more to do than processors, which makes everything late; empty where it has not."""
+    waiting, processors = os.getloadavg()[0], os.cpu_count() or 1
+    return f"; the machine is busy: load {waiting:.1f} on {processors} processors" if waiting > processors else ""
 
 
 def tail(log: Path, lines: int = 8) -> str:

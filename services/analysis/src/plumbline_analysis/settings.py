@@ -60,7 +60,8 @@ class Settings(ServiceSettings):
     backfill_seconds: Annotated[float, Field(ge=0, le=30 * 86_400)] = 3600
     """How much stored history a new objective takes in, at most its own window."""
     stale_seconds: _Seconds = 300
-    """Without a point for this long, an objective has no data."""
+    """Without a point for this long, an objective has no data; and so long its detector waits for points that come
+    late."""
     minimum_events: Annotated[int, Field(ge=1)] = 10
     """With fewer events in its window, an objective has no data."""
     minimum_slices: Annotated[int, Field(ge=1)] = 3

@@ -28,6 +28,20 @@ async def test_late_and_repeated_telemetry_is_counted_once(world: Any) -> None:
     assert (evidence["total"], evidence["total"] - evidence["good"]) == (total, bad)
 
 
+async def test_what_is_pulled_comes_late_and_is_watched_all_the_same(world: Any) -> None:
+    await world.keep(world.requirement(world.latency_slo()))
+    under_way = []
+    for number in range(45):
+        world.now += timedelta(seconds=world.step)
+        under_way.append(world.export(0.6 if 30 <= number < 33 else 0.02, 0.0, 40))
+        await world.evaluator.round()
+        if len(under_way) > 5:
+            await world.send(under_way.pop(0))
+    (anomaly,) = await world.anomalies()
+    assert anomaly.onset == world.start + timedelta(seconds=31 * world.step)
+    assert anomaly.end is not None
+
+
 async def test_a_new_requirement_takes_in_history_without_raising_old_alarms(world: Any) -> None:
     await world.live(30, evaluate=False)
     await world.live(5, seconds=0.6, evaluate=False)

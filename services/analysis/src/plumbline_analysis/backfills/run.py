@@ -69,7 +69,7 @@ def run(inputs: Inputs, report: Report) -> Step[Found | None]:
     if inputs.next is None or in_hand is None:
         return _step(inputs, place.after(_told(inputs, in_hand)), None)
     grid = inputs.next.request.watched
-    watch = Watch(in_hand.state, in_hand.alarm, inputs.next.bar, in_hand.start)
+    watch = Watch(in_hand.state, in_hand.alarm, inputs.next.bar, in_hand.start, grid.end)
     (judged,) = judge.judge([inputs.next.request], [watch])
     is_last = grid.end >= in_hand.end
     said, slices = _said(inputs.next, judged, in_hand)

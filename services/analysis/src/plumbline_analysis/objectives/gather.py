@@ -289,10 +289,12 @@ def _work(plan: Plan, before: Sequence[Counts], points: Points, until: int, sett
         points=points.of(plan.matched),
         least=settings.quantile_observations,
     )
-    return SloWork(plan, before, request, _watch(plan.indicator, until))
+    return SloWork(plan, before, request, _watch(plan.indicator, until, settings))
 
 
-def _watch(indicator: Indicator | None, until: int) -> Watch:
+def _watch(indicator: Indicator | None, until: int, settings: Settings) -> Watch:
+    patience = until - int(settings.stale_seconds * SECOND)
     if indicator is None or (detector := indicator.detector) is None:
-        return Watch(None, alarm.QUIET, alarm.Config().bar, until)
-    return Watch(detector.state, alarm.Alarm.from_json(detector.alarm), indicator.bar, micros(detector.since))
+        return Watch(None, alarm.QUIET, alarm.Config().bar, until, patience)
+    current = alarm.Alarm.from_json(detector.alarm)
+    return Watch(detector.state, current, indicator.bar, micros(detector.since), patience)

@@ -98,7 +98,7 @@ def _onset(work: Work, slo: SloWork, judged: Judged) -> _Onset | None:
     told = [alarm for change, alarm in judged.changes if change is not Change.WORSENED]
     if service is None or not told:
         return None
-    part, grid = slo.plan.part, slo.plan.watched
+    part, grid = slo.plan.part, judged.grid
     series = measure.subject(part).metric, measure.aggregation(part)
     return _Onset(slo.plan.identity, service, series, told[-1].onset, grid.end, grid.step)
 

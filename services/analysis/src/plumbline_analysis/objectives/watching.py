@@ -42,11 +42,11 @@ async def record(
         told = events.setdefault(work.requirement.id, [])
         for slo, result in zip(work.slos, results, strict=True):
             # Before there is a signal, there is nothing to watch and no unit to name.
-            if slo.plan.watched.count and (slo.plan.matched or slo.plan.indicator is not None):
+            if result.grid.count and (slo.plan.matched or slo.plan.indicator is not None):
                 subject = _subject(work, slo)
                 number, id = await _indicator(session, slo, subject)
                 detectors.append(_detector(number, work, slo, result))
-                ends, values = slo.plan.watched.ends.tolist(), result.measured.watched.tolist()
+                ends, values = result.grid.ends.tolist(), result.measured.watched.tolist()
                 for at, value, judgement in zip(ends, values, result.judgements, strict=True):
                     if isfinite(value):
                         said.append((number, at, value, judgement))
@@ -83,7 +83,7 @@ def _detector(number: int, work: Work, slo: SloWork, judged: Judged) -> Detector
         work.requirement.id,
         slo.plan.part.slo.name,
         moment(judged.watch.since),
-        moment(slo.plan.watched.end),
+        moment(judged.grid.end),
         judged.watch.state,
         orjson.dumps(judged.watch.alarm.to_json()).decode(),
     )
