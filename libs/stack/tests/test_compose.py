@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
+import composed
 from plumbline_stack import compose
 from plumbline_stack.collector import metrics
 from plumbline_stack.keys import Issuer
@@ -75,6 +76,11 @@ def test_the_example_of_env_names_all_that_compose_takes_with_its_defaults() -> 
     examples = {line.removeprefix("# ").split("=")[0] for line in lines if re.match(r"# [A-Z_]+=", line)}
     assert {name: default for name, default in taken.items() if name not in examples} == shown
     assert not examples & set(shown)
+
+
+def test_what_the_journeys_set_is_what_compose_takes() -> None:
+    taken = {name for file in composed.FILES for name in re.findall(r"\$\{([A-Z_]+)", (ROOT / file).read_text())}
+    assert composed.SETTINGS.keys() <= taken
 
 
 def test_the_collector_makes_of_envoys_metrics_what_the_embedded_one_does() -> None:
