@@ -40,11 +40,11 @@ class PostgresInContainer:
     """As much of the server of the wheel as tests use."""
 
     def __init__(self, container: PostgresContainer, credentials: Credentials) -> None:
-        self._address = f"{container.get_container_host_ip()}:{container.get_exposed_port(5432)}"
+        self.port = int(container.get_exposed_port(5432))
         self._credentials = credentials
 
     def asyncpg_dsn(self, role: str = "postgres", database: str = DATABASE) -> str:
-        return f"postgresql://{role}:{self._credentials.get(f'postgres-{role}')}@{self._address}/{database}"
+        return f"postgresql://{role}:{self._credentials.get(f'postgres-{role}')}@127.0.0.1:{self.port}/{database}"
 
     def dsn(self, role: str) -> str:
         return self.asyncpg_dsn(role).replace("postgresql:", "postgresql+asyncpg:")
