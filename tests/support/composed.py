@@ -23,7 +23,7 @@ SETTINGS = {
     **{f"{of}RATE_LIMIT_BURST": "4000" for of in ("", "SUBJECT_", "ADDRESS_")},
     "CONCURRENT_REQUESTS": "512",
 }
-_START_SECONDS = 420
+START_SECONDS = 420
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ async def composed(folder: Path) -> AsyncIterator[Composed]:
         "NATS_PORT": str(chosen["nats"]),
     }
     try:
-        await _compose(environment, "up", "--wait", "--no-build", "--wait-timeout", str(_START_SECONDS))
+        await _compose(environment, "up", "--wait", "--no-build", "--wait-timeout", str(START_SECONDS))
         yield Composed(folder, chosen)
     except BaseException:
         await _compose(environment, "logs", "--tail", "30", "--no-color")
