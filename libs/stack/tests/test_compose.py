@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 import composed
-from plumbline_stack import compose
+from plumbline_stack import compose, postgres
 from plumbline_stack.collector import metrics
 from plumbline_stack.keys import Issuer
 
@@ -81,6 +81,11 @@ def test_the_example_of_env_names_all_that_compose_takes_with_its_defaults() -> 
 def test_what_the_journeys_set_is_what_compose_takes() -> None:
     taken = {name for file in composed.FILES for name in re.findall(r"\$\{([A-Z_]+)", (ROOT / file).read_text())}
     assert composed.SETTINGS.keys() <= taken
+
+
+def test_text_is_encoded_and_sorted_as_in_the_embedded_database() -> None:
+    arguments = COMPOSE["services"]["postgres"]["environment"]["POSTGRES_INITDB_ARGS"].split()
+    assert {*postgres.LOCALE} <= {*arguments}
 
 
 def test_the_collector_makes_of_envoys_metrics_what_the_embedded_one_does() -> None:
