@@ -88,6 +88,12 @@ def test_text_is_encoded_and_sorted_as_in_the_embedded_database() -> None:
     assert {*postgres.LOCALE} <= {*arguments}
 
 
+def test_one_node_of_nats_and_three_keep_their_streams_apart() -> None:
+    nodes = [COMPOSE["services"][name] for name in ("nats", "nats-2", "nats-3")]
+    assert {node["environment"]["NATS_STORE"] for node in nodes} == {"/data/${NATS_CONFIG:-nats}"}
+    assert "store_dir: $NATS_STORE\n" in (ROOT / "deploy" / "compose" / "nats.conf").read_text()
+
+
 def test_the_collector_makes_of_envoys_metrics_what_the_embedded_one_does() -> None:
     config = yaml.safe_load((ROOT / "deploy" / "compose" / "otel-collector.yaml").read_text())
     of_points, of_metrics = config["processors"]["transform/envoy"]["metric_statements"]
