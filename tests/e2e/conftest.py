@@ -51,6 +51,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.skip(reason=f"not against compose: {mark.args[0]}"))
         elif "receiver" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.skip(reason="not against compose: its traces go to its own collector"))
+        # The first of them waits for the containers.
+        item.add_marker(pytest.mark.timeout(composed.START_SECONDS + float(item.config.getini("timeout"))))
 
 
 @dataclass(frozen=True)

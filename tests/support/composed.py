@@ -13,7 +13,17 @@ from plumbline_stack.credentials import Credentials
 from plumbline_stack.keys import Issuer
 
 ROOT = Path(__file__).parents[2]
-_START_SECONDS = 420
+FILES = ("docker-compose.yml", "tests/containers/e2e.yaml")
+SETTINGS = {
+    "ENVIRONMENT": "development",
+    "STATS_INTERVAL": "2s",
+    "METRIC_INTERVAL_MS": "2000",
+    # All calls come from one address, most with one subject.
+    **{f"{of}RATE_LIMIT_PER_SECOND": "2000" for of in ("", "SUBJECT_", "ADDRESS_")},
+    **{f"{of}RATE_LIMIT_BURST": "4000" for of in ("", "SUBJECT_", "ADDRESS_")},
+    "CONCURRENT_REQUESTS": "512",
+}
+START_SECONDS = 420
 
 
 @dataclass(frozen=True)
@@ -50,20 +60,14 @@ async def composed(folder: Path) -> AsyncIterator[Composed]:
     (folder / "source-secrets" / "e2e-hook").write_text("hook-of-e2e\n")
     chosen = {"gateway": ports.choose(), "nats": ports.choose()}
     environment = {
+        **SETTINGS,
         "SECRETS": str(folder / "secrets"),
         "SOURCE_SECRETS": str(folder / "source-secrets"),
         "GATEWAY_PORT": str(chosen["gateway"]),
         "NATS_PORT": str(chosen["nats"]),
-        "ENVIRONMENT": "development",
-        "STATS_INTERVAL": "2s",
-        "METRIC_INTERVAL_MS": "2000",
-        # All calls come from one address, most with one subject.
-        **{f"{of}RATE_LIMIT_PER_SECOND": "2000" for of in ("", "SUBJECT_", "ADDRESS_")},
-        **{f"{of}_REQUESTS": "512" for of in ("CONCURRENT", "WAITING")},
-        **{f"{of}RATE_LIMIT_BURST": "4000" for of in ("", "SUBJECT_", "ADDRESS_")},
     }
     try:
-        await _compose(environment, "up", "--wait", "--no-build", "--wait-timeout", str(_START_SECONDS))
+        await _compose(environment, "up", "--wait", "--no-build", "--wait-timeout", str(START_SECONDS))
         yield Composed(folder, chosen)
     except BaseException:
         await _compose(environment, "logs", "--tail", "30", "--no-color")
@@ -73,8 +77,7 @@ async def composed(folder: Path) -> AsyncIterator[Composed]:
 
 
 async def _compose(environment: dict[str, str], *arguments: str) -> None:
-    files = ["docker-compose.yml", "tests/containers/e2e.yaml"]
-    files += [name for name in os.environ.get("COMPOSE_OVERRIDES", "").split(":") if name]
+    files = [*FILES, *(name for name in os.environ.get("COMPOSE_OVERRIDES", "").split(":") if name)]
     command = [*shlex.split(os.environ.get("COMPOSE", "docker compose")), "--project-name", "plumbline-e2e"]
     command += [part for name in files for part in ("--file", name)]
     # What a deployment beside it is told by .env does not count here.

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import asyncpg
 import pytest_asyncio
+import yaml
 from starlette.concurrency import run_in_threadpool
 from testcontainers.community.postgres import PostgresContainer
 from testcontainers.core.container import DockerContainer
@@ -27,6 +28,7 @@ jetstream { store_dir: /data, max_memory_store: 256MB }
 include users.conf
 """
 COMPOSE = (Path(__file__).parents[2] / "docker-compose.yml").read_text()
+INITDB: str = yaml.safe_load(COMPOSE)["services"]["postgres"]["environment"]["POSTGRES_INITDB_ARGS"]
 
 
 def image(name: str) -> str:
@@ -40,11 +42,11 @@ class PostgresInContainer:
     """As much of the server of the wheel as tests use."""
 
     def __init__(self, container: PostgresContainer, credentials: Credentials) -> None:
-        self._address = f"{container.get_container_host_ip()}:{container.get_exposed_port(5432)}"
+        self.port = int(container.get_exposed_port(5432))
         self._credentials = credentials
 
     def asyncpg_dsn(self, role: str = "postgres", database: str = DATABASE) -> str:
-        return f"postgresql://{role}:{self._credentials.get(f'postgres-{role}')}@{self._address}/{database}"
+        return f"postgresql://{role}:{self._credentials.get(f'postgres-{role}')}@127.0.0.1:{self.port}/{database}"
 
     def dsn(self, role: str) -> str:
         return self.asyncpg_dsn(role).replace("postgresql:", "postgresql+asyncpg:")
@@ -125,6 +127,7 @@ async def postgres(stack_folder: Path) -> AsyncIterator[PostgresInContainer]:
     credentials = Credentials(stack_folder / "secrets")
     secret = credentials.get("postgres-postgres")
     container = PostgresContainer(image("pgvector/pgvector"), username="postgres", password=secret, dbname=DATABASE)
+    container.with_env("POSTGRES_INITDB_ARGS", INITDB)
     container.with_command("postgres -c max_connections=200 -c fsync=off -c full_page_writes=off")
     await run_in_threadpool(container.start)
     try:

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 import yaml
 
-from plumbline_stack import compose
+import composed
+from plumbline_stack import compose, postgres
 from plumbline_stack.collector import metrics
 from plumbline_stack.keys import Issuer
 
@@ -75,6 +76,22 @@ def test_the_example_of_env_names_all_that_compose_takes_with_its_defaults() -> 
     examples = {line.removeprefix("# ").split("=")[0] for line in lines if re.match(r"# [A-Z_]+=", line)}
     assert {name: default for name, default in taken.items() if name not in examples} == shown
     assert not examples & set(shown)
+
+
+def test_what_the_journeys_set_is_what_compose_takes() -> None:
+    taken = {name for file in composed.FILES for name in re.findall(r"\$\{([A-Z_]+)", (ROOT / file).read_text())}
+    assert composed.SETTINGS.keys() <= taken
+
+
+def test_text_is_encoded_and_sorted_as_in_the_embedded_database() -> None:
+    arguments = COMPOSE["services"]["postgres"]["environment"]["POSTGRES_INITDB_ARGS"].split()
+    assert {*postgres.LOCALE} <= {*arguments}
+
+
+def test_one_node_of_nats_and_three_keep_their_streams_apart() -> None:
+    nodes = [COMPOSE["services"][name] for name in ("nats", "nats-2", "nats-3")]
+    assert {node["environment"]["NATS_STORE"] for node in nodes} == {"/data/${NATS_CONFIG:-nats}"}
+    assert "store_dir: $NATS_STORE\n" in (ROOT / "deploy" / "compose" / "nats.conf").read_text()
 
 
 def test_the_collector_makes_of_envoys_metrics_what_the_embedded_one_does() -> None:

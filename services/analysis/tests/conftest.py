@@ -95,7 +95,7 @@ async def running_app(settings: Settings, engine: AsyncEngine) -> AsyncIterator[
             )
             for worker, work in (*works, (GraphKeeper, "flush"), (GraphKeeper, "look")):
                 patch.setattr(worker, work, lambda self: asyncio.Event().wait())
-            await stack.enter_async_context(LifespanManager(app, startup_timeout=60, shutdown_timeout=60))
+            await stack.enter_async_context(LifespanManager(app, startup_timeout=180, shutdown_timeout=60))
         yield app
 
 

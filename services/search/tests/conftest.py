@@ -258,7 +258,7 @@ async def app(settings: Settings, owner: AsyncEngine) -> AsyncIterator[FastAPI]:
     """The whole service, running. Tests that use it share its tables: `sessions` would empty them under it."""
     await _empty(owner)
     app = create_app(settings)
-    async with LifespanManager(app, startup_timeout=60, shutdown_timeout=60):
+    async with LifespanManager(app, startup_timeout=180, shutdown_timeout=60):
         await indexed.seen(app)
         yield app
 

@@ -20,6 +20,8 @@ from plumbline_stack.relocation import reachable_binaries, reachable_folder
 
 DATABASE = "plumbline"
 ADMIN = "postgres"
+LOCALE = ("--encoding=UTF8", "--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8")
+"""The builtin locale sorts the same on every machine and needs no locale of the OS."""
 
 
 def program() -> Path:
@@ -132,9 +134,7 @@ class PostgresServer:
         write_private(secret, self._credentials.get(f"postgres-{ADMIN}").encode())
         if self._account:
             self._account.own(secret)
-        # The builtin locale sorts the same on every machine and needs no locale of the OS.
-        options = ["--auth=scram-sha-256", "--encoding=UTF8", "--locale=C", "--locale-provider=builtin"]
-        options += ["--builtin-locale=C.UTF-8", f"--username={ADMIN}", f"--pwfile={secret}"]
+        options = ["--auth=scram-sha-256", *LOCALE, f"--username={ADMIN}", f"--pwfile={secret}"]
         if not self._durable:
             options.append("--no-sync")
         argv = [str(self._binaries / "initdb"), "-D", str(self._data.resolve()), *options]
