@@ -588,6 +588,6 @@ def _pair(label: str) -> tuple[str, str]:
 def _done(document: Mapping[str, Any], what: str) -> None:
     line = f"{document['key']} {document['title']}: {what} (revision {document['revision']})"
     console.print(Text.assemble(("✓ ", "green"), diffs.plain(line)), soft_wrap=True)
-    if warnings := document.get("warnings"):
-        told = f"  {shell.many(len(warnings), 'warning')}: plumbline requirements lint {document['key']}"
+    if findings := document.get("warnings"):
+        told = f"  {shell.many(len(findings), 'finding')}: plumbline requirements lint {document['key']}"
         console.print(Text(told, style="yellow"), soft_wrap=True)

@@ -117,6 +117,12 @@ async def test_a_name_that_a_caller_made_up_is_no_attribute_of_a_metric(
     assert counted == [told]
 
 
+async def test_a_field_that_there_is_not_is_told_to_be_so(client: httpx.AsyncClient) -> None:
+    response = await client.post("/things", json={"name": "a", "colour": 1})
+    (field,) = problem(response, 422, "invalid-request")["errors"]
+    assert field == {"detail": "there is no such field here; its name may be misspelt", "pointer": "/colour"}
+
+
 async def test_a_body_over_the_limit_is_refused_declared_or_not(client: httpx.AsyncClient) -> None:
     async def chunks() -> AsyncIterator[bytes]:
         for _ in range(100):

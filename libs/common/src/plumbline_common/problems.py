@@ -141,6 +141,8 @@ async def _refused(request: Request, error: Exception) -> JSONResponse:
 def _field(error: Mapping[str, Any]) -> FieldProblem:
     place, *path = error["loc"]
     detail = str(error["msg"]).removeprefix("Value error, ")
+    if error["type"] == "extra_forbidden":
+        detail = "there is no such field here; its name may be misspelt"
     if place == "body":
         if error["type"] == "json_invalid":
             return FieldProblem(detail=f"not JSON: {error.get('ctx', {}).get('error', detail)}", pointer="")
