@@ -9,7 +9,7 @@ BUILD_FLAGS ?=
 # What pyproject.toml overrides away.
 NEVER_INSTALLED = sentence-transformers torch transformers huggingface-hub
 LABELS = --build-arg VERSION=$(VERSION) --build-arg REVISION=$(shell git rev-parse HEAD)
-# Each suite is a process with servers of its own, three at a time, the longest first: much of their time is waiting.
+# Each suite is a process with servers of its own, two at a time, the longest first: much of their time is waiting.
 SUITES := tests/e2e services/analysis services/requirements services/search cli libs/stack libs/common tests/benches \
   tests/k8s tests/supply_chain
 export UV_PYTHON_DOWNLOADS = never
@@ -62,7 +62,7 @@ audit: .venv/.synced ## known weaknesses of all that is locked, by pip-audit, wh
 	$(UV) tool run --quiet --from pip-audit==2.10.1 pip-audit --strict --disable-pip --require-hashes --requirement .venv/locked.txt
 
 test: .venv/.synced ## the tests that end within minutes, on real PostgreSQL, NATS and Envoy
-	@$(MAKE) --no-print-directory --keep-going -j3 $(if $(filter output-sync,$(.FEATURES)),--output-sync) $(addprefix suite-,$(subst /,--,$(SUITES)))
+	@$(MAKE) --no-print-directory --keep-going -j2 $(if $(filter output-sync,$(.FEATURES)),--output-sync) $(addprefix suite-,$(subst /,--,$(SUITES)))
 
 coverage: .venv/.synced ## the same tests, half as long again, with the lines that they run counted
 	@rm -f .coverage*
