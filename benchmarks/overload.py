@@ -283,8 +283,7 @@ def recovery(replies: list[Reply], usual_ms: float) -> float:
 
 
 async def measure() -> None:
-    limits = {"concurrent_requests": 4}
-    async with harness.suite(otlp_interval=15, niceness=5, traced_percent=1, **limits) as stack:
+    async with harness.suite(otlp_interval=15, niceness=5, traced_percent=1, concurrent_requests=4) as stack:
         requests, weights = await filled(stack)
         child = await asyncio.create_subprocess_exec(
             sys.executable, __file__, "calls", stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,

@@ -25,7 +25,7 @@ from plumbline_cli import (
     search,
     shell,
     signals,
-    silences,  # noqa: F401 - adds its commands to those of notifications
+    silences,
     slo,
     sources,
     telemetry,
@@ -49,6 +49,7 @@ app.add_typer(search.app, name="search")
 app.add_typer(anomalies.app, name="anomalies")
 app.add_typer(incidents.app, name="incidents")
 app.add_typer(notifications.app, name="notifications")
+notifications.app.add_typer(silences.app)
 app.add_typer(signals.app, name="signals")
 app.add_typer(jobs.app, name="jobs")
 app.add_typer(deployments.app, name="deployments")

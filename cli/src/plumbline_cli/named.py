@@ -42,8 +42,11 @@ class Collection:
         found: dict[str, Any] = await gateway.get(await self.address(gateway, name))
         return found
 
-    async def add(self, gateway: Gateway, content: dict[str, Any], replace: bool) -> dict[str, Any]:
-        """`replace` changes the one that has the name of `content`, where there is one."""
+    async def add(self, gateway: Gateway, contents: list[dict[str, Any]], replace: bool) -> list[dict[str, Any]]:
+        """One after the other. `replace` changes the one that has the name of a content, where there is one."""
+        return [await self._add(gateway, content, replace) for content in contents]
+
+    async def _add(self, gateway: Gateway, content: dict[str, Any], replace: bool) -> dict[str, Any]:
         name = content.get("name") if replace else None
         there = (await gateway.get(self.path, name=name))["items"] if name else []
         if there:

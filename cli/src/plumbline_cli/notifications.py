@@ -91,11 +91,7 @@ def add(
 ) -> None:
     """Have the targets of a file told of what happens from now on."""
     contents = TARGETS.read(file, needs="the name and url")
-
-    async def adding(gateway: Gateway) -> list[dict[str, Any]]:
-        return [await TARGETS.add(gateway, content, replace) for content in contents]
-
-    added = caller.ask(adding)
+    added = caller.ask(lambda gateway: TARGETS.add(gateway, contents, replace))
     if output != "table":
         return shell.write({"items": added, "total": len(added)}, output)
     for each in added:

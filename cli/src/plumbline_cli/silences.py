@@ -10,16 +10,12 @@ import typer
 from rich.table import Table
 
 from plumbline_cli import shell
-from plumbline_cli.notifications import app
 from plumbline_cli.shell import Caller, calling, console
+from plumbline_common.schemas import Severity
+
+app = typer.Typer()
 
 SILENCES = "/api/v1/silences"
-
-
-class Severity(StrEnum):
-    INFO = "info"
-    WARNING = "warning"
-    CRITICAL = "critical"
 
 
 class SilenceState(StrEnum):

@@ -87,11 +87,7 @@ def add(
 ) -> None:
     """Have points pulled from the sources of a file."""
     contents = SOURCES.read(file, needs="the name, kind and spec")
-
-    async def adding(gateway: Gateway) -> list[dict[str, Any]]:
-        return [await SOURCES.add(gateway, content, replace) for content in contents]
-
-    added = caller.ask(adding)
+    added = caller.ask(lambda gateway: SOURCES.add(gateway, contents, replace))
     if output != "table":
         return shell.write({"items": added, "total": len(added)}, output)
     for each in added:

@@ -67,7 +67,7 @@ def judge(asked: Sequence[measure.Request], watches: Sequence[Watch]) -> list[Ju
 def _come(grid: Grid, values: Float64, patience: int) -> Grid:
     """The slices up to the last one with a value, and those that end by `patience`."""
     last = int(np.flatnonzero(np.isfinite(values)).max(initial=-1))
-    return replace(grid, count=min(grid.count, max(last + 1, (patience - grid.start) // grid.step, 0)))
+    return replace(grid, count=min(grid.count, max(last + 1, (patience - grid.start) // grid.step)))
 
 
 def prepare() -> None:
